@@ -1,0 +1,89 @@
+"""What the rest of tl_entk needs to know of a TransformerLens model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from tl_entk.sites import EMBEDDING, TIED, UNEMBEDDING, Site, Tap
+
+
+@dataclass(frozen=True)
+class ModelAdapter:
+    """A TransformerLens model of either class, seen as sites.
+
+    Attributes:
+        model: the model itself.
+        model_class: its class, for provenance.
+        sites: every use of every weight.
+        unembed_input: where the final hidden vector (after ln_final) enters the unembedding.
+        unsupported: parameters that are no site, by name.
+        processed: why the weights look processed (folded or centred), or None.
+    """
+
+    model: nn.Module
+    model_class: str
+    sites: tuple[Site, ...]
+    unembed_input: Tap
+    unsupported: tuple[str, ...] = ()
+    processed: str | None = None
+
+    @property
+    def cfg(self) -> Any:
+        """The TransformerLens configuration."""
+        return self.model.cfg
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.sites[0].parameter.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The weights' number format."""
+        return self.sites[0].parameter.dtype
+
+    @cached_property
+    def by_name(self) -> dict[str, Site]:
+        """The sites under their component names."""
+        return {site.name: site for site in self.sites}
+
+    @property
+    def tied(self) -> bool:
+        """Whether embedding and unembedding are one parameter."""
+        roles = [self.by_name.get(name) for name in (EMBEDDING, UNEMBEDDING)]
+        return all(roles) and roles[0].parameter is roles[1].parameter  # type: ignore[union-attr]
+
+    @property
+    def component_names(self) -> list[str]:
+        """Whole weights, each followed by its heads; the tied parameter first where there is one."""
+        names = [TIED] if self.tied else []
+        for site in self.sites:
+            names += [site.name, *site.head_names]
+        return names
+
+    @property
+    def default_components(self) -> list[str]:
+        """Every whole weight that requires grad (and the tied parameter beside its two roles)."""
+        names = [site.name for site in self.sites if site.parameter.requires_grad]
+        return [TIED, *names] if self.tied and EMBEDDING in names else names
+
+    def logits(self, tokens: Int[Tensor, "n t"]) -> Float[Tensor, "n t d_vocab_out"]:
+        """The model's logits, as its own call gives them."""
+        return self.model(tokens)
+
+    def example_floats(self, n_positions: int) -> int:
+        """About how many numbers autograd keeps for one example (for the memory plan)."""
+        cfg = self.cfg
+        d_mlp = getattr(cfg, "d_mlp", None) or 4 * cfg.d_model
+        per_position = 16 * cfg.d_model + 4 * d_mlp + 3 * cfg.n_heads * n_positions
+        return n_positions * (cfg.n_layers + 1) * per_position
+
+
+Adapter = Callable[[nn.Module], ModelAdapter]

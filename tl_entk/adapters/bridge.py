@@ -1,0 +1,164 @@
+"""TransformerBridge (TransformerLens 3.9 and 4.x; native and Hugging Face models) as sites.
+
+Every live parameter of a bridge sits in a wrapped module (``_original_component``); a linear
+map or an embedding is read at that module, before any conversion of shape a HookPoint makes.
+A norm is read at its bridge, which may compute without calling the wrapped module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import nn
+
+from tl_entk.adapters.base import ModelAdapter
+from tl_entk.sites import Heads, Site, Tap
+
+_WEIGHT_NAMES = {
+    "embed": "W_E",
+    "pos_embed": "W_pos",
+    "unembed": "W_U",
+    "attn.q": "W_Q",
+    "attn.k": "W_K",
+    "attn.v": "W_V",
+    "attn.o": "W_O",
+    "mlp.in": "W_in",
+    "mlp.gate": "W_gate",
+    "mlp.out": "W_out",
+}
+
+
+def adapt_bridge(model: nn.Module) -> ModelAdapter:
+    """The sites of a TransformerBridge.
+
+    Raises:
+        ValueError: if the model has no token embedding or unembedding to read.
+    """
+    _refuse_switches(model.cfg)
+    components = dict(_components(model))
+    if "embed" not in components or "unembed" not in components:
+        raise ValueError(
+            "the bridge has no embed or unembed component: tl_entk needs a causal language model."
+        )
+    sites = tuple(_sites(model.cfg, components))
+    known = {id(site.parameter) for site in sites} | _stale(components)
+    return ModelAdapter(
+        model=model,
+        model_class="TransformerBridge",
+        sites=sites,
+        unembed_input=Tap(components["unembed"]._original_component, "input"),
+        unsupported=tuple(n for n, p in model.named_parameters() if id(p) not in known),
+        processed=(
+            "the bridge's compatibility mode has processed its weights"
+            if getattr(model, "_weights_processed", False)
+            else None
+        ),
+    )
+
+
+def _refuse_switches(cfg: Any) -> None:
+    for switch in ("use_attn_in", "use_split_qkv_input", "use_attn_result"):
+        if getattr(cfg, switch, False):
+            raise ValueError(
+                f"{switch} is on, which takes the attention apart: call model.set_{switch}(False)."
+            )
+
+
+def _components(model: nn.Module) -> Iterator[tuple[str, Any]]:
+    """Bridge components with a wrapped module, under their TransformerLens paths."""
+    for path, module in nn.Module.named_modules(model, remove_duplicate=False):
+        inside = "_original_component" in path.split(".")
+        if path and not inside and "_original_component" in module._modules:
+            yield path, module
+
+
+def _stale(components: dict[str, Any]) -> set[int]:
+    """Joint projections that the bridge has split: their parts are live, they are not."""
+    parts_of = {"qkv": ("q", "k", "v"), "gate_up": ("gate", "in")}
+    stale: set[int] = set()
+    for path, component in components.items():
+        owner, _, last = path.rpartition(".")
+        for joint, parts in parts_of.items():
+            split = all(f"{owner}.{part}" in components for part in parts)
+            if split and last in (joint, "joint_" + joint):
+                stale.update(id(p) for p in component.parameters())
+            if split and last == parts[0]:
+                # the wrapped attention or MLP still owns the joint module
+                wrapped = components[owner]._original_component
+                live = {
+                    id(p) for part in parts for p in components[f"{owner}.{part}"].parameters()
+                }
+                for name in ("qkv", "c_attn", "query_key_value", "qkv_proj", "Wqkv", "gate_up_proj"):
+                    module = getattr(wrapped, name, None)
+                    if isinstance(module, nn.Module):
+                        stale.update(id(p) for p in module.parameters() if id(p) not in live)
+    return stale
+
+
+def _sites(cfg: Any, components: dict[str, Any]) -> Iterator[Site]:
+    for path, component in components.items():
+        wrapped = component._original_component
+        parameters = {n: p for n, p in wrapped._parameters.items() if p is not None}
+        if not parameters:
+            continue
+        if _is_norm(component):
+            yield from _norm(path, component, parameters)
+        elif isinstance(wrapped, nn.Embedding):
+            kind = "embedding" if path == "embed" else "position"
+            if path in ("embed", "pos_embed"):
+                width = wrapped.weight.shape[1]
+                yield Site(_name(path, "W"), kind, wrapped.weight, Tap(wrapped, "output"), width)
+        elif _is_linear(wrapped):
+            yield from _linear(cfg, path, wrapped)
+
+
+def _is_norm(component: Any) -> bool:
+    return hasattr(component, "hook_normalized")
+
+
+def _is_linear(module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
+
+
+def _name(path: str, letter: str) -> str:
+    """TransformerLens' name of a weight ("W") or bias ("b") of the component at this path."""
+    for end, weight in _WEIGHT_NAMES.items():
+        if path == end or path.endswith("." + end):
+            owner = path if "." not in path else path.rpartition(".")[0]
+            return f"{owner}.{letter}{weight[1:]}"
+    return f"{path}.{letter}"
+
+
+def _linear(cfg: Any, path: str, module: Any) -> Iterator[Site]:
+    if path.endswith(".qkv"):
+        return
+    d_out, d_in = module.weight.shape if isinstance(module, nn.Linear) else module.weight.shape[::-1]
+    heads = _heads(cfg, path, d_in, d_out)
+    output, entry = Tap(module, "output"), Tap(module, "input")
+    yield Site(_name(path, "W"), "linear", module.weight, output, d_out, entry, d_in, heads)
+    if module._parameters.get("bias") is not None:
+        along_output = heads if heads and heads.along == "output" else None
+        yield Site(_name(path, "b"), "bias", module.bias, output, d_out, heads=along_output)
+
+
+def _heads(cfg: Any, path: str, d_in: int, d_out: int) -> Heads | None:
+    """Heads of an attention projection, where its width is a whole number of them."""
+    if not path.endswith((".attn.q", ".attn.k", ".attn.v", ".attn.o")):
+        return None
+    last, n_heads = path[-1], cfg.n_heads
+    if last in "kv":
+        n_heads = getattr(cfg, "n_key_value_heads", None) or n_heads
+    width = d_in if last == "o" else d_out
+    return Heads("input" if last == "o" else "output", n_heads) if width % n_heads == 0 else None
+
+
+def _norm(path: str, component: Any, parameters: dict[str, nn.Parameter]) -> Iterator[Site]:
+    output = Tap(component, "output")
+    if "weight" in parameters:
+        weight = parameters["weight"]
+        normalized, width = Tap(component.hook_normalized, "output"), weight.numel()
+        yield Site(f"{path}.w", "scale", weight, output, width, normalized, width)
+    if "bias" in parameters:
+        bias = parameters["bias"]
+        yield Site(f"{path}.b", "bias", bias, output, bias.numel())

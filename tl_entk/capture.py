@@ -1,0 +1,128 @@
+"""Reading inputs and outputs of sites in one forward pass, and leaving the model as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from tl_entk.sites import Site, Tap
+
+
+@dataclass
+class Reading:
+    """What one forward pass showed: a tap's tensors in the order of its calls.
+
+    ``inputs`` are detached; ``outputs`` are in the graph, ready for ``torch.autograd.grad``.
+    """
+
+    inputs: dict[Tap, list[Tensor]] = field(default_factory=dict)
+    outputs: dict[Tap, list[Tensor]] = field(default_factory=dict)
+    versions: list[tuple[Tap, Tensor, int]] = field(default_factory=list)
+    final_hidden: Tensor | None = None
+
+    def check(self, sites: Iterable[Site]) -> None:
+        """Refuse a pass in which a hook never fired, or an output was changed in place.
+
+        Raises:
+            RuntimeError: names the site.
+        """
+        changed = {tap for tap, tensor, version in self.versions if tensor._version != version}
+        for site in sites:
+            if site.output not in self.outputs or (site.input and site.input not in self.inputs):
+                raise RuntimeError(
+                    f"the hook of {site.name} never fired: the model's forward pass does not run "
+                    "this weight's module. Leave the component out, or undo what bypasses it."
+                )
+            if site.output in changed:
+                raise RuntimeError(
+                    f"the output of {site.name} was changed in place after it was read, so its "
+                    "gradient cannot be: undo the hook or patch that does so."
+                )
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """No parameter requires grad inside, so that backward passes only reach activations."""
+    wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    try:
+        for parameter in wanted:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in wanted:
+            parameter.requires_grad_(True)
+
+
+@contextmanager
+def reading(
+    sites: Iterable[Site], unembed_input: Tap, positions: Tensor, n: int
+) -> Iterator[Reading]:
+    """Hooks that record the sites' taps and cut the unembedding's input to one position.
+
+    Args:
+        sites: what to record.
+        unembed_input: where the final hidden vector passes.
+        positions: the position to read of every example, (n,).
+        n: number of examples in the pass.
+    """
+    result = Reading()
+    handles: list[RemovableHandle] = []
+
+    def cut(value: Tensor) -> Tensor:
+        result.final_hidden = value[torch.arange(n, device=value.device), positions]
+        return result.final_hidden[:, None]
+
+    def record(tap: Tap) -> Any:
+        def hook(value: Tensor) -> None:
+            result.inputs.setdefault(tap, []).append(value.detach())
+
+        return hook
+
+    def keep(tap: Tap) -> Any:
+        def hook(value: Tensor) -> Tensor:
+            if not value.requires_grad or value.shape[0] != n:
+                # the first site on the way: the graph starts here, at a leaf for every example
+                # (position embeddings come once for all examples)
+                value = value.expand(n, *value.shape[1:]) if value.shape[0] == 1 else value
+                value = value if value.requires_grad else value.detach().requires_grad_()
+            result.outputs.setdefault(tap, []).append(value)
+            result.versions.append((tap, value, value._version))
+            return value
+
+        return hook
+
+    try:
+        handles.append(_attach(unembed_input, cut))
+        for tap in {site.input: None for site in sites if site.input}:
+            handles.append(_attach(tap, record(tap)))
+        for tap in {site.output: None for site in sites}:
+            handles.append(_attach(tap, keep(tap)))
+        yield result
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _attach(tap: Tap, see: Any) -> RemovableHandle:
+    """Call ``see`` on the tap's tensor; what it returns (if anything) takes the tensor's place."""
+    if tap.side == "output":
+        return tap.module.register_forward_hook(lambda module, args, output: see(output))
+
+    def before(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+        name = tap.argument if tap.argument in kwargs else None
+        if name is None and not args:
+            name = next(iter(kwargs))
+        replaced = see(kwargs[name] if name is not None else args[0])
+        if replaced is None:
+            return None
+        if name is not None:
+            return args, {**kwargs, name: replaced}
+        return (replaced, *args[1:]), kwargs
+
+    return tap.module.register_forward_pre_hook(before, with_kwargs=True)

@@ -1,0 +1,104 @@
+"""Modular addition as a task: the settings, the data and its split.
+
+The inputs are all p^2 pairs (a, b) as token sequences (a, b, =), the label is (a + b) mod p.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+ModelClass = Literal["hooked", "bridge"]
+
+
+@dataclass(frozen=True)
+class ModularSettings:
+    """Settings of the 1-layer modular-addition Transformer (arXiv 2510.00468, section 4).
+
+    The defaults are the paper's. ``epochs`` counts passes over the training half; the seed
+    fixes the weights, the split and the order of the batches, whatever the model class.
+
+    Raises:
+        ValueError: if a setting is out of its range.
+    """
+
+    seed: int = 2
+    p: int = 29
+    d_model: int = 64
+    n_heads: int = 4
+    d_mlp: int = 256
+    train_fraction: float = 0.5
+    batch_size: int = 64
+    learning_rate: float = 3e-4
+    weight_decay: float = 1.0
+    epochs: int = 4000
+
+    def __post_init__(self) -> None:
+        if self.p < 3:
+            raise ValueError(f"p = {self.p}: modular addition needs p >= 3; pass a larger p.")
+        if self.d_model % self.n_heads:
+            raise ValueError(
+                f"d_model = {self.d_model} is not a multiple of n_heads = {self.n_heads}; "
+                "choose sizes that divide."
+            )
+        if not 0 < self.train_fraction < 1:
+            raise ValueError(
+                f"train_fraction = {self.train_fraction} leaves one half empty; pass 0 < x < 1."
+            )
+        if self.epochs < 1 or self.batch_size < 1:
+            raise ValueError("epochs and batch_size count from 1; pass positive numbers.")
+
+    @property
+    def d_head(self) -> int:
+        """Width of one attention head."""
+        return self.d_model // self.n_heads
+
+    def as_dict(self) -> dict[str, int | float]:
+        """The settings as plain JSON values."""
+        return asdict(self)
+
+
+class ModularData(NamedTuple):
+    """All p^2 examples, in the order n = a * p + b, and the split of their indices."""
+
+    tokens: Int[Tensor, "n 3"]
+    labels: Int[Tensor, " n"]
+    train: Int[Tensor, " n_train"]
+    test: Int[Tensor, " n_test"]
+
+    @property
+    def a(self) -> Int[Tensor, " n"]:
+        """First summand of every example."""
+        return self.tokens[:, 0]
+
+    @property
+    def b(self) -> Int[Tensor, " n"]:
+        """Second summand of every example."""
+        return self.tokens[:, 1]
+
+
+def modular_data(settings: ModularSettings) -> ModularData:
+    """All pairs (a, b) as tokens (a, b, =) with their labels and the seeded split.
+
+    Args:
+        settings: the task; ``=`` is token p.
+
+    Returns:
+        Tokens (p^2, 3), labels (p^2,), and indices of the training and the test part.
+
+    Example:
+        >>> data = modular_data(ModularSettings(p=5))
+        >>> data.tokens[7].tolist(), data.labels[7].item()
+        ([1, 2, 5], 3)
+    """
+    p = settings.p
+    a = torch.arange(p).repeat_interleave(p)
+    b = torch.arange(p).repeat(p)
+    tokens = torch.stack([a, b, torch.full_like(a, p)], dim=1)
+    order = torch.randperm(p * p, generator=torch.Generator().manual_seed(settings.seed))
+    n_train = max(1, int(settings.train_fraction * p * p))
+    return ModularData(tokens, (a + b) % p, order[:n_train].sort().values, order[n_train:])

@@ -1,0 +1,168 @@
+"""Checks of what the user passed, each with the mend in its message."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from tl_entk.adapters import ModelAdapter
+from tl_entk.sites import EMBEDDING, TIED
+
+Position = int | Int[Tensor, " n"]
+
+
+def check_model(adapter: ModelAdapter) -> None:
+    """Refuse a model whose gradients would not be those of the function it computes.
+
+    Raises:
+        ValueError: in train mode (dropout is only active there).
+        RuntimeError: inside torch.inference_mode, where no gradient can be taken.
+
+    Warns:
+        UserWarning: if the weights look processed: the kernel depends on the parametrisation.
+    """
+    if any(module.training for module in adapter.model.modules() if _matters(module)):
+        raise ValueError("the model is in train mode: call model.eval() first.")
+    if torch.is_inference_mode_enabled():
+        raise RuntimeError("no gradients inside torch.inference_mode(): leave it first.")
+    if adapter.processed:
+        warnings.warn(
+            f"the weights look processed: {adapter.processed}. The eNTK depends on the "
+            "parametrisation; for the trained weights load the model without processing "
+            "(from_pretrained_no_processing, or a bridge without compatibility mode).",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def _matters(module: nn.Module) -> bool:
+    """The model itself, and dropout wherever it hides (wrappers may keep a stale train flag)."""
+    return isinstance(module, nn.Dropout) and module.p > 0 or hasattr(module, "cfg")
+
+
+def check_tokens(adapter: ModelAdapter, tokens: Any) -> Int[Tensor, "n t"]:
+    """Tokens on the model's device, checked for shape, dtype and range.
+
+    Raises:
+        TypeError: if tokens are no tensor.
+        ValueError: for anything else that the model could not have meant.
+    """
+    cfg = adapter.cfg
+    if not isinstance(tokens, Tensor):
+        raise TypeError(
+            f"tokens is a {type(tokens).__name__}: pass an integer tensor (n, t), for example "
+            "model.to_tokens(texts)."
+        )
+    if tokens.dtype not in (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8):
+        raise ValueError(f"tokens has dtype {tokens.dtype}: pass token numbers as torch.int64.")
+    if tokens.ndim != 2:
+        raise ValueError(
+            f"tokens has shape {tuple(tokens.shape)}: pass (examples, positions), for one "
+            "example tokens[None]."
+        )
+    n, length = tokens.shape
+    if n < 2:
+        raise ValueError("a kernel compares examples: pass at least two rows of tokens.")
+    if not 1 <= length <= cfg.n_ctx:
+        raise ValueError(
+            f"tokens has {length} positions, the model takes 1 to {cfg.n_ctx}: cut the windows."
+        )
+    low, high = int(tokens.min()), int(tokens.max())
+    if low < 0 or high >= cfg.d_vocab:
+        raise ValueError(
+            f"token {low if low < 0 else high} is out of range: the model's vocabulary is 0 to "
+            f"{cfg.d_vocab - 1}. Was the text tokenized with this model's tokenizer?"
+        )
+    _refuse_padding(adapter.model, tokens)
+    return tokens.long().to(adapter.device)
+
+
+def _refuse_padding(model: Any, tokens: Tensor) -> None:
+    """Padded windows need an attention mask, which a kernel over positions does not have."""
+    tokenizer = getattr(model, "tokenizer", None)
+    pad = getattr(tokenizer, "pad_token_id", None)
+    if pad is None:
+        return
+    is_pad = tokens == pad
+    if pad in (tokenizer.bos_token_id, tokenizer.eos_token_id):
+        # such a token may stand at the start or end of a window for its own sake, but not twice
+        padded = is_pad[:, :2].all(1) | is_pad[:, -2:].all(1) if tokens.shape[1] > 1 else is_pad[:, 0]
+        if tokens.shape[1] == 1:
+            return
+    else:
+        padded = is_pad.any(1)
+    if padded.any():
+        row = int(padded.nonzero()[0])
+        raise ValueError(
+            f"example {row} is padded (token {pad}): attention masks are not supported. Pass "
+            "windows of one length without padding."
+        )
+
+
+def check_padding_row(adapter: ModelAdapter, names: list[str], tokens: Int[Tensor, "n t"]) -> None:
+    """Refuse the row of an embedding that torch never gives a gradient.
+
+    Raises:
+        ValueError: if tokens hold the padding_idx of an embedding whose kernel is wanted.
+    """
+    if EMBEDDING not in names and TIED not in names:
+        return
+    index = getattr(adapter.by_name[EMBEDDING].output.module, "padding_idx", None)
+    if index is not None and bool((tokens == index).any()):
+        raise ValueError(
+            f"token {index} is the padding_idx of {EMBEDDING}, which gets no gradient: leave the "
+            "token out of the windows, or the embedding out of the components."
+        )
+
+
+def check_position(position: Any, n: int, length: int) -> Int[Tensor, " n"]:
+    """The position to read of every example, counted from 0.
+
+    Raises:
+        ValueError: if it is no position of the windows.
+    """
+    positions = torch.as_tensor(position)
+    if positions.dtype.is_floating_point or positions.shape not in ((), (n,)):
+        raise ValueError(
+            f"position {position!r}: pass an integer, or an integer tensor with one per example."
+        )
+    if int(positions.min()) < -length or int(positions.max()) >= length:
+        raise ValueError(
+            f"position {position} is out of range: the windows have positions {-length} to "
+            f"{length - 1}."
+        )
+    return (positions.long() % length).expand(n).clone()
+
+
+def check_supported(adapter: ModelAdapter) -> None:
+    """Refuse "every weight" of a model that has weights which are no site.
+
+    Raises:
+        ValueError: names the parameters.
+    """
+    trainable = {name for name, p in adapter.model.named_parameters() if p.requires_grad}
+    missing = [name for name in adapter.unsupported if name in trainable]
+    if missing:
+        raise ValueError(
+            f"{len(missing)} parameters of the model are not supported, for example "
+            f"{missing[:3]}: name the components you want instead of None; "
+            "tl_entk.list_components(model) lists those there are."
+        )
+
+
+def check_memory_budget(memory_budget: int) -> int:
+    """A positive number of bytes.
+
+    Raises:
+        ValueError: otherwise.
+    """
+    if memory_budget < 2**20:
+        raise ValueError(
+            f"memory_budget = {memory_budget} bytes is less than 1 MiB: pass bytes, for example "
+            "2 * 2**30 for 2 GiB."
+        )
+    return memory_budget

@@ -1,0 +1,34 @@
+"""Provenance: what a result was computed from, as plain JSON values."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.metadata import version
+from typing import Any
+
+from jaxtyping import Int
+from torch import Tensor
+
+from tl_entk.adapters import ModelAdapter
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that the numbers depend on."""
+    return {name: version(name) for name in ("tl_entk", "transformer_lens", "torch", "numpy")}
+
+
+def provenance(
+    adapter: ModelAdapter, tokens: Int[Tensor, "n t"], **settings: str | int
+) -> dict[str, Any]:
+    """Model, input, settings and versions of a result."""
+    name = getattr(adapter.cfg, "model_name", None) or "custom"
+    return {
+        "model": name,
+        "model_class": adapter.model_class,
+        "model_dtype": str(adapter.dtype),
+        "n": len(tokens),
+        "positions": tokens.shape[1],
+        "tokens_sha256": hashlib.sha256(tokens.cpu().numpy().tobytes()).hexdigest()[:16],
+        **settings,
+        "versions": versions(),
+    }

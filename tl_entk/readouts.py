@@ -1,0 +1,181 @@
+"""Readouts: what the kernel is a kernel of.
+
+A readout turns the logits (or the final hidden vector) at the read position into R numbers per
+example; the kernel is scale * sum_r J_r J_r^T, with J_r the Jacobian of the r-th number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+Targets = Int[Tensor, " n"] | None
+Reads = Literal["logits", "final_hidden"]
+
+NAMES = ("mean_logit", "class_trace", "target_logit", "target_logprob", "logsumexp")
+_TARGETED = ("target_logit", "target_logprob")
+
+
+@dataclass(frozen=True)
+class Readout:
+    """A user's own readout.
+
+    Attributes:
+        function: maps logits (n, d_vocab_out), or final hidden vectors (n, d_model), to numbers
+            of shape (n,) or (n, R). It must treat every row by itself.
+        reads: ``"logits"`` or ``"final_hidden"`` (after ln_final, before the unembedding).
+        name: what results are labelled with.
+        scale: factor of the kernel (1/R for a mean of kernels).
+
+    Example:
+        >>> Readout(lambda logits: logits[:, 3] - logits[:, 5], name="logit difference").reads
+        'logits'
+    """
+
+    function: Callable[[Tensor], Tensor]
+    reads: Reads = "logits"
+    name: str = "custom"
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.reads not in ("logits", "final_hidden"):
+            raise ValueError(f"reads = {self.reads!r}: pass 'logits' or 'final_hidden'.")
+
+
+ReadoutLike = str | tuple[str, int] | Readout
+
+
+@dataclass(frozen=True)
+class BoundReadout:
+    """A readout with its classes and targets fixed, ready to be evaluated on rows of the batch."""
+
+    name: str
+    reads: Reads
+    scale: float
+    evaluate: Callable[[Tensor, slice], Tensor]
+
+    def outputs(self, values: Float[Tensor, "b c"], rows: slice) -> Float[Tensor, "b r"]:
+        """The numbers read from these rows of the batch.
+
+        Raises:
+            ValueError: if the function returns the wrong shape.
+        """
+        result = self.evaluate(values, rows)
+        result = result[:, None] if result.ndim == 1 else result
+        if result.ndim != 2 or result.shape[0] != values.shape[0]:
+            raise ValueError(
+                f"readout {self.name!r} returned shape {tuple(result.shape)} for "
+                f"{values.shape[0]} examples; return (n,) or (n, R)."
+            )
+        return result
+
+
+def bind_readout(
+    readout: ReadoutLike,
+    *,
+    n: int,
+    d_vocab_out: int,
+    targets: Targets = None,
+    class_slice: slice | None = None,
+    device: torch.device | None = None,
+) -> BoundReadout:
+    """Check a readout and fix its classes and targets.
+
+    Args:
+        readout: a name, ``("class", c)`` or a Readout.
+        n: number of examples.
+        d_vocab_out: number of logits.
+        targets: class of every example for the target readouts; default the model's top token.
+        class_slice: the classes that the readout sees; default all. Class numbers stay those
+            of the whole vocabulary.
+        device: where the logits are.
+
+    Raises:
+        ValueError: for an unknown readout, an empty slice, a class or target out of range, or
+            targets that the readout does not use.
+    """
+    if isinstance(readout, Readout):
+        if targets is not None or class_slice is not None:
+            raise ValueError(
+                "targets and class_slice are for the named readouts: close over them in your "
+                "own function."
+            )
+        function = readout.function
+        return BoundReadout(
+            readout.name, readout.reads, readout.scale, lambda values, rows: function(values)
+        )
+    classes = torch.arange(d_vocab_out, device=device)[class_slice or slice(None)]
+    if len(classes) == 0:
+        raise ValueError(f"class_slice {class_slice} holds none of the {d_vocab_out} classes.")
+    if isinstance(readout, tuple):
+        return _single_class(readout, classes, targets)
+    if readout not in NAMES:
+        raise ValueError(
+            f"unknown readout {readout!r}: pass one of {', '.join(NAMES)}, ('class', c) or a "
+            "tl_entk.Readout."
+        )
+    if targets is not None:
+        if readout not in _TARGETED:
+            raise ValueError(f"readout {readout!r} uses no targets: leave them out.")
+        targets = check_targets(targets, n, classes).to(device)
+    return BoundReadout(readout, "logits", _scale(readout, classes), _named(readout, classes, targets))
+
+
+def _scale(readout: str, classes: Tensor) -> float:
+    return 1 / len(classes) if readout == "class_trace" else 1.0
+
+
+def _single_class(readout: tuple, classes: Tensor, targets: Targets) -> BoundReadout:
+    if len(readout) != 2 or readout[0] != "class" or not isinstance(readout[1], int):
+        raise ValueError(f"unknown readout {readout!r}: a single class is ('class', c).")
+    c = readout[1]
+    if c not in classes.tolist():
+        raise ValueError(
+            f"class {c} is out of range: the readout sees classes {int(classes[0])} to "
+            f"{int(classes[-1])}."
+        )
+    if targets is not None:
+        raise ValueError("readout ('class', c) uses no targets: leave them out.")
+    return BoundReadout(f"class {c}", "logits", 1.0, lambda logits, rows: logits[:, c])
+
+
+def check_targets(targets: Tensor, n: int, classes: Tensor) -> Tensor:
+    """Targets as int64, one per example, each among the classes.
+
+    Raises:
+        ValueError: otherwise, with the offending number.
+    """
+    if targets.shape != (n,):
+        raise ValueError(f"targets has shape {tuple(targets.shape)}; pass one per example, ({n},).")
+    if targets.dtype.is_floating_point or targets.dtype == torch.bool:
+        raise ValueError(f"targets has dtype {targets.dtype}; pass class numbers as integers.")
+    targets = targets.long().to(classes.device)
+    outside = ~torch.isin(targets, classes)
+    if outside.any():
+        row = int(outside.nonzero()[0])
+        raise ValueError(
+            f"target {int(targets[row])} of example {row} is out of range: the readout sees "
+            f"classes {int(classes[0])} to {int(classes[-1])}."
+        )
+    return targets
+
+
+def _named(readout: str, classes: Tensor, targets: Targets) -> Callable[[Tensor, slice], Tensor]:
+    def evaluate(logits: Tensor, rows: slice) -> Tensor:
+        seen = logits[:, classes] if len(classes) < logits.shape[1] else logits
+        if readout == "mean_logit":
+            return seen.mean(1)
+        if readout == "class_trace":
+            return seen
+        if readout == "logsumexp":
+            return seen.logsumexp(1)
+        chosen = classes[seen.detach().argmax(1)] if targets is None else targets[rows]
+        logit = logits.gather(1, chosen[:, None])[:, 0]
+        return logit if readout == "target_logit" else logit - seen.logsumexp(1)
+
+    return evaluate
