@@ -1,6 +1,43 @@
 """tl_entk: features of a TransformerLens model from its empirical neural tangent kernel."""
 
+from tl_entk.alignment import SubspaceOverlap, abs_cosines, group_projections, subspace_overlap
+from tl_entk.attribution import component_shares, head_shares, layer_shares
+from tl_entk.baselines import activations_at, pca_scores, random_directions
 from tl_entk.blocks import KernelBlocks, kernel_blocks, list_components
+from tl_entk.cliffs import Cliff, find_cliffs
+from tl_entk.comparison import Comparison, compare
+from tl_entk.eigen import EigenDirections, eigendecompose
+from tl_entk.frequencies import embedding_spectrum, kernel_spectrum, key_frequencies
+from tl_entk.normalize import center, cosine_normalize
 from tl_entk.readouts import Readout
+from tl_entk.results import load, save
 
-__all__ = ["KernelBlocks", "Readout", "kernel_blocks", "list_components"]
+__all__ = [
+    "Cliff",
+    "Comparison",
+    "EigenDirections",
+    "KernelBlocks",
+    "Readout",
+    "SubspaceOverlap",
+    "abs_cosines",
+    "activations_at",
+    "center",
+    "compare",
+    "component_shares",
+    "cosine_normalize",
+    "eigendecompose",
+    "embedding_spectrum",
+    "find_cliffs",
+    "group_projections",
+    "head_shares",
+    "kernel_blocks",
+    "kernel_spectrum",
+    "key_frequencies",
+    "layer_shares",
+    "list_components",
+    "load",
+    "pca_scores",
+    "random_directions",
+    "save",
+    "subspace_overlap",
+]

@@ -74,7 +74,7 @@ class ModelAdapter:
         names = [site.name for site in self.sites if site.parameter.requires_grad]
         return [TIED, *names] if self.tied and EMBEDDING in names else names
 
-    def logits(self, tokens: Int[Tensor, "n t"]) -> Float[Tensor, "n t d_vocab_out"]:
+    def logits(self, tokens: Int[Tensor, "n t"]) -> Float[Tensor, "n read d_vocab_out"]:
         """The model's logits, as its own call gives them."""
         return self.model(tokens)
 

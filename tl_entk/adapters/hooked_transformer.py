@@ -25,6 +25,8 @@ def adapt_hooked_transformer(model: nn.Module) -> ModelAdapter:
     _refuse_switches(model.cfg)
     sites = tuple(_sites(model))
     known = {id(site.parameter) for site in sites}
+    if not _has_positions(model.cfg):
+        known.update(id(p) for n, p in model.named_parameters() if n == "pos_embed.W_pos")
     return ModelAdapter(
         model=model,
         model_class="HookedTransformer",
@@ -33,6 +35,11 @@ def adapt_hooked_transformer(model: nn.Module) -> ModelAdapter:
         unsupported=tuple(n for n, p in model.named_parameters() if id(p) not in known),
         processed=_processing(model),
     )
+
+
+def _has_positions(cfg: Any) -> bool:
+    """Whether W_pos is read; other models hold it (ALiBi) or not (rotary), but never read it."""
+    return cfg.positional_embedding_type in ("standard", "shortformer")
 
 
 def _refuse_switches(cfg: Any) -> None:
@@ -72,7 +79,7 @@ def _sites(model: Any) -> Iterator[Site]:
     embedded = Tap(embed.ln, "input") if hasattr(embed, "ln") else Tap(embed, "output")
     yield Site("embed.W_E", "embedding", embed.W_E, embedded, embed.W_E.shape[1])
     yield from _norm("embed.ln", getattr(embed, "ln", None))
-    if hasattr(model, "pos_embed"):
+    if _has_positions(model.cfg):
         weight = model.pos_embed.W_pos
         output = Tap(model.pos_embed, "output")
         yield Site("pos_embed.W_pos", "position", weight, output, weight.shape[1])

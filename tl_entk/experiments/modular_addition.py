@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
+Weights = dict[str, Float[Tensor, "..."]]
 ModelClass = Literal["hooked", "bridge"]
 
 
@@ -81,6 +82,54 @@ class ModularData(NamedTuple):
         return self.tokens[:, 1]
 
 
+class SeededStart(NamedTuple):
+    """Everything a seed fixes before training, and the generator that the batches go on with."""
+
+    weights: Weights
+    data: ModularData
+    generator: torch.Generator
+
+
+def seeded_start(settings: ModularSettings) -> SeededStart:
+    """Initial weights and data of a seed, the same for both model classes.
+
+    The random stream is the one of ``torch.manual_seed(seed)``, building a HookedTransformer
+    (whose own initialization takes a first draw of every weight), drawing normal weights in the
+    order of its parameters with the paper's standard deviations, then the split, then the batches.
+    """
+    generator = torch.Generator().manual_seed(settings.seed)
+    for _ in range(2):
+        weights = {
+            name: torch.empty(shape).normal_(0, fan**-0.5, generator=generator)
+            for name, (shape, fan) in _weight_shapes(settings).items()
+        }
+    p = settings.p
+    a = torch.arange(p).repeat_interleave(p)
+    b = torch.arange(p).repeat(p)
+    tokens = torch.stack([a, b, torch.full_like(a, p)], dim=1)
+    order = torch.randperm(p * p, generator=generator)
+    n_train = max(1, int(settings.train_fraction * p * p))
+    data = ModularData(tokens, (a + b) % p, order[:n_train], order[n_train:])
+    return SeededStart(weights, data, generator)
+
+
+def _weight_shapes(settings: ModularSettings) -> dict[str, tuple[tuple[int, ...], int]]:
+    """Shape of every weight, and the inverse square of its standard deviation."""
+    d, heads, d_head, d_mlp = settings.d_model, settings.n_heads, settings.d_head, settings.d_mlp
+    d_vocab = settings.p + 1
+    return {
+        "embed.W_E": ((d_vocab, d), d),
+        "pos_embed.W_pos": ((3, d), d),
+        "blocks.0.attn.W_Q": ((heads, d, d_head), d),
+        "blocks.0.attn.W_O": ((heads, d_head, d), d),
+        "blocks.0.attn.W_K": ((heads, d, d_head), d),
+        "blocks.0.attn.W_V": ((heads, d, d_head), d),
+        "blocks.0.mlp.W_in": ((d, d_mlp), d_mlp),
+        "blocks.0.mlp.W_out": ((d_mlp, d), d),
+        "unembed.W_U": ((d, d_vocab), d_vocab),
+    }
+
+
 def modular_data(settings: ModularSettings) -> ModularData:
     """All pairs (a, b) as tokens (a, b, =) with their labels and the seeded split.
 
@@ -95,10 +144,4 @@ def modular_data(settings: ModularSettings) -> ModularData:
         >>> data.tokens[7].tolist(), data.labels[7].item()
         ([1, 2, 5], 3)
     """
-    p = settings.p
-    a = torch.arange(p).repeat_interleave(p)
-    b = torch.arange(p).repeat(p)
-    tokens = torch.stack([a, b, torch.full_like(a, p)], dim=1)
-    order = torch.randperm(p * p, generator=torch.Generator().manual_seed(settings.seed))
-    n_train = max(1, int(settings.train_fraction * p * p))
-    return ModularData(tokens, (a + b) % p, order[:n_train].sort().values, order[n_train:])
+    return seeded_start(settings).data

@@ -9,35 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
-from tl_entk.experiments.modular_addition import ModelClass, ModularSettings
-
-Weights = dict[str, Float[Tensor, "..."]]
-
-
-def initial_weights(settings: ModularSettings) -> Weights:
-    """Seeded normal weights with the paper's standard deviations, under TransformerLens names."""
-    d, heads, d_head, d_mlp = settings.d_model, settings.n_heads, settings.d_head, settings.d_mlp
-    d_vocab = settings.p + 1
-    shapes: dict[str, tuple[tuple[int, ...], int]] = {
-        "embed.W_E": ((d_vocab, d), d),
-        "pos_embed.W_pos": ((3, d), d),
-        "blocks.0.attn.W_Q": ((heads, d, d_head), d),
-        "blocks.0.attn.W_K": ((heads, d, d_head), d),
-        "blocks.0.attn.W_V": ((heads, d, d_head), d),
-        "blocks.0.attn.W_O": ((heads, d_head, d), d),
-        "blocks.0.mlp.W_in": ((d, d_mlp), d_mlp),
-        "blocks.0.mlp.W_out": ((d_mlp, d), d),
-        "unembed.W_U": ((d, d_vocab), d_vocab),
-    }
-    generator = torch.Generator().manual_seed(settings.seed)
-    return {
-        name: torch.randn(shape, generator=generator) / fan**0.5
-        for name, (shape, fan) in shapes.items()
-    }
-
+from tl_entk.experiments.modular_addition import ModelClass, ModularSettings, Weights, seeded_start
 
 def build_model(
     settings: ModularSettings,
@@ -59,6 +33,7 @@ def build_model(
         ImportError: for ``"hooked"`` where TransformerLens has no HookedTransformer any more.
 
     Example:
+        >>> import torch
         >>> model = build_model(ModularSettings(p=5))
         >>> model(torch.tensor([[1, 2, 5]])).shape
         torch.Size([1, 3, 6])
@@ -77,7 +52,7 @@ def build_model(
         seed=settings.seed,
     )
     model = _build_hooked(common) if model_class == "hooked" else _build_bridge(common)
-    load_weights(model, initial_weights(settings) if weights is None else weights)
+    load_weights(model, seeded_start(settings).weights if weights is None else weights)
     return model.eval()
 
 

@@ -1,0 +1,100 @@
+"""A feature set: what one hopes to find, as values per example."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureSet:
+    """Feature values of N examples.
+
+    Attributes:
+        values: (N, F) finite numbers; 0 and 1 for a binary feature.
+        names: F names.
+        families: family of each feature, for example "a+b".
+        groups: features of one group are one thing with several coordinates, such as the cosine
+            and the sine of one frequency; alone, a feature is its own group.
+
+    Raises:
+        ValueError: if lengths differ, a name occurs twice, or a feature is constant or not finite.
+
+    Example:
+        >>> FeatureSet(np.array([[1.0], [0.0]]), ("is noun",), ("tag",), ("is noun",)).is_binary
+        [True]
+    """
+
+    values: Float[np.ndarray, "n f"]
+    names: tuple[str, ...]
+    families: tuple[str, ...]
+    groups: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        count = self.values.shape[1]
+        if not len(self.names) == len(self.families) == len(self.groups) == count:
+            raise ValueError(
+                f"{count} features need as many names, families and groups, not "
+                f"{len(self.names)}, {len(self.families)}, {len(self.groups)}."
+            )
+        if len(set(self.names)) < count:
+            raise ValueError("two features have one name: make the names unique.")
+        for index, name in enumerate(self.names):
+            column = self.values[:, index]
+            if not np.isfinite(column).all():
+                raise ValueError(f"feature {name!r} is not finite: drop or mend its values.")
+            if np.ptp(column) == 0:
+                raise ValueError(f"feature {name!r} is constant over the examples: drop it.")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def is_binary(self) -> list[bool]:
+        """Whether each feature only takes the values 0 and 1."""
+        return [bool(np.isin(column, (0, 1)).all()) for column in self.values.T]
+
+    @property
+    def centred(self) -> Float[np.ndarray, "n f"]:
+        """Values less their mean over the examples."""
+        return self.values - self.values.mean(0)
+
+    def group_names(self) -> list[str]:
+        """The groups, in order of first appearance."""
+        return list(dict.fromkeys(self.groups))
+
+    def family_names(self) -> list[str]:
+        """The families, in order of first appearance."""
+        return list(dict.fromkeys(self.families))
+
+    def family(self, *names: str) -> FeatureSet:
+        """The features of these families.
+
+        Raises:
+            ValueError: for a family there is not; the message has those there are.
+        """
+        missing = [name for name in names if name not in self.families]
+        if missing:
+            raise ValueError(f"no family {missing[0]!r}: there are {self.family_names()}.")
+        return self._take([i for i, family in enumerate(self.families) if family in names])
+
+    def group(self, name: str) -> FeatureSet:
+        """The features of one group.
+
+        Raises:
+            ValueError: for a group there is not.
+        """
+        if name not in self.groups:
+            raise ValueError(f"no group {name!r}: there are {self.group_names()[:8]} ...")
+        return self._take([i for i, group in enumerate(self.groups) if group == name])
+
+    def _take(self, columns: Sequence[int]) -> FeatureSet:
+        return FeatureSet(
+            self.values[:, list(columns)],
+            tuple(self.names[i] for i in columns),
+            tuple(self.families[i] for i in columns),
+            tuple(self.groups[i] for i in columns),
+        )

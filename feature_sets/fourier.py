@@ -1,0 +1,97 @@
+"""Fourier features of modular addition: cosines and sines of a, b, a + b and a - b."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import Float, Integer
+
+from feature_sets.feature_set import FeatureSet
+
+Angles = Float[np.ndarray, " n"]
+
+# for angles x = 2 pi k a / p and y = 2 pi k b / p
+_FAMILIES: dict[str, Callable[[Angles, Angles], tuple[Angles, Angles]]] = {
+    "a": lambda x, y: (np.cos(x), np.sin(x)),
+    "b": lambda x, y: (np.cos(y), np.sin(y)),
+    "a+b": lambda x, y: (np.cos(x + y), np.sin(x + y)),
+    "a-b": lambda x, y: (np.cos(x - y), np.sin(x - y)),
+    "axis sum": lambda x, y: (np.cos(x) + np.cos(y), np.sin(x) + np.sin(y)),
+    "axis difference": lambda x, y: (np.cos(x) - np.cos(y), np.sin(x) - np.sin(y)),
+    "2(a+b)": lambda x, y: (np.cos(2 * x + 2 * y), np.sin(2 * x + 2 * y)),
+    "2(a-b)": lambda x, y: (np.cos(2 * x - 2 * y), np.sin(2 * x - 2 * y)),
+    "doubled axis sum": lambda x, y: (
+        np.cos(2 * x) + np.cos(2 * y),
+        np.sin(2 * x) + np.sin(2 * y),
+    ),
+}
+
+FAMILIES = tuple(_FAMILIES)
+
+
+def all_frequencies(p: int) -> list[int]:
+    """Frequencies 1 to floor(p / 2); the rest are the same waves again.
+
+    Example:
+        >>> all_frequencies(7)
+        [1, 2, 3]
+    """
+    return list(range(1, p // 2 + 1))
+
+
+def fourier(
+    a: Integer[np.ndarray, " n"],
+    b: Integer[np.ndarray, " n"],
+    p: int,
+    frequencies: Sequence[int] | None = None,
+    families: Sequence[str] = FAMILIES,
+) -> FeatureSet:
+    """Cosine and sine of every family and frequency, a pair being one group.
+
+    With x = 2 pi k a / p and y = 2 pi k b / p: ``a`` (cos x, sin x); ``b`` the same of y;
+    ``a+b`` and ``a-b`` of x + y and x - y; ``axis sum`` (cos x + cos y, sin x + sin y);
+    ``axis difference`` with minus; ``2(a+b)``, ``2(a-b)`` and ``doubled axis sum`` at twice the
+    angles.
+
+    Args:
+        a: first summand of every example.
+        b: second summand.
+        p: modulus.
+        frequencies: k from 1 to p // 2; default all.
+        families: default all, see ``FAMILIES``.
+
+    Returns:
+        Features named "cos a+b k=3", in groups "a+b k=3" and families "a+b". A sine that is
+        zero everywhere (k = p / 2 of an even p) is left out.
+
+    Raises:
+        ValueError: for a frequency or family that there is not, or a and b of different lengths.
+
+    Source: arXiv 2510.00468, sections 3 and 4.
+
+    Example:
+        >>> a, b = np.divmod(np.arange(25), 5)
+        >>> fourier(a, b, 5, families=["a+b"]).names
+        ('cos a+b k=1', 'sin a+b k=1', 'cos a+b k=2', 'sin a+b k=2')
+    """
+    if a.shape != b.shape:
+        raise ValueError(f"a and b have lengths {len(a)} and {len(b)}: pass one of each per example.")
+    frequencies = all_frequencies(p) if frequencies is None else list(frequencies)
+    for k in frequencies:
+        if not 1 <= k <= p // 2:
+            raise ValueError(f"frequency {k} is out of range: pass 1 to {p // 2} for p = {p}.")
+    columns, names, groups, of_family = [], [], [], []
+    for family in families:
+        if family not in _FAMILIES:
+            raise ValueError(f"no family {family!r}: there are {list(FAMILIES)}.")
+        for k in frequencies:
+            angle = 2 * np.pi * k / p
+            for wave, column in zip(("cos", "sin"), _FAMILIES[family](angle * a, angle * b), strict=True):
+                if np.ptp(column) < 1e-9:
+                    continue
+                columns.append(column)
+                names.append(f"{wave} {family} k={k}")
+                groups.append(f"{family} k={k}")
+                of_family.append(family)
+    return FeatureSet(np.stack(columns, 1), tuple(names), tuple(of_family), tuple(groups))

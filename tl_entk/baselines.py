@@ -1,0 +1,84 @@
+"""Baselines that every result stands beside: PCA of activations and random directions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from sklearn.decomposition import PCA
+from torch import Tensor
+
+from tl_entk.adapters import adapt
+from tl_entk.guards import Position, check_model, check_position, check_tokens
+
+
+def activations_at(
+    model: Any, tokens: Int[Tensor, "n t"], hook: str, position: Position = -1
+) -> Float[Tensor, "n d"]:
+    """Activations of a hook point at one position, heads and neurons flattened.
+
+    Args:
+        model: a TransformerLens model.
+        tokens: (n, t).
+        hook: TransformerLens name, for example "blocks.0.hook_resid_post".
+        position: which position, or one per example.
+
+    Raises:
+        ValueError: if the model has no such hook, or it does not fire.
+
+    Example:
+        >>> from tl_entk.experiments import ModularSettings, build_model, modular_data
+        >>> settings = ModularSettings(p=5)
+        >>> model, data = build_model(settings), modular_data(settings)
+        >>> activations_at(model, data.tokens, "blocks.0.hook_resid_post").shape
+        torch.Size([25, 64])
+    """
+    adapter = adapt(model)
+    check_model(adapter)
+    tokens = check_tokens(adapter, tokens)
+    positions = check_position(position, *tokens.shape)
+    if hook not in model.hook_dict:
+        near = [name for name in model.hook_dict if name.split(".")[-1] == hook.split(".")[-1]]
+        raise ValueError(f"no hook {hook!r}; like it: {near[:4] or list(model.hook_dict)[:4]}.")
+    with torch.no_grad():
+        _, cache = model.run_with_cache(tokens, names_filter=[hook])
+    if hook not in cache:
+        raise ValueError(f"hook {hook!r} did not fire: choose another, or switch it on.")
+    return cache[hook][torch.arange(len(tokens)), positions].flatten(1)
+
+
+def pca_scores(activations: Float[Tensor, "n d"], k: int) -> Float[Tensor, "n k"]:
+    """Scores of the top k principal components of the centred activations (scikit-learn).
+
+    Raises:
+        ValueError: if k is larger than the number of components there are.
+
+    Example:
+        >>> pca_scores(torch.tensor([[0.0, 0.0], [2.0, 0.0], [4.0, 0.1]]), 1).shape
+        torch.Size([3, 1])
+    """
+    n, d = activations.shape
+    if not 1 <= k <= min(n, d):
+        raise ValueError(f"k = {k}: {n} examples of width {d} have 1 to {min(n, d)} components.")
+    scores = PCA(n_components=k, svd_solver="full").fit_transform(
+        activations.detach().cpu().double().numpy()
+    )
+    return torch.from_numpy(scores)
+
+
+def random_directions(n: int, k: int, seed: int = 0) -> Float[Tensor, "n k"]:
+    """k orthonormal random directions over n examples: the floor.
+
+    Raises:
+        ValueError: if k > n.
+
+    Example:
+        >>> random_directions(5, 2).shape
+        torch.Size([5, 2])
+    """
+    if not 1 <= k <= n:
+        raise ValueError(f"k = {k}: pass 1 to {n} directions over {n} examples.")
+    generator = torch.Generator().manual_seed(seed)
+    basis, _ = torch.linalg.qr(torch.randn(n, k, generator=generator, dtype=torch.float64))
+    return basis

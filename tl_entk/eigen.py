@@ -1,0 +1,92 @@
+"""Eigendirections of a dense kernel, computed in float64."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class EigenDirections:
+    """Leading eigenpairs of a kernel, largest eigenvalue first.
+
+    Attributes:
+        eigenvalues: (k,).
+        scores: (N, k), one signed number per example and direction. For an N x N kernel they
+            are the eigenvectors themselves.
+        vectors: (N, k) unit eigenvectors; (N, d, k) for a kernel of N d rows.
+        rank1_share: (k,) share of a vector's norm that its scores hold; 1 for an N x N kernel.
+        residuals: (k,) ||K v - theta v|| / theta_1.
+        converged: (k,) whether the residual is below the tolerance.
+        provenance: where the kernel came from.
+    """
+
+    eigenvalues: Float[Tensor, " k"]
+    scores: Float[Tensor, "n k"]
+    vectors: Float[Tensor, "n *d k"]
+    rank1_share: Float[Tensor, " k"]
+    residuals: Float[Tensor, " k"]
+    converged: Bool[Tensor, " k"]
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything but the provenance, by attribute."""
+        return {k: v for k, v in vars(self).items() if isinstance(v, Tensor)}
+
+
+def check_kernel(matrix: Float[Tensor, "n m"]) -> Float[Tensor, "n n"]:
+    """The matrix in float64 on the CPU, made exactly symmetric.
+
+    Raises:
+        ValueError: if it is not square, not finite, or not symmetric.
+    """
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        raise ValueError(f"a kernel is square; this matrix has shape {tuple(matrix.shape)}.")
+    kernel = matrix.detach().double().cpu()
+    if not bool(torch.isfinite(kernel).all()):
+        raise ValueError("the kernel is not finite: compute it in a wider format.")
+    if float((kernel - kernel.T).abs().max()) > 1e-4 * float(kernel.abs().max()):
+        raise ValueError("the kernel is not symmetric: pass one of KernelBlocks' matrices.")
+    return (kernel + kernel.T) / 2
+
+
+def eigendecompose(
+    matrix: Float[Tensor, "n n"], k: int | None = 25, *, tol: float = 1e-8
+) -> EigenDirections:
+    """Top eigendirections K v = theta v of a dense kernel, in float64.
+
+    Args:
+        matrix: (N, N) symmetric, any number format.
+        k: how many; None for the whole spectrum.
+        tol: residual relative to the first eigenvalue up to which a pair counts as converged.
+
+    Returns:
+        Eigenvalues in descending order with unit eigenvectors. A vector's sign is set so that
+        its entry of largest size is positive.
+
+    Raises:
+        ValueError: if the matrix is no kernel, or k is not between 1 and N.
+
+    Example:
+        >>> eigen = eigendecompose(torch.diag(torch.tensor([1.0, 4.0, 2.0])), k=2)
+        >>> eigen.eigenvalues.tolist()
+        [4.0, 2.0]
+    """
+    kernel = check_kernel(matrix)
+    n = len(kernel)
+    k = n if k is None else k
+    if not 1 <= k <= n:
+        raise ValueError(f"k = {k}: the kernel has {n} eigendirections; pass 1 to {n}.")
+    values, vectors = scipy.linalg.eigh(kernel.numpy(), subset_by_index=[n - k, n - 1])
+    values, vectors = values[::-1].copy(), vectors[:, ::-1].copy()
+    vectors *= np.sign(vectors[np.abs(vectors).argmax(0), np.arange(k)])
+    theta, v = torch.from_numpy(values), torch.from_numpy(vectors)
+    first = theta[0].abs().clamp_min(torch.finfo(torch.float64).tiny)
+    residuals = (kernel @ v - v * theta).norm(dim=0) / first
+    return EigenDirections(theta, v, v, torch.ones_like(theta), residuals, residuals <= tol)

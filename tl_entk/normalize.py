@@ -1,0 +1,40 @@
+"""Normalisations of a kernel: options to compare, never silent defaults."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def cosine_normalize(kernel: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
+    """Cosines of the per-example gradients, K_nm / sqrt(K_nn K_mm).
+
+    Args:
+        kernel: (N, N) positive semidefinite.
+
+    Raises:
+        ValueError: if an example has no gradient, so that its cosine is undefined.
+
+    Example:
+        >>> cosine_normalize(torch.tensor([[4.0, 2.0], [2.0, 1.0]])).tolist()
+        [[1.0, 1.0], [1.0, 1.0]]
+    """
+    norms = kernel.diagonal().clamp_min(0).sqrt()
+    if bool((norms == 0).any()):
+        row = int((norms == 0).nonzero()[0])
+        raise ValueError(f"example {row} has a zero gradient: leave it out to normalise.")
+    return kernel / norms[:, None] / norms
+
+
+def center(kernel: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
+    """Kernel of the centred gradients, H K H with H = 1 - 11^T / N (as PCA centres).
+
+    Args:
+        kernel: (N, N).
+
+    Example:
+        >>> center(torch.ones(3, 3)).abs().max().item()
+        0.0
+    """
+    return kernel - kernel.mean(0) - kernel.mean(1, keepdim=True) + kernel.mean()
