@@ -90,7 +90,7 @@ def randomize(model: nn.Module, seed: int = 0) -> nn.Module:
     with torch.no_grad():
         for parameter in model.parameters():
             noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-            parameter.copy_(noise * 0.5 + (1.0 if parameter.ndim == 1 else 0.0) * 0.7)
+            parameter.copy_(noise * 0.25 + (0.7 if parameter.ndim == 1 else 0.0))
     return model.eval()
 
 

@@ -9,21 +9,31 @@ from torch.func import functional_call, jacrev
 from tl_entk.adapters import adapt
 
 
+def own_parameters(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+    """Every parameter once per module that holds it: a tied one twice, a module's aliases once."""
+    return {
+        f"{path}.{name}".lstrip("."): parameter
+        for path, module in torch.nn.Module.named_modules(model)
+        for name, parameter in module._parameters.items()
+        if parameter is not None
+    }
+
+
 def parameter_names(model: torch.nn.Module) -> dict[str, list[str]]:
-    """Component name -> every path under which the model holds that site's parameter."""
+    """Component name -> the paths under which the model holds that site's parameter."""
     paths: dict[int, list[str]] = {}
-    for path, parameter in model.named_parameters(remove_duplicate=False):
+    for path, parameter in own_parameters(model).items():
         paths.setdefault(id(parameter), []).append(path)
     return {site.name: paths[id(site.parameter)] for site in adapt(model).sites}
 
 
 def jacobians(model, tokens, readout, position=-1, functional=True) -> dict[str, Tensor]:
     """Component name -> (N, R, *shape) Jacobian of readout(logits at position)."""
-    wanted = parameter_names(model)
-    values = dict(model.named_parameters())
-    canonical = {id(p): path for path, p in values.items()}
-    everything = dict(model.named_parameters(remove_duplicate=False))
-    first = {name: canonical[id(everything[paths[0]])] for name, paths in wanted.items()}
+    everything = own_parameters(model)
+    canonical: dict[int, str] = {}
+    for path, parameter in everything.items():
+        canonical.setdefault(id(parameter), path)
+    first = {name: paths[0] for name, paths in parameter_names(model).items()}
 
     def outputs(chosen):
         given = {path: p.detach() for path, p in everything.items()}
@@ -36,7 +46,7 @@ def jacobians(model, tokens, readout, position=-1, functional=True) -> dict[str,
         result = readout(logits[torch.arange(len(tokens)), position])
         return result[:, None] if result.ndim == 1 else result
 
-    inputs = {key: values[key].detach() for key in sorted(set(first.values()))}
+    inputs = {key: everything[key].detach() for key in sorted(set(first.values()))}
     if functional:
         dense = jacrev(outputs, chunk_size=8)(inputs)
     else:

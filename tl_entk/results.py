@@ -39,7 +39,8 @@ def write_tensors(
     path: Path, tensors: Mapping[str, Tensor], header: dict[str, str] | None = None
 ) -> None:
     """Tensors as a safetensors file."""
-    ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    # safetensors refuses tensors that share memory
+    ready = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
     write_atomically(path, lambda temporary: save_file(ready, temporary, metadata=header))
 
 

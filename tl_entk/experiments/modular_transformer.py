@@ -30,6 +30,7 @@ from tl_entk.frequencies import embedding_spectrum, kernel_spectrum, key_frequen
 TOTAL = "total"
 UNEMBED = "unembed.W_U"
 ACTIVATIONS = "blocks.0.hook_resid_post"
+COMPARED = (UNEMBED, TOTAL)
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class ModularResult:
         eigen: leading eigendirections of every block and of the total.
         overlaps: table, a row per block and the total.
         shares: feature family to component to share of its kernel energy.
-        comparison: eNTK, PCA, random, all activations.
+        comparisons: block to eNTK, PCA, random, all activations side by side.
         seconds: wall time of each part.
     """
 
@@ -79,7 +80,7 @@ class ModularResult:
     eigen: dict[str, EigenDirections]
     overlaps: list[OverlapRow]
     shares: dict[str, dict[str, float]]
-    comparison: Comparison
+    comparisons: dict[str, Comparison]
     seconds: dict[str, float]
 
     @property
@@ -168,8 +169,11 @@ def analyse(
     }
     clock.lap("alignment")
     activations = tl_entk.activations_at(model, data.tokens, ACTIVATIONS)
-    top = eigen[UNEMBED].scores[:, : min(modes, activations.shape[1])]
-    comparison = compare(top, features, activations, seed=settings.seed)
+    k = min(modes, activations.shape[1])
+    comparisons = {
+        name: compare(eigen[name].scores[:, :k], features, activations, seed=settings.seed)
+        for name in COMPARED
+    }
     clock.lap("comparison")
     return ModularResult(
         settings=settings,
@@ -184,7 +188,7 @@ def analyse(
         eigen=eigen,
         overlaps=overlaps,
         shares=shares,
-        comparison=comparison,
+        comparisons=comparisons,
         seconds=clock.seconds,
     )
 
@@ -237,7 +241,7 @@ def headline(result: ModularResult) -> dict[str, Any]:
         "W_U_modes_0_to_2F_on_a+b": row.first["a+b"],
         "W_U_modes_2F+1_to_4F_on_axis_sum": row.second["axis sum"],
         "most_possible": 2 * f,
-        "probe_R2": result.comparison.macro(),
+        "probe_R2": {name: table.macro() for name, table in result.comparisons.items()},
         "seconds": result.seconds,
         "model_reused": result.trained.reused,
     }

@@ -1,0 +1,142 @@
+"""Figures, drawn without a display. Each function takes plain numbers and returns a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+COLOURS = ("#3b6fb6", "#d1603d", "#4c9f70", "#8a5fa8", "#b8962e", "#5b6770", "#c65b8a", "#2f9aa0")
+GREY = "#8d959c"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure with its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def _figure(width: float, height: float, columns: int = 1, rows: int = 1, **kwargs: bool | str
+            ) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=130)
+    axes = figure.subplots(rows, columns, squeeze=False, **kwargs)  # type: ignore[arg-type]
+    for axis in axes.flat:
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure, list(axes.flat)
+
+
+def training_curve(curve: Mapping[str, Sequence[float]]) -> Figure:
+    """Accuracy and loss by epoch, on the training and the test part."""
+    figure, (accuracy, loss) = _figure(9, 3, columns=2)
+    for part, colour in (("train", COLOURS[0]), ("test", COLOURS[1])):
+        accuracy.plot(curve["epoch"], curve[f"{part}_accuracy"], color=colour, label=part)
+        loss.plot(curve["epoch"], curve[f"{part}_loss"], color=colour, label=part)
+    loss.set_yscale("log")
+    accuracy.set(xlabel="epoch", ylabel="accuracy", ylim=(-0.02, 1.04))
+    loss.set(xlabel="epoch", ylabel="cross-entropy (nats)")
+    accuracy.legend(frameon=False, loc="lower right")
+    return figure
+
+
+def frequency_bars(
+    weights: Mapping[int, float],
+    kernel: Mapping[int, float],
+    keys: tuple[Sequence[int], Sequence[int]],
+) -> Figure:
+    """Power of each frequency in the embedding and in the kernel; key frequencies in colour."""
+    figure, axes = _figure(9, 2.8, columns=2)
+    titles = ("in the rows of W_E", "of the a + b pair in the W_U block")
+    for axis, power, chosen, title in zip(axes, (weights, kernel), keys, titles, strict=True):
+        colours = [COLOURS[1] if k in chosen else "#c9cfd4" for k in power]
+        axis.bar(list(power), list(power.values()), color=colours)
+        axis.set_xticks(list(power))
+        axis.set(xlabel="frequency k", ylabel="power" if power is weights else "energy")
+        axis.set_title(title, fontsize=10)
+    return figure
+
+
+def spectra(
+    eigenvalues: Mapping[str, Float[np.ndarray, " k"]], expected: Sequence[int]
+) -> Figure:
+    """Leading eigenvalues of several kernels, relative to the first; expected cliffs marked."""
+    figure, (axis,) = _figure(9, 3.6)
+    for (name, values), colour in zip(eigenvalues.items(), COLOURS, strict=False):
+        relative = np.clip(values / values[0], 1e-8, None)
+        axis.plot(np.arange(len(values)), relative, "o-", ms=3, lw=1, color=colour, label=name)
+    for position in expected:
+        axis.axvline(position - 0.5, color=GREY, lw=1, ls=":")
+    axis.set_yscale("log")
+    axis.set(xlabel="mode (counted from 0)", ylabel="eigenvalue / first")
+    axis.legend(frameon=False, fontsize=8, ncols=2)
+    return figure
+
+
+def heatmap(
+    values: Float[np.ndarray, "rows columns"],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    *,
+    label: str,
+    row_label: str = "",
+    numbers: bool = False,
+    cuts: Sequence[int] = (),
+) -> Figure:
+    """A matrix of numbers between 0 and 1, with rows and columns named."""
+    figure, (axis,) = _figure(
+        2.6 + 0.34 * len(columns) + (0.1 * len(columns) if numbers else 0), 1.5 + 0.21 * len(rows)
+    )
+    image = axis.imshow(values, vmin=0, vmax=1, cmap="viridis", aspect="auto")
+    axis.set_xticks(range(len(columns)), columns, rotation=60, ha="right", fontsize=8)
+    axis.set_yticks(range(len(rows)), rows, fontsize=8)
+    axis.set_ylabel(row_label)
+    for cut in cuts:
+        axis.axhline(cut - 0.5, color="white", lw=1.2)
+    if numbers:
+        for (i, j), value in np.ndenumerate(values):
+            colour = "white" if value < 0.6 else "black"
+            axis.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=6, color=colour)
+    figure.colorbar(image, ax=axis, label=label, fraction=0.04)
+    return figure
+
+
+def stacked_shares(shares: Mapping[str, Mapping[str, float]]) -> Figure:
+    """Shares of each feature family over components, as one bar per family."""
+    figure, (axis,) = _figure(9, 1.4 + 0.36 * len(shares))
+    components = list(next(iter(shares.values())))
+    left = np.zeros(len(shares))
+    palette = [*COLOURS, "#a3b86c", "#7a4b3a", "#46505a", "#d9a5a0"]
+    for index, component in enumerate(components):
+        width = np.array([share[component] for share in shares.values()])
+        axis.barh(range(len(shares)), width, left=left, color=palette[index % len(palette)],
+                  label=component)
+        left += width
+    axis.set_yticks(range(len(shares)), list(shares))
+    axis.invert_yaxis()
+    axis.set(xlabel="share of the feature's kernel energy  u·K_b u / u·K u", xlim=(0, 1))
+    axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def intervals(rows: Mapping[str, Mapping[str, Interval]], label: str) -> Figure:
+    """One line per row, one dot with its interval per basis."""
+    figure, (axis,) = _figure(9, 1.2 + 0.26 * len(rows))
+    bases = list(next(iter(rows.values())))
+    for index, (basis, colour) in enumerate(zip(bases, COLOURS, strict=False)):
+        found = [row[basis] for row in rows.values()]
+        y = np.arange(len(rows)) + 0.16 * (index - (len(bases) - 1) / 2)
+        value = np.array([f.value for f in found])
+        spread = np.array([[f.value - f.low, f.high - f.value] for f in found]).T.clip(0)
+        axis.errorbar(value, y, xerr=spread, fmt="o", ms=3.5, lw=1, color=colour, label=basis)
+    axis.set_yticks(range(len(rows)), list(rows), fontsize=8)
+    axis.invert_yaxis()
+    axis.axvline(0, color=GREY, lw=0.8)
+    axis.set(xlabel=label)
+    axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure

@@ -1,0 +1,109 @@
+"""One self-contained HTML page: figures inlined as PNG, tables as HTML, no network."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined
+from matplotlib.figure import Figure
+
+from tl_entk.results import write_atomically
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with a caption; numbers are formatted for reading on the page, whole in the CSV."""
+
+    name: str
+    caption: str
+    columns: tuple[str, ...]
+    rows: Sequence[Sequence[str | float | int]]
+
+    def write_csv(self, folder: Path) -> Path:
+        """The table as ``name.csv``."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(self.columns)
+        writer.writerows(self.rows)
+        path = folder / f"{self.name}.csv"
+        write_atomically(path, lambda temporary: temporary.write_text(text.getvalue()))
+        return path
+
+    def cells(self) -> list[list[str]]:
+        """Rows as text."""
+        return [
+            [f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row]
+            for row in self.rows
+        ]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure with what it shows."""
+
+    name: str
+    caption: str
+    figure: Figure
+
+    def png(self) -> bytes:
+        """The figure as PNG."""
+        buffer = io.BytesIO()
+        self.figure.savefig(buffer, format="png")
+        return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, a paragraph, and what it is about; a folded one is opened by the reader."""
+
+    title: str
+    text: str
+    parts: Sequence[Picture | Table] = ()
+    folded: bool = False
+
+
+def write_page(
+    path: Path,
+    title: str,
+    lead: str,
+    figures: Sequence[tuple[str, str]],
+    sections: Sequence[Section],
+) -> None:
+    """Write PNGs and CSVs beside the page, and the page with everything inlined.
+
+    Args:
+        path: the HTML file.
+        title: heading of the page.
+        lead: a paragraph under it.
+        figures: key figures (label, value) at the top.
+        sections: the body.
+
+    Raises:
+        OSError: if the folder cannot be written to.
+    """
+    blocks = []
+    for section in sections:
+        parts = []
+        for part in section.parts:
+            if isinstance(part, Table):
+                part.write_csv(path.parent / "tables")
+                parts.append({"table": part, "rows": part.cells()})
+            else:
+                png = part.png()
+                target = path.parent / "figures" / f"{part.name}.png"
+                write_atomically(target, lambda temporary, png=png: temporary.write_bytes(png))
+                encoded = base64.b64encode(png).decode()
+                parts.append({"picture": part, "source": f"data:image/png;base64,{encoded}"})
+        blocks.append({"section": section, "parts": parts})
+    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    template = environment.from_string(
+        (files("tl_entk.report") / "template.html.j2").read_text(encoding="utf-8")
+    )
+    page = template.render(title=title, lead=lead, figures=figures, blocks=blocks)
+    write_atomically(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))
