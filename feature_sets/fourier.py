@@ -76,7 +76,9 @@ def fourier(
         ('cos a+b k=1', 'sin a+b k=1', 'cos a+b k=2', 'sin a+b k=2')
     """
     if a.shape != b.shape:
-        raise ValueError(f"a and b have lengths {len(a)} and {len(b)}: pass one of each per example.")
+        raise ValueError(
+            f"a and b have lengths {len(a)} and {len(b)}: pass one of each per example."
+        )
     frequencies = all_frequencies(p) if frequencies is None else list(frequencies)
     for k in frequencies:
         if not 1 <= k <= p // 2:
@@ -87,7 +89,9 @@ def fourier(
             raise ValueError(f"no family {family!r}: there are {list(FAMILIES)}.")
         for k in frequencies:
             angle = 2 * np.pi * k / p
-            for wave, column in zip(("cos", "sin"), _FAMILIES[family](angle * a, angle * b), strict=True):
+            for wave, column in zip(
+                ("cos", "sin"), _FAMILIES[family](angle * a, angle * b), strict=True
+            ):
                 if np.ptp(column) < 1e-9:
                     continue
                 columns.append(column)

@@ -9,7 +9,7 @@ def _few_threads():
     torch.set_num_threads(2)
 
 
-@pytest.fixture()
+@pytest.fixture
 def model():
     """A small model with LayerNorm and biases that runs on both TransformerLens lines."""
     return build("native:layer_norm")

@@ -47,15 +47,12 @@ def jacobians(model, tokens, readout, position=-1, functional=True) -> dict[str,
         return result[:, None] if result.ndim == 1 else result
 
     inputs = {key: everything[key].detach() for key in sorted(set(first.values()))}
-    if functional:
-        dense = jacrev(outputs, chunk_size=8)(inputs)
-    else:
-        dense = _row_by_row(outputs, inputs)
+    dense = jacrev(outputs, chunk_size=8)(inputs) if functional else _row_by_row(outputs, inputs)
     return {name: dense[key].detach() for name, key in first.items()}
 
 
 def _row_by_row(outputs, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same with one backward pass per row, for models with an autograd.Function of old style."""
+    """The same with one backward pass per row, for models with an old autograd.Function."""
     leaves = {key: value.clone().requires_grad_() for key, value in inputs.items()}
     result = outputs(leaves)
     rows = [
@@ -80,7 +77,7 @@ def head_slices(site, jacobian: Tensor) -> list[Tensor]:
     """The head slices of a weight's Jacobian, cut from the parameter's own layout."""
     heads = site.heads.count
     body = jacobian.shape[2:]
-    if body[0] == heads and (len(body) == 3 or site.kind == "bias" and len(body) == 2):
+    if body[0] == heads and (len(body) == 3 or (site.kind == "bias" and len(body) == 2)):
         return [jacobian[:, :, h] for h in range(heads)]  # HookedTransformer: head axis first
     if site.kind == "bias":
         return list(jacobian.chunk(heads, dim=2))

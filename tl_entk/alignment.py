@@ -106,8 +106,9 @@ def abs_cosines(vectors: Directions, features: Features) -> Float[Tensor, "k f"]
         ValueError: if the numbers of examples differ.
 
     Example:
-        >>> abs_cosines(torch.tensor([[1.0], [-1.0]]), torch.tensor([[3.0], [5.0]])).round(decimals=6)
-        tensor([[1.]], dtype=torch.float64)
+        >>> cosines = abs_cosines(torch.tensor([[1.0], [-1.0]]), torch.tensor([[3.0], [5.0]]))
+        >>> round(cosines.item(), 6)
+        1.0
     """
     values = _feature_values(features, len(vectors))
     unit = torch.nn.functional.normalize

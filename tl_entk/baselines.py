@@ -68,7 +68,7 @@ def pca_scores(activations: Float[Tensor, "n d"], k: int) -> Float[Tensor, "n k"
 
 
 def random_directions(n: int, k: int, seed: int = 0) -> Float[Tensor, "n k"]:
-    """k orthonormal random directions over n examples: the floor.
+    """K orthonormal random directions over n examples: the floor.
 
     Raises:
         ValueError: if k > n.

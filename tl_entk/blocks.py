@@ -79,7 +79,7 @@ class KernelBlocks(Mapping[str, Tensor]):
         return f"KernelBlocks({len(self)} blocks of {n} x {n}: {', '.join(list(self)[:4])}, ...)"
 
     def partition(self) -> list[str]:
-        """Names that make up the total: no head beside its weight, no role beside the tied whole."""
+        """Names that make up the total: no head beside its weight, no role beside its whole."""
         return partition(self)
 
     def total(self) -> Float[Tensor, "n n"]:
@@ -144,7 +144,7 @@ def kernel_blocks(
     dtype: torch.dtype | None = None,
     progress: bool = False,
 ) -> KernelBlocks:
-    """eNTK blocks K_b[n, m] = scale * sum_r <dF_r(x_n)/dW_b, dF_r(x_m)/dW_b> of components b.
+    """ENTK blocks K_b[n, m] = scale * sum_r <dF_r(x_n)/dW_b, dF_r(x_m)/dW_b> of components b.
 
     One forward pass and one backward pass per output r of the readout serve every component.
 
@@ -273,7 +273,8 @@ def _one_pass(
     )
     if TIED in wanted and EMBEDDING in factors:
         embedding, unembedding = factors[EMBEDDING], factors[UNEMBEDDING]
-        assert isinstance(embedding, OneHot) and isinstance(unembedding, Outer)
+        assert isinstance(embedding, OneHot)
+        assert isinstance(unembedding, Outer)
         yield TIED, tied_cross(embedding, unembedding, step.columns.stop - step.columns.start)
     for site in step.sites:
         heads = gram(factors.pop(site.name), plan.tile_bytes)

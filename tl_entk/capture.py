@@ -114,7 +114,7 @@ def _attach(tap: Tap, see: Any) -> RemovableHandle:
     if tap.side == "output":
         return tap.module.register_forward_hook(lambda module, args, output: see(output))
 
-    def before(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+    def before(_: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
         name = tap.argument if tap.argument in kwargs else None
         if name is None and not args:
             name = next(iter(kwargs))

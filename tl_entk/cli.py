@@ -112,14 +112,18 @@ def check_writable(folder: Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise OSError(f"cannot write to {folder} ({error.strerror}): pass another --out.") from error
+        raise OSError(
+            f"cannot write to {folder} ({error.strerror}): pass another --out."
+        ) from error
 
 
 def _summary(result: ModularResult) -> None:
     found, most = headline(result), 2 * result.n_frequencies
     table = Table(show_header=False, box=None)
     rows = {
-        "model": "reused" if found["model_reused"] else f"trained in {result.seconds['training']:.0f} s",
+        "model": "reused"
+        if found["model_reused"]
+        else f"trained in {result.seconds['training']:.0f} s",
         "test accuracy": f"{found['test_accuracy']:.1%}",
         "key frequencies from W_E": str(result.weight_frequencies),
         "key frequencies from the kernel": str(result.kernel_frequencies),

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegressionCV, RidgeCV
@@ -83,7 +82,9 @@ class Comparison:
         """
         rows = [row for row in self.rows if family in (None, row.family)]
         if not rows:
-            raise ValueError(f"no family {family!r}: there are {sorted({r.family for r in self.rows})}.")
+            raise ValueError(
+                f"no family {family!r}: there are {sorted({r.family for r in self.rows})}."
+            )
         return {name: float(np.mean([row.scores[name].value for row in rows])) for name in BASES}
 
 
@@ -133,14 +134,12 @@ def compare(
         "all activations": activations,
     }
     inputs = {name: basis.detach().cpu().double().numpy() for name, basis in bases.items()}
-    rows = [
-        _row(inputs, feature_set.group(group), split, seed, n_bootstrap)
-        for group in feature_set.group_names()
-    ]
+    judge = _Judge(inputs, feature_set, split, seed, n_bootstrap)
+    rows = [judge.row(group) for group in feature_set.group_names()]
     provenance = {"split": split, "seed": seed, "n_bootstrap": n_bootstrap}
     if isinstance(eigen, EigenDirections):
         provenance = {**eigen.provenance, **provenance}
-    return Comparison(tuple(rows), k, n - int(round(split * n)), provenance)
+    return Comparison(tuple(rows), k, n - round(split * n), provenance)
 
 
 def _check_lengths(
@@ -160,61 +159,100 @@ def _check_lengths(
         raise ValueError(f"split = {split} leaves one half empty: pass a share between 0 and 1.")
 
 
-def _row(
-    inputs: dict[str, np.ndarray], group: FeatureSet, split: float, seed: int, n_bootstrap: int
-) -> ComparisonRow:
-    binary = all(group.is_binary)
-    targets = group.values
-    n = len(targets)
-    if binary and min(targets.sum(0).min(), (1 - targets).sum(0).min()) < 4:
-        raise ValueError(
-            f"{group.names[0]!r} has fewer than 4 examples on one side: too rare to split."
+class _Judge:
+    """Probes of every basis, on one split."""
+
+    def __init__(
+        self,
+        inputs: dict[str, np.ndarray],
+        features: FeatureSet,
+        split: float,
+        seed: int,
+        n_bootstrap: int,
+    ) -> None:
+        self.inputs = inputs
+        self.features = features
+        self.split = split
+        self.seed = seed
+        self.n_bootstrap = n_bootstrap
+        real = [i for i, binary in enumerate(features.is_binary) if not binary]
+        self.train, self.test = self._halves(None)
+        # all real features share the split, so that one fit per basis serves them all
+        self.real = {
+            name: dict(zip(real, self._ridge(x, features.values[:, real]).T, strict=True))
+            for name, x in inputs.items()
+            if real
+        }
+
+    def row(self, group: str) -> ComparisonRow:
+        columns = [i for i, name in enumerate(self.features.groups) if name == group]
+        targets = self.features.values[:, columns]
+        binary = all(self.features.is_binary[i] for i in columns)
+        if binary:
+            self._refuse_rare(targets, self.features.names[columns[0]])
+            train, test = self._halves(targets[:, 0])
+            predictions = {
+                name: np.stack([_logistic(x[train], y[train], x[test]) for y in targets.T], 1)
+                for name, x in self.inputs.items()
+            }
+        else:
+            test = self.test
+            predictions = {
+                name: np.stack([found[i] for i in columns], 1) for name, found in self.real.items()
+            }
+        generator = np.random.default_rng(self.seed)
+        draws = generator.integers(0, len(test), (self.n_bootstrap, len(test)))
+        judged = {
+            name: _bootstrap(targets[test], predicted, draws, binary)
+            for name, predicted in predictions.items()
+        }
+        (ours, our_samples), (pca, pca_samples) = judged["eNTK"], judged["PCA"]
+        return ComparisonRow(
+            group,
+            self.features.families[columns[0]],
+            "AP" if binary else "R2",
+            {name: _judgement(value, samples) for name, (value, samples) in judged.items()},
+            _judgement(ours - pca, our_samples - pca_samples),
         )
-    train, test = train_test_split(
-        np.arange(n),
-        train_size=int(round(split * n)),
-        random_state=seed,
-        stratify=targets[:, 0] if binary else None,
-    )
-    predictions = {
-        name: np.stack(
-            [_probe(x[train], column[train], x[test], binary) for column in targets.T], 1
+
+    def _halves(self, stratify: Array | None) -> tuple[np.ndarray, np.ndarray]:
+        n = len(self.features.values)
+        train, test = train_test_split(
+            np.arange(n),
+            train_size=round(self.split * n),
+            random_state=self.seed,
+            stratify=stratify,
         )
-        for name, x in inputs.items()
-    }
-    draws = np.random.default_rng(seed).integers(0, len(test), (n_bootstrap, len(test)))
-    judged = {
-        name: _bootstrap(targets[test], predicted, draws, binary)
-        for name, predicted in predictions.items()
-    }
-    value_difference = judged["eNTK"][0] - judged["PCA"][0]
-    return ComparisonRow(
-        group.groups[0],
-        group.families[0],
-        "AP" if binary else "R2",
-        {name: _judgement(value, samples) for name, (value, samples) in judged.items()},
-        _judgement(value_difference, judged["eNTK"][1] - judged["PCA"][1]),
-    )
+        return train, test
+
+    def _ridge(self, x: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """Predictions on the test half; the penalty is chosen on the train half, per target."""
+        probe = make_pipeline(StandardScaler(), RidgeCV(_PENALTIES, alpha_per_target=True))
+        probe.fit(x[self.train], targets[self.train])
+        return probe.predict(x[self.test]).reshape(len(self.test), -1)
+
+    @staticmethod
+    def _refuse_rare(targets: np.ndarray, name: str) -> None:
+        if min(targets.sum(0).min(), (1 - targets).sum(0).min()) < 4:
+            raise ValueError(
+                f"{name!r} has fewer than 4 examples on one side: too rare to split; drop it."
+            )
 
 
-def _probe(x: np.ndarray, y: np.ndarray, x_test: np.ndarray, binary: bool) -> np.ndarray:
-    """Prediction of a regularized linear probe; the penalty is chosen on the train half."""
-    if not binary:
-        model = make_pipeline(StandardScaler(), RidgeCV(_PENALTIES))
-        return model.fit(x, y).predict(x_test)
-    folds = int(min(5, y.sum(), (1 - y).sum()))
+def _logistic(x: np.ndarray, y: np.ndarray, x_test: np.ndarray) -> np.ndarray:
+    """Scores of a logistic probe; the penalty is chosen on the train half."""
+    folds = int(max(2, min(5, y.sum(), (1 - y).sum())))
     classifier = LogisticRegressionCV(
         Cs=6,
-        cv=max(2, folds),
+        cv=folds,
         max_iter=500,
         scoring="average_precision",
         l1_ratios=(0.0,),
         use_legacy_attributes=False,
     )
-    model = make_pipeline(StandardScaler(), classifier)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return model.fit(x, y).decision_function(x_test)
+        return make_pipeline(StandardScaler(), classifier).fit(x, y).decision_function(x_test)
 
 
 def _measure(truth: np.ndarray, predicted: np.ndarray, binary: bool) -> float:
@@ -228,11 +266,11 @@ def _bootstrap(
 ) -> tuple[float, np.ndarray]:
     value = _measure(truth, predicted, binary)
     if not binary:
-        # R^2 by sums, for all resamples at once
-        error, square = (truth - predicted) ** 2, truth**2
-        t, count = truth[draws], draws.shape[1]
-        spread = square[draws].sum(1) - t.sum(1) ** 2 / count
-        return value, (1 - error[draws].sum(1) / spread).mean(1)
+        # R^2 by sums over the times each example was drawn, for all resamples at once
+        times = np.stack([np.bincount(rows, minlength=len(truth)) for rows in draws]).astype(float)
+        error = times @ (truth - predicted) ** 2
+        spread = times @ truth**2 - (times @ truth) ** 2 / len(truth)
+        return value, (1 - error / spread).mean(1)
     samples = [
         _measure(truth[rows], predicted[rows], binary)
         for rows in draws

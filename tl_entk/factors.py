@@ -164,10 +164,9 @@ def _differentiate(
 ) -> list[list[Tensor]]:
     """Gradients of every example's output, grouped as ``kept``; zeros where it does not depend."""
     flat = [value for values in kept for value in values]
+    found: Sequence[Tensor | None] = [None] * len(flat)
     if output.requires_grad:
         found = torch.autograd.grad(output.sum(), flat, retain_graph=not last, allow_unused=True)
-    else:
-        found = (None,) * len(flat)
     dense = iter(torch.zeros_like(v) if g is None else g for v, g in zip(flat, found, strict=True))
     return [[next(dense) for _ in values] for values in kept]
 

@@ -51,9 +51,7 @@ def kernel_spectrum(
             "for the same examples."
         )
     chosen = features.family(family)
-    spans = {
-        name: torch.from_numpy(chosen.group(name).values) for name in chosen.group_names()
-    }
+    spans = {name: torch.from_numpy(chosen.group(name).values) for name in chosen.group_names()}
     return {int(name.rpartition("=")[2]): e for name, e in energies(kernel, spans).items()}
 
 

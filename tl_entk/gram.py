@@ -145,9 +145,7 @@ def _symmetric_product(v: Float[Tensor, "h n d"], memory_budget: int) -> Float[T
     return _mirror(kernel)
 
 
-def tied_cross(
-    embedding: OneHot, unembedding: Outer, outputs: int
-) -> Float[Tensor, "n n"]:
+def tied_cross(embedding: OneHot, unembedding: Outer, outputs: int) -> Float[Tensor, "n n"]:
     """Cross terms K_EU + K_UE of a parameter that is both embedding and unembedding.
 
     With rows g_nt at token w_nt from the embedding and x_ms (outer) u_ms from the unembedding,

@@ -41,7 +41,7 @@ def check_model(adapter: ModelAdapter) -> None:
 
 def _matters(module: nn.Module) -> bool:
     """The model itself, and dropout wherever it hides (wrappers may keep a stale train flag)."""
-    return isinstance(module, nn.Dropout) and module.p > 0 or hasattr(module, "cfg")
+    return (isinstance(module, nn.Dropout) and module.p > 0) or hasattr(module, "cfg")
 
 
 def check_tokens(adapter: ModelAdapter, tokens: Any) -> Int[Tensor, "n t"]:
@@ -84,17 +84,15 @@ def check_tokens(adapter: ModelAdapter, tokens: Any) -> Int[Tensor, "n t"]:
 def _refuse_padding(model: Any, tokens: Tensor) -> None:
     """Padded windows need an attention mask, which a kernel over positions does not have."""
     tokenizer = getattr(model, "tokenizer", None)
-    pad = getattr(tokenizer, "pad_token_id", None)
+    pad, bos, eos = (getattr(tokenizer, f"{name}_token_id", None) for name in ("pad", "bos", "eos"))
     if pad is None:
         return
     is_pad = tokens == pad
-    if pad in (tokenizer.bos_token_id, tokenizer.eos_token_id):
+    padded = is_pad.any(1)
+    if pad in (bos, eos):
         # such a token may stand at the start or end of a window for its own sake, but not twice
-        padded = is_pad[:, :2].all(1) | is_pad[:, -2:].all(1) if tokens.shape[1] > 1 else is_pad[:, 0]
-        if tokens.shape[1] == 1:
-            return
-    else:
-        padded = is_pad.any(1)
+        padded = is_pad[:, :2].all(1) | is_pad[:, -2:].all(1)
+        padded &= tokens.shape[1] > 1
     if padded.any():
         row = int(padded.nonzero()[0])
         raise ValueError(

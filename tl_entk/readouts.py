@@ -123,7 +123,9 @@ def bind_readout(
         if readout not in _TARGETED:
             raise ValueError(f"readout {readout!r} uses no targets: leave them out.")
         targets = check_targets(targets, n, classes).to(device)
-    return BoundReadout(readout, "logits", _scale(readout, classes), _named(readout, classes, targets))
+    return BoundReadout(
+        readout, "logits", _scale(readout, classes), _named(readout, classes, targets)
+    )
 
 
 def _scale(readout: str, classes: Tensor) -> float:

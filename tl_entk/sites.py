@@ -70,7 +70,7 @@ class Site:
 
 
 def parents(name: str) -> tuple[str, ...]:
-    """The components that contain this one: the weight of a head slice, the tied parameter of a role.
+    """The components that contain this one: a head slice's weight, a role's tied parameter.
 
     Example:
         >>> parents("blocks.0.attn.W_Q[2]")

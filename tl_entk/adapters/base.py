@@ -62,7 +62,7 @@ class ModelAdapter:
 
     @property
     def component_names(self) -> list[str]:
-        """Whole weights, each followed by its heads; the tied parameter first where there is one."""
+        """Whole weights, each followed by its heads; the tied parameter, if any, first."""
         names = [TIED] if self.tied else []
         for site in self.sites:
             names += [site.name, *site.head_names]

@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from tl_entk.adapters.base import ModelAdapter
-from tl_entk.sites import Heads, Site, Tap
+from tl_entk.sites import Heads, Kind, Site, Tap
 
 _WEIGHT_NAMES = {
     "embed": "W_E",
@@ -86,10 +86,15 @@ def _stale(components: dict[str, Any]) -> set[int]:
             if split and last == parts[0]:
                 # the wrapped attention or MLP still owns the joint module
                 wrapped = components[owner]._original_component
-                live = {
-                    id(p) for part in parts for p in components[f"{owner}.{part}"].parameters()
-                }
-                for name in ("qkv", "c_attn", "query_key_value", "qkv_proj", "Wqkv", "gate_up_proj"):
+                live = {id(p) for part in parts for p in components[f"{owner}.{part}"].parameters()}
+                for name in (
+                    "qkv",
+                    "c_attn",
+                    "query_key_value",
+                    "qkv_proj",
+                    "Wqkv",
+                    "gate_up_proj",
+                ):
                     module = getattr(wrapped, name, None)
                     if isinstance(module, nn.Module):
                         stale.update(id(p) for p in module.parameters() if id(p) not in live)
@@ -105,10 +110,10 @@ def _sites(cfg: Any, components: dict[str, Any]) -> Iterator[Site]:
         if _is_norm(component):
             yield from _norm(path, component, parameters)
         elif isinstance(wrapped, nn.Embedding):
-            kind = "embedding" if path == "embed" else "position"
-            if path in ("embed", "pos_embed"):
-                width = wrapped.weight.shape[1]
-                yield Site(_name(path, "W"), kind, wrapped.weight, Tap(wrapped, "output"), width)
+            kinds: dict[str, Kind] = {"embed": "embedding", "pos_embed": "position"}
+            if path in kinds:
+                weight, output = parameters["weight"], Tap(wrapped, "output")
+                yield Site(_name(path, "W"), kinds[path], weight, output, weight.shape[1])
         elif _is_linear(wrapped):
             yield from _linear(cfg, path, wrapped)
 
@@ -133,7 +138,9 @@ def _name(path: str, letter: str) -> str:
 def _linear(cfg: Any, path: str, module: Any) -> Iterator[Site]:
     if path.endswith(".qkv"):
         return
-    d_out, d_in = module.weight.shape if isinstance(module, nn.Linear) else module.weight.shape[::-1]
+    d_out, d_in = (
+        module.weight.shape if isinstance(module, nn.Linear) else module.weight.shape[::-1]
+    )
     heads = _heads(cfg, path, d_in, d_out)
     output, entry = Tap(module, "output"), Tap(module, "input")
     yield Site(_name(path, "W"), "linear", module.weight, output, d_out, entry, d_in, heads)

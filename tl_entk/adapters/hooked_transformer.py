@@ -53,7 +53,9 @@ def _refuse_switches(cfg: Any) -> None:
     if getattr(cfg, "load_in_4bit", False):
         raise ValueError("4-bit weights have no gradient: load the model without load_in_4bit.")
     if getattr(cfg, "num_experts", None):
-        raise ValueError("mixture-of-experts layers are not supported: tokens do not share weights.")
+        raise ValueError(
+            "mixture-of-experts layers are not supported: tokens do not share weights."
+        )
 
 
 def _linear(
@@ -137,9 +139,7 @@ def _norm(path: str, norm: Any) -> Iterator[Site]:
     """Weight and bias of a norm; nothing for None, an identity, or a norm without weights."""
     if getattr(norm, "w", None) is not None:
         normalized, width = Tap(norm.hook_normalized, "output"), norm.w.numel()
-        yield Site(
-            f"{path}.w", "scale", norm.w, Tap(norm, "output"), width, normalized, width
-        )
+        yield Site(f"{path}.w", "scale", norm.w, Tap(norm, "output"), width, normalized, width)
     if getattr(norm, "b", None) is not None:
         yield _bias(f"{path}.b", norm.b, Tap(norm, "output"))
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from tl_entk.experiments.modular_addition import ModelClass, ModularSettings, Weights, seeded_start
 
+
 def build_model(
     settings: ModularSettings,
     model_class: ModelClass = "bridge",
@@ -82,7 +83,7 @@ def _build_bridge(common: dict[str, Any]) -> nn.Module:
     model = TransformerBridge.boot_native(TransformerBridgeConfig(**common))  # type: ignore[attr-defined]
     for module in model.modules():
         if isinstance(module, nn.Linear) and module._parameters.get("bias") is not None:
-            module.bias = None
+            module.register_parameter("bias", None)
     return model
 
 

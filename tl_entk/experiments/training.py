@@ -93,8 +93,10 @@ def train(
     start = seeded_start(settings)
     model = build_model(settings, model_class, start.weights)
     nn.Module.to(model, device)  # the host's own .to() prints
-    kept = {epoch: checkpoints / f"epoch_{epoch:05d}.safetensors" for epoch in
-            checkpoint_epochs(settings.epochs)}
+    kept = {
+        epoch: checkpoints / f"epoch_{epoch:05d}.safetensors"
+        for epoch in checkpoint_epochs(settings.epochs)
+    }
     curve_file = folder / "training.json"
     if curve_file.exists() and all(path.exists() for path in kept.values()):
         load_weights(model, load_file(kept[settings.epochs]))

@@ -23,10 +23,9 @@ class Interval:
     high: float
 
 
-def _figure(width: float, height: float, columns: int = 1, rows: int = 1, **kwargs: bool | str
-            ) -> tuple[Figure, list[Axes]]:
+def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(width, height), layout="constrained", dpi=130)
-    axes = figure.subplots(rows, columns, squeeze=False, **kwargs)  # type: ignore[arg-type]
+    axes = figure.subplots(1, columns, squeeze=False)
     for axis in axes.flat:
         axis.spines[["top", "right"]].set_visible(False)
     return figure, list(axes.flat)
@@ -62,9 +61,7 @@ def frequency_bars(
     return figure
 
 
-def spectra(
-    eigenvalues: Mapping[str, Float[np.ndarray, " k"]], expected: Sequence[int]
-) -> Figure:
+def spectra(eigenvalues: Mapping[str, Float[np.ndarray, " k"]], expected: Sequence[int]) -> Figure:
     """Leading eigenvalues of several kernels, relative to the first; expected cliffs marked."""
     figure, (axis,) = _figure(9, 3.6)
     for (name, values), colour in zip(eigenvalues.items(), COLOURS, strict=False):
@@ -85,14 +82,23 @@ def heatmap(
     *,
     label: str,
     row_label: str = "",
+    highest: float = 1.0,
     numbers: bool = False,
     cuts: Sequence[int] = (),
+    halves: tuple[str, str] | None = None,
 ) -> Figure:
-    """A matrix of numbers between 0 and 1, with rows and columns named."""
-    figure, (axis,) = _figure(
-        2.6 + 0.34 * len(columns) + (0.1 * len(columns) if numbers else 0), 1.5 + 0.21 * len(rows)
-    )
-    image = axis.imshow(values, vmin=0, vmax=1, cmap="viridis", aspect="auto")
+    """A matrix of numbers from 0 to ``highest``, with rows and columns named.
+
+    ``cuts`` draws lines above these rows; ``halves`` names the left and the right half.
+    """
+    per_column = 0.44 if numbers else 0.34
+    figure, (axis,) = _figure(2.6 + per_column * len(columns), 1.5 + 0.21 * len(rows))
+    image = axis.imshow(values, vmin=0, vmax=highest, cmap="viridis", aspect="auto")
+    if halves:
+        middle = len(columns) / 2
+        axis.axvline(middle - 0.5, color="white", lw=3)
+        for index, name in enumerate(halves):
+            axis.text((index + 0.5) * middle - 0.5, -0.9, name, ha="center", fontsize=9)
     axis.set_xticks(range(len(columns)), columns, rotation=60, ha="right", fontsize=8)
     axis.set_yticks(range(len(rows)), rows, fontsize=8)
     axis.set_ylabel(row_label)
@@ -100,7 +106,7 @@ def heatmap(
         axis.axhline(cut - 0.5, color="white", lw=1.2)
     if numbers:
         for (i, j), value in np.ndenumerate(values):
-            colour = "white" if value < 0.6 else "black"
+            colour = "white" if value < 0.6 * highest else "black"
             axis.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=6, color=colour)
     figure.colorbar(image, ax=axis, label=label, fraction=0.04)
     return figure
@@ -114,8 +120,13 @@ def stacked_shares(shares: Mapping[str, Mapping[str, float]]) -> Figure:
     palette = [*COLOURS, "#a3b86c", "#7a4b3a", "#46505a", "#d9a5a0"]
     for index, component in enumerate(components):
         width = np.array([share[component] for share in shares.values()])
-        axis.barh(range(len(shares)), width, left=left, color=palette[index % len(palette)],
-                  label=component)
+        axis.barh(
+            range(len(shares)),
+            width,
+            left=left,
+            color=palette[index % len(palette)],
+            label=component,
+        )
         left += width
     axis.set_yticks(range(len(shares)), list(shares))
     axis.invert_yaxis()

@@ -71,9 +71,9 @@ def _key_figures(result: ModularResult) -> list[tuple[str, str]]:
         ("test accuracy", f"{found['test_accuracy']:.1%}"),
         ("key frequencies, from W_E", _numbers(result.weight_frequencies)),
         ("key frequencies, from the kernel", _numbers(result.kernel_frequencies)),
-        ("W_U, modes 0–2F on a + b", f"{found['W_U_modes_0_to_2F_on_a+b']:.2f} of {most}"),
+        ("W_U, modes 0..2F on a + b", f"{found['W_U_modes_0_to_2F_on_a+b']:.2f} of {most}"),
         (
-            "W_U, modes 2F+1–4F on axis sum",
+            "W_U, modes 2F+1..4F on axis sum",
             f"{found['W_U_modes_2F+1_to_4F_on_axis_sum']:.2f} of {most}",
         ),
         ("kernel blocks, all weights and heads", f"{result.seconds['blocks']:.2f} s"),
@@ -91,22 +91,35 @@ def _sections(result: ModularResult) -> list[Section]:
             "Training",
             "Test accuracy rises long after the training half is learnt (grokking). The weights "
             "were trained with the paper's settings, or as the command line says.",
-            [Picture("training", "Accuracy and loss by epoch.",
-                     draw.training_curve(asdict(result.trained.curve)))],
+            [
+                Picture(
+                    "training",
+                    "Accuracy and loss by epoch.",
+                    draw.training_curve(asdict(result.trained.curve)),
+                )
+            ],
         ),
         Section(
             "Key frequencies",
             "Found twice, independently: from the Fourier spectrum of the embedding's rows, and "
             "from the W_U kernel block alone, as the energy of each frequency's a + b pair. In "
             "both, the frequencies before the largest relative drop count.",
-            [Picture("frequencies", "Key frequencies in colour.",
-                     draw.frequency_bars(result.weight_spectrum, result.kernel_spectrum,
-                                         (result.weight_frequencies, result.kernel_frequencies)))],
+            [
+                Picture(
+                    "frequencies",
+                    "Key frequencies in colour.",
+                    draw.frequency_bars(
+                        result.weight_spectrum,
+                        result.kernel_spectrum,
+                        (result.weight_frequencies, result.kernel_frequencies),
+                    ),
+                )
+            ],
         ),
         Section(
             "Spectra",
-            f"With F = {f} key frequencies the W_U block should drop after 2F + 1 = {2 * f + 1} "
-            f"and after 4F + 1 = {4 * f + 1} modes (dotted): one mode for the mean, then one "
+            f"With F = {f} key frequencies the paper expects the W_U block to drop after "
+            f"2F + 1 = {2 * f + 1} and after 4F + 1 = {4 * f + 1} modes (dotted): one mode for the mean, then one "
             "cosine and one sine per frequency of a + b, then of the axis sums.",
             [_spectra(result)],
         ),
@@ -158,16 +171,18 @@ def _spectra(result: ModularResult) -> Picture:
 
 def _overlap_heatmap(result: ModularResult) -> Picture:
     most = 2 * result.n_frequencies
-    columns = [f"{part}: {family}" for part in ("first", "second") for family in FAMILIES]
-    values = np.array(
-        [[*row.first.values(), *row.second.values()] for row in result.overlaps]
-    ) / most
-    picture = draw.heatmap(values, [row.component for row in result.overlaps], columns,
-                           label="overlap / 2F", numbers=True)
-    return Picture(
-        "overlaps", "Overlap of modes 0..2F (first) and 2F+1..4F (second) with families, over 2F.",
-        picture,
+    values = (
+        np.array([[*row.first.values(), *row.second.values()] for row in result.overlaps]) / most
     )
+    picture = draw.heatmap(
+        values,
+        [row.component for row in result.overlaps],
+        FAMILIES * 2,
+        label="overlap / 2F",
+        numbers=True,
+        halves=(f"modes 0..{most}", f"modes {most + 1}..{2 * most}"),
+    )
+    return Picture("overlaps", "Overlap of each block's modes with each family, over 2F.", picture)
 
 
 def _overlap_table(result: ModularResult, part: int) -> Table:
@@ -177,8 +192,10 @@ def _overlap_table(result: ModularResult, part: int) -> Table:
     def cells(row: OverlapRow) -> list[str | float | int]:
         overlaps = row.first if part == 1 else row.second
         cliff = row.cliffs[0] if row.cliffs else None
-        ending = [] if part == 2 else (
-            [cliff.position, cliff.ratio, cliff.sharpness] if cliff else ["", "", ""]
+        ending = (
+            []
+            if part == 2
+            else ([cliff.position, cliff.ratio, cliff.sharpness] if cliff else ["", "", ""])
         )
         return [row.component, *overlaps.values(), *ending]
 
@@ -196,49 +213,51 @@ def _direction_heatmap(result: ModularResult, name: str) -> Picture:
     vectors = result.eigen[name].vectors
     values, groups = group_projections(vectors, result.features)
     picture = draw.heatmap(
-        values.T.numpy().T, [str(i) for i in range(vectors.shape[1])], groups,
-        label="share of squared norm", row_label="mode", cuts=(2 * f + 1, 4 * f + 1),
+        values.numpy(),
+        [str(i) for i in range(vectors.shape[1])],
+        groups,
+        label="share of squared norm",
+        row_label="mode",
+        cuts=(2 * f + 1, 4 * f + 1),
     )
-    return Picture(f"directions_{name}", f"{name}: modes against families and frequencies.", picture)
-
-
-def _weights(result: ModularResult) -> list[str]:
-    return result.blocks.partition()
+    caption = f"{name}: modes against families and frequencies."
+    return Picture(f"directions_{name}", caption, picture)
 
 
 def _share_bars(result: ModularResult) -> Picture:
     shares = {
-        family: {name: share[name] for name in _weights(result)}
+        family: {name: share[name] for name in result.blocks.partition()}
         for family, share in result.shares.items()
     }
-    return Picture("shares", "Shares of the weights, by feature family.",
-                   draw.stacked_shares(shares))
+    return Picture(
+        "shares", "Shares of the weights, by feature family.", draw.stacked_shares(shares)
+    )
 
 
 def _share_heads(result: ModularResult) -> Picture:
     by_family = {family: head_shares(share) for family, share in result.shares.items()}
     heads = sorted(next(iter(by_family.values())))
     values = np.array([[share[head] for head in heads] for share in by_family.values()])
-    highest = float(values.max()) or 1.0
-    picture = draw.heatmap(values / highest, list(by_family), heads, numbers=False,
-                           label=f"share / {highest:.3f}")
-    return Picture("head_shares", "Shares of the attention heads (all four slices together).",
-                   picture)
+    picture = draw.heatmap(
+        values, list(by_family), heads, label="share", highest=float(values.max()) or 1.0
+    )
+    return Picture(
+        "head_shares", "Shares of the attention heads (all four slices together).", picture
+    )
 
 
 def _share_table(result: ModularResult) -> Table:
     rows: list[list[str | float | int]] = [
         [name, *[share[name] for share in result.shares.values()]] for name in result.blocks
     ]
-    return Table("shares", "Share of every weight and head slice.",
-                 ("component", *result.shares), rows)
+    return Table(
+        "shares", "Share of every weight and head slice.", ("component", *result.shares), rows
+    )
 
 
 def _comparison(name: str, comparison: Comparison) -> list[Picture | Table]:
     rows = {
-        row.group: {
-            basis: draw.Interval(j.value, j.low, j.high) for basis, j in row.scores.items()
-        }
+        row.group: {basis: draw.Interval(j.value, j.low, j.high) for basis, j in row.scores.items()}
         for row in comparison.rows
     }
     macro: list[list[str | float | int]] = []
@@ -252,14 +271,25 @@ def _comparison(name: str, comparison: Comparison) -> list[Picture | Table]:
         + [row.difference.value, row.difference.low, row.difference.high]
         for row in comparison.rows
     ]
+    spread = [f"{b}{end}" for b in (*BASES, "eNTK - PCA") for end in ("", " low", " high")]
     return [
-        Picture(f"comparison_{name}", f"eNTK of {name}: probes on {comparison.k} directions per "
-                "basis, R² on the test half.", draw.intervals(rows, "R² on the test half")),
-        Table(f"comparison_{name}_families", f"eNTK of {name}: mean R² by family.",
-              ("family", *BASES, "eNTK − PCA"), macro),
-        Table(f"comparison_{name}", f"eNTK of {name}: every feature, with 95 % intervals.",
-              ("feature", *[f"{b}{e}" for b in (*BASES, "eNTK − PCA") for e in ("", " low", " high")]),
-              detail),
+        Picture(
+            f"comparison_{name}",
+            f"eNTK of {name}: probes on {comparison.k} directions per basis, R² on the test half.",
+            draw.intervals(rows, "R² on the test half"),
+        ),
+        Table(
+            f"comparison_{name}_families",
+            f"eNTK of {name}: mean R² by family.",
+            ("family", *BASES, "eNTK - PCA"),
+            macro,
+        ),
+        Table(
+            f"comparison_{name}",
+            f"eNTK of {name}: every feature, with 95 % intervals.",
+            ("feature", *spread),
+            detail,
+        ),
     ]
 
 

@@ -7,6 +7,7 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
@@ -68,6 +69,10 @@ class Section:
     folded: bool = False
 
 
+def _write_bytes(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+
+
 def write_page(
     path: Path,
     title: str,
@@ -97,7 +102,7 @@ def write_page(
             else:
                 png = part.png()
                 target = path.parent / "figures" / f"{part.name}.png"
-                write_atomically(target, lambda temporary, png=png: temporary.write_bytes(png))
+                write_atomically(target, partial(_write_bytes, data=png))
                 encoded = base64.b64encode(png).decode()
                 parts.append({"picture": part, "source": f"data:image/png;base64,{encoded}"})
         blocks.append({"section": section, "parts": parts})
