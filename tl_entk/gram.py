@@ -55,11 +55,11 @@ def gram(factors: Factors, memory_budget: int) -> Float[Tensor, "h n n"]:
             if uses == 0:
                 return g.new_zeros(heads, n, n)
             cheaper = pairs_are_cheaper(n, uses, x.shape[-1], g.shape[-1])
-            return (_by_pairs if cheaper else _by_gradients)(x, g, memory_budget)
+            return _mirror((_by_pairs if cheaper else _by_gradients)(x, g, memory_budget))
         case OneHot(tokens, g):
-            return _by_token(tokens, g)[None]
+            return _mirror(_by_token(tokens, g)[None])
         case Direct(v):
-            return _symmetric_product(v, memory_budget)
+            return _mirror(_symmetric_product(v, memory_budget))
 
 
 def _tile(n: int, bytes_per_pair: int, memory_budget: int) -> int:
@@ -79,7 +79,7 @@ def _upper_tiles(n: int, tile: int) -> list[tuple[slice, slice]]:
 
 
 def _mirror(kernel: Float[Tensor, "h n n"]) -> Float[Tensor, "h n n"]:
-    """Fill the lower triangle from the upper one, in place."""
+    """Fill the lower triangle from the upper one, in place: exactly symmetric."""
     for matrix in kernel:
         matrix.copy_(matrix.triu() + matrix.triu(1).T)
     return kernel
@@ -98,7 +98,7 @@ def _by_pairs(
             inputs = x[:, t, rows] @ x_columns.mT
             products = products.mul_(inputs) if len(g) == heads else inputs.mul_(products)
             kernel[:, rows, columns] += products.unflatten(2, (uses, -1)).sum(2)
-    return _mirror(kernel)
+    return kernel
 
 
 def _by_gradients(
@@ -142,7 +142,7 @@ def _symmetric_product(v: Float[Tensor, "h n d"], memory_budget: int) -> Float[T
     kernel = v.new_empty(heads, n, n)
     for rows, columns in _upper_tiles(n, tile):
         kernel[:, rows, columns] = v[:, rows] @ v[:, columns].mT
-    return _mirror(kernel)
+    return kernel
 
 
 def tied_cross(embedding: OneHot, unembedding: Outer, outputs: int) -> Float[Tensor, "n n"]:

@@ -117,7 +117,9 @@ def match_names(names: Sequence[str], patterns: str | Sequence[str]) -> list[str
     for pattern in patterns:
         found = [name for name in names if glob_match(name, pattern)]
         if not found:
-            near = difflib.get_close_matches(pattern, names, n=4, cutoff=0.3)
+            by_lower = {name.lower(): name for name in reversed(names)}
+            close = difflib.get_close_matches(pattern.lower(), list(by_lower), n=4, cutoff=0.3)
+            near = [by_lower[name] for name in close]
             raise ValueError(
                 f"no component matches {pattern!r}; the nearest are {near or list(names)[:4]}. "
                 "tl_entk.list_components(model) lists them all."

@@ -119,8 +119,8 @@ def _sections(result: ModularResult) -> list[Section]:
         Section(
             "Spectra",
             f"With F = {f} key frequencies the paper expects the W_U block to drop after "
-            f"2F + 1 = {2 * f + 1} and after 4F + 1 = {4 * f + 1} modes (dotted): one mode for the mean, then one "
-            "cosine and one sine per frequency of a + b, then of the axis sums.",
+            f"2F + 1 = {2 * f + 1} and after 4F + 1 = {4 * f + 1} modes (dotted): one mode for the "
+            "mean, then one cosine and one sine per frequency of a + b, then of the axis sums.",
             [_spectra(result)],
         ),
         Section(

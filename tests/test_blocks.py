@@ -1,0 +1,168 @@
+"""KernelBlocks: identities, tiling, order of the examples, formats, selection."""
+
+import pytest
+import torch
+
+import tl_entk
+from tests.models import HAS_HOOKED, build, tokens
+from tests.oracle import relative_error
+
+MODELS = ["native:layer_norm", "hf:gemma3", *(["hooked:gemma3"] if HAS_HOOKED else [])]
+
+
+def everything(name):
+    return True
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("readout", ["mean_logit", "class_trace"])
+def test_heads_sum_to_their_weight_and_blocks_to_the_total(name, readout):
+    blocks = tl_entk.kernel_blocks(build(name), tokens(6), readout, everything)
+    weights = {n.rpartition("[")[0] for n in blocks if n.endswith("]")}
+    assert weights
+    for weight in weights:
+        heads = sum(blocks[n] for n in blocks if n.startswith(weight + "["))
+        assert relative_error(heads, blocks[weight]) < 1e-12
+    by_hand = sum(blocks[n] for n in blocks.partition())
+    assert relative_error(blocks.total(), by_hand) < 1e-12
+    layers = [blocks.sum(f"blocks.{layer}.*") for layer in (0, 1)]
+    outside = [n for n in blocks.partition() if not n.startswith("blocks")]
+    assert relative_error(sum(layers) + sum(blocks[n] for n in outside), by_hand) < 1e-12
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_blocks_are_symmetric_and_positive(name):
+    blocks = tl_entk.kernel_blocks(build(name), tokens(6), "class_trace", everything)
+    for block in blocks.values():
+        assert torch.equal(block, block.T)
+        assert float(torch.linalg.eigvalsh(block).min()) >= -1e-10 * float(block.abs().max())
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("readout", ["target_logit", "class_trace"])
+def test_numbers_do_not_depend_on_the_memory_budget(name, readout):
+    # exact: norms inside Gemma round to float32, so that its passes must only agree so far
+    bound = 1e-12 if "native" in name else 2e-6
+    model, batch = build(name), tokens(90)
+    roomy = tl_entk.kernel_blocks(model, batch, readout, everything)
+    tight = tl_entk.kernel_blocks(model, batch, readout, everything, memory_budget=2**20)
+    for component in roomy:
+        scale = float(roomy.total().abs().max())
+        assert relative_error(tight[component], roomy[component], scale) < bound, component
+
+
+def test_the_tight_budget_really_splits_the_work(monkeypatch):
+    import tl_entk.blocks as module
+
+    seen = []
+    collect = module.collect
+    monkeypatch.setattr(
+        module, "collect", lambda *a, **k: seen.append((k["batch_size"], k["columns"])) or collect(*a, **k)
+    )
+    model = build("native:layer_norm")
+    tl_entk.kernel_blocks(model, tokens(200), "class_trace", everything, memory_budget=2**20)
+    assert len(seen) > 4
+    assert all(batch < 200 for batch, _ in seen)
+    assert len({columns.start for _, columns in seen}) > 1
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_permuting_the_examples_permutes_the_kernel(name):
+    model, batch = build(name), tokens(12)
+    order = torch.randperm(12, generator=torch.Generator().manual_seed(3))
+    plain = tl_entk.kernel_blocks(model, batch, "logsumexp", everything)
+    shuffled = tl_entk.kernel_blocks(model, batch[order], "logsumexp", everything)
+    for component in plain:
+        expected = plain[component][order][:, order]
+        scale = float(plain.total().abs().max())
+        assert relative_error(shuffled[component], expected, scale) < 2e-6
+
+
+def test_tied_embedding_is_the_roles_with_their_cross_terms():
+    model = build("hf:gpt2")
+    blocks = tl_entk.kernel_blocks(model, tokens(5), "class_trace")
+    roles = blocks["embed.W_E"] + blocks["unembed.W_U"]
+    assert relative_error(roles, blocks["tied_embedding"]) > 1e-3
+    assert blocks.provenance["tied_embedding"] == "whole, with cross terms"
+    apart = tl_entk.kernel_blocks(
+        model, tokens(5), "class_trace", lambda n: n != "tied_embedding" and "[" not in n
+    )
+    assert apart.provenance["tied_embedding"] == "roles apart"
+    difference = blocks.total() - apart.total()
+    assert relative_error(difference, blocks["tied_embedding"] - roles) < 1e-9
+
+
+def test_position_per_example_equals_each_position_by_itself(model):
+    batch = tokens(4)
+    positions = torch.tensor([1, 4, 1, 4])
+    mixed = tl_entk.kernel_blocks(model, batch, position=positions)
+    for value in (1, 4):
+        rows = (positions == value).nonzero()[:, 0]
+        alone = tl_entk.kernel_blocks(model, batch[rows], position=value)
+        for name in alone:
+            assert relative_error(mixed[name][rows][:, rows], alone[name], 1.0) < 1e-12
+
+
+def test_half_precision_model_accumulates_in_float32():
+    half = build("native:layer_norm", torch.bfloat16)
+    blocks = tl_entk.kernel_blocks(half, tokens(5))
+    exact = tl_entk.kernel_blocks(build("native:layer_norm"), tokens(5))
+    assert blocks.total().dtype == torch.float32
+    assert relative_error(blocks.total(), exact.total()) < 0.1
+    wide = tl_entk.kernel_blocks(half, tokens(5), dtype=torch.float64)
+    assert wide.total().dtype == torch.float64
+
+
+def test_every_trainable_weight_is_the_default(model):
+    names = set(tl_entk.kernel_blocks(model, tokens()))
+    assert names == {n for n in tl_entk.list_components(model) if not n.endswith("]")}
+    model.get_parameter("embed._original_component.weight").requires_grad_(False)
+    assert names - set(tl_entk.kernel_blocks(model, tokens())) == {"embed.W_E"}
+
+
+@pytest.mark.parametrize(
+    ("components", "expected"),
+    [
+        ("blocks.0.attn.W_Q[1]", ["blocks.0.attn.W_Q[1]"]),
+        ("blocks.*.attn.W_O", ["blocks.0.attn.W_O", "blocks.1.attn.W_O"]),
+        (["unembed.W_U", "embed.*"], ["embed.W_E", "unembed.W_U"]),
+        (lambda n: n.endswith("1.w"), ["blocks.0.ln1.w", "blocks.1.ln1.w"]),
+    ],
+)
+def test_components_are_names_globs_lists_or_predicates(model, components, expected):
+    assert list(tl_entk.kernel_blocks(model, tokens(), components=components)) == expected
+
+
+def test_missing_block_says_how_to_get_it(model):
+    blocks = tl_entk.kernel_blocks(model, tokens(), components="embed.W_E")
+    with pytest.raises(KeyError, match="components="):
+        blocks["unembed.W_U"]
+    assert "embed.W_E" in repr(blocks)
+
+
+def test_list_components_of_a_whole_model():
+    names = tl_entk.list_components(build("hf:llama"))
+    layer = [n.removeprefix("blocks.0.") for n in names if n.startswith("blocks.0.")]
+    assert layer == [
+        "ln1.w", "ln2.w",
+        *[f"attn.W_Q{h}" for h in ("", "[0]", "[1]", "[2]", "[3]")],
+        *["attn.W_K", "attn.W_K[0]", "attn.W_K[1]", "attn.W_V", "attn.W_V[0]", "attn.W_V[1]"],
+        *[f"attn.W_O{h}" for h in ("", "[0]", "[1]", "[2]", "[3]")],
+        "mlp.W_gate", "mlp.W_in", "mlp.W_out",
+    ]  # fmt: skip
+
+
+@pytest.mark.skipif(not HAS_HOOKED, reason="TransformerLens 4 has no HookedTransformer")
+def test_both_classes_give_the_same_blocks_for_the_same_function():
+    from tl_entk.experiments import ModularSettings, build_model, modular_data
+
+    settings = ModularSettings(p=7)
+    data = modular_data(settings)
+    chosen = lambda name: ".b_" not in name  # noqa: E731
+    hooked, bridge = (
+        tl_entk.kernel_blocks(build_model(settings, c), data.tokens, components=chosen)
+        for c in ("hooked", "bridge")
+    )
+    assert list(hooked) == list(bridge)
+    for name in hooked:
+        assert relative_error(hooked[name], bridge[name], float(hooked.total().max())) < 1e-5

@@ -1,0 +1,287 @@
+"""Bad input is refused with the mend in the message, and the model is left as it was."""
+
+import types
+
+import jaxtyping
+import pytest
+import torch
+
+import tl_entk
+from tests.models import HAS_HOOKED, V, build, tokens
+
+GOOD = tokens()
+
+
+@pytest.fixture(autouse=True)
+def _as_users_run_it():
+    """Users run without type checks: it is our own messages that they must see."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.parametrize(
+    ("batch", "error", "mend"),
+    [
+        ([[1, 2]], TypeError, "integer tensor"),
+        (GOOD.float(), ValueError, "torch.int64"),
+        (GOOD.bool(), ValueError, "torch.int64"),
+        (GOOD[0], ValueError, "tokens\\[None\\]"),
+        (GOOD[:, :, None], ValueError, "examples, positions"),
+        (GOOD[:1], ValueError, "at least two rows"),
+        (GOOD[:, :0], ValueError, "cut the windows"),
+        (GOOD.repeat(1, 3), ValueError, "cut the windows"),
+        (GOOD + V, ValueError, "out of range"),
+        (-GOOD, ValueError, "out of range"),
+    ],
+)
+def test_tokens(model, batch, error, mend):
+    with pytest.raises(error, match=mend):
+        tl_entk.kernel_blocks(model, batch)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "mend"),
+    [
+        ({"readout": "logit"}, "pass one of"),
+        ({"readout": ("class", 99)}, "classes 0 to 6"),
+        ({"readout": ("klass", 1)}, "'class', c"),
+        ({"readout": ("class", 0), "class_slice": slice(2, 5)}, "classes 2 to 4"),
+        ({"class_slice": slice(50, 60)}, "none of the 7 classes"),
+        ({"readout": "target_logit", "targets": torch.tensor([1, 2])}, "one per example"),
+        ({"readout": "target_logit", "targets": torch.tensor([1, 2, 3, 9])}, "example 3"),
+        ({"readout": "target_logit", "targets": torch.ones(4)}, "integers"),
+        ({"readout": "mean_logit", "targets": torch.ones(4).long()}, "leave them out"),
+        ({"readout": ("class", 1), "targets": torch.ones(4).long()}, "leave them out"),
+        ({"readout": tl_entk.Readout(lambda z: z.sum())}, "return \\(n,\\)"),
+        ({"readout": tl_entk.Readout(lambda z: z.argmax(1).float())}, "differentiable"),
+        (
+            {"readout": tl_entk.Readout(lambda z: z[:, 0]), "class_slice": slice(2)},
+            "your own function",
+        ),
+        ({"components": "blocks.0.attn.W_q"}, "nearest are \\['blocks.0.attn.W_Q"),
+        ({"components": []}, "pass names or globs"),
+        ({"components": lambda name: False}, "chose none"),
+        ({"position": 5}, "positions -5 to 4"),
+        ({"position": -6}, "positions -5 to 4"),
+        ({"position": torch.tensor([0, 1])}, "one per example"),
+        ({"position": 1.5}, "pass an integer"),
+        ({"memory_budget": 1000}, "less than 1 MiB"),
+    ],
+)
+def test_arguments(model, arguments, mend):
+    before = state(model)
+    with pytest.raises(ValueError, match=mend):
+        tl_entk.kernel_blocks(model, GOOD, **arguments)
+    assert state(model) == before
+
+
+def test_other_models_are_refused():
+    with pytest.raises(TypeError, match="TransformerLens"):
+        tl_entk.kernel_blocks(torch.nn.Linear(2, 2), GOOD)
+    with pytest.raises(TypeError, match="TransformerLens"):
+        tl_entk.list_components(torch.nn.Linear(2, 2))
+
+
+def test_a_budget_too_small_for_one_site_says_what_would_do(model):
+    with pytest.raises(ValueError, match=r"pass memory_budget=\d+ or fewer examples"):
+        tl_entk.kernel_blocks(model, tokens(2500), memory_budget=2**20)
+
+
+def test_train_mode(model):
+    model.train()
+    with pytest.raises(ValueError, match=r"model.eval\(\)"):
+        tl_entk.kernel_blocks(model, GOOD)
+
+
+def test_inference_mode(model):
+    with torch.inference_mode(), pytest.raises(RuntimeError, match="inference_mode"):
+        tl_entk.kernel_blocks(model, GOOD)
+
+
+def test_no_grad_is_no_obstacle(model):
+    with torch.no_grad():
+        inside = tl_entk.kernel_blocks(model, GOOD, components="embed.W_E")
+    outside = tl_entk.kernel_blocks(model, GOOD, components="embed.W_E")
+    assert torch.equal(inside.total(), outside.total())
+
+
+def test_frozen_model(model):
+    model.requires_grad_(False)
+    with pytest.raises(ValueError, match="requires_grad_"):
+        tl_entk.kernel_blocks(model, GOOD)
+    assert len(tl_entk.kernel_blocks(model, GOOD, components="embed.W_E")) == 1
+    assert not any(p.requires_grad for p in model.parameters())
+
+
+def test_kernel_that_is_not_finite(model):
+    with torch.no_grad():
+        model.get_parameter("unembed._original_component.weight")[0, 0] = float("inf")
+    with pytest.raises(RuntimeError, match=r"unembed.W_U|not finite"):
+        tl_entk.kernel_blocks(model, GOOD)
+
+
+def test_padding_row_of_an_embedding():
+    model = build("hf:gemma3")
+    batch = GOOD.clone()
+    batch[0, 0] = 0
+    with pytest.raises(ValueError, match="padding_idx"):
+        tl_entk.kernel_blocks(model, batch)
+    tl_entk.kernel_blocks(model, batch, components="blocks.*")
+
+
+@pytest.mark.parametrize(
+    ("pad", "eos", "row", "refused"),
+    [
+        (3, 9, [1, 2, 3, 4, 5], True),  # a pad token of its own, anywhere
+        (9, 9, [9, 2, 3, 4, 5], False),  # also the end of text: once is a token
+        (9, 9, [9, 9, 3, 4, 5], True),  # twice in front is padding
+        (9, 9, [1, 2, 3, 9, 9], True),
+        (None, 9, [9, 9, 9, 9, 9], False),
+    ],
+)
+def test_padding(model, pad, eos, row, refused):
+    object.__setattr__(
+        model,
+        "tokenizer",
+        types.SimpleNamespace(pad_token_id=pad, eos_token_id=eos, bos_token_id=eos),
+    )
+    batch = torch.tensor([row, [1, 2, 4, 5, 6]])
+    if refused:
+        with pytest.raises(ValueError, match="padded"):
+            tl_entk.kernel_blocks(model, batch)
+    else:
+        tl_entk.kernel_blocks(model, batch)
+
+
+def test_a_hook_that_never_fires(model, monkeypatch):
+    # an MLP that goes around its own input projection
+    monkeypatch.setattr(type(model.blocks[0].mlp), "forward", lambda self, x, *a, **k: x)
+    with pytest.raises(RuntimeError, match=r"blocks.0.mlp.W_in never fired"):
+        tl_entk.kernel_blocks(model, GOOD)
+
+
+def test_an_output_changed_in_place_is_refused(model):
+    linear = model.blocks[0].mlp.out._original_component
+    handle = linear.register_forward_hook(lambda module, args, output: None)
+    handle.remove()
+    later = model.blocks[0].mlp.out.hook_out
+    handle = later.register_forward_hook(lambda module, args, output: output.mul_(2.0))
+    with pytest.raises(RuntimeError, match="in place"):
+        tl_entk.kernel_blocks(model, GOOD)
+    handle.remove()
+
+
+def test_an_embedding_that_is_patched_is_refused(model):
+    embed = model.embed._original_component
+    handle = embed.register_forward_hook(lambda module, args, output: output + 1.0)
+    with pytest.raises(RuntimeError, match="no multiple"):
+        tl_entk.kernel_blocks(model, GOOD)
+    handle.remove()
+
+
+def test_parameters_that_are_no_site_are_named(model):
+    model.original_model.extra = torch.nn.Parameter(torch.ones(2))
+    with pytest.raises(ValueError, match="extra"):
+        tl_entk.kernel_blocks(model, GOOD)
+    assert len(tl_entk.kernel_blocks(model, GOOD, components="blocks.*")) > 0
+
+
+def test_processed_bridge_warns():
+    model = build("hf:gpt2", torch.float32)
+    model.enable_compatibility_mode(disable_warnings=True)
+    with pytest.warns(UserWarning, match="without compatibility mode"):
+        tl_entk.kernel_blocks(model, GOOD, components="*.W_in")
+
+
+@pytest.mark.skipif(not HAS_HOOKED, reason="TransformerLens 4 has no HookedTransformer")
+class TestHooked:
+    def test_folded_weights_warn(self):
+        with pytest.warns(UserWarning, match="folded"):
+            tl_entk.kernel_blocks(build("hooked:folded"), GOOD)
+
+    def test_centred_weights_warn(self):
+        model = build("hooked:gpt2")
+        with torch.no_grad():
+            model.embed.W_E -= model.embed.W_E.mean(-1, keepdim=True)
+        with pytest.warns(UserWarning, match="centred"):
+            tl_entk.kernel_blocks(model, GOOD)
+
+    @pytest.mark.parametrize(
+        ("switch", "mend"),
+        [
+            ("use_attn_in", "set_use_attn_in"),
+            ("use_split_qkv_input", "set_use_split_qkv_input"),
+        ],
+    )
+    def test_switches_that_split_inputs(self, switch, mend):
+        model = build("hooked:plain")
+        setattr(model.cfg, switch, True)
+        with pytest.raises(ValueError, match=mend):
+            tl_entk.kernel_blocks(model, GOOD)
+
+    def test_attn_result_is_no_obstacle(self):
+        model = build("hooked:plain")
+        plain = tl_entk.kernel_blocks(model, GOOD)
+        model.set_use_attn_result(True)
+        split = tl_entk.kernel_blocks(model, GOOD)
+        torch.testing.assert_close(split.total(), plain.total())
+
+
+def state(model):
+    """Everything of a model that an analysis must not change."""
+    with torch.no_grad():
+        model(GOOD)  # a bridge puts hooks of its own in at its first forward pass
+    hooks = {
+        name: (len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks))
+        for name, m in torch.nn.Module.named_modules(model)
+    }
+    parameters = {
+        name: (p.requires_grad, p.grad is None, p.data_ptr(), p._version, p.detach().sum().item())
+        for name, p in model.named_parameters()
+    }
+    modes = {name: m.training for name, m in torch.nn.Module.named_modules(model)}
+    return hooks, parameters, modes, str(torch.is_grad_enabled())
+
+
+RESTORED = ["native:layer_norm", "hf:gemma3", *(["hooked:gpt2"] if HAS_HOOKED else [])]
+
+
+@pytest.mark.parametrize("name", RESTORED)
+def test_the_model_comes_back_as_it_was(name):
+    model = build(name)
+    next(model.parameters()).requires_grad_(False)
+    before = state(model)
+    logits = model(GOOD)
+    tl_entk.kernel_blocks(model, GOOD, "class_trace", lambda n: True)
+    assert state(model) == before
+    assert torch.equal(model(GOOD), logits)
+
+
+@pytest.mark.parametrize("name", RESTORED)
+def test_the_model_comes_back_as_it_was_after_an_error(name):
+    model = build(name)
+    before = state(model)
+
+    def fails(logits):
+        if logits.shape[0] > 1:
+            raise ArithmeticError("halfway")
+        return logits[:, 0]
+
+    with pytest.raises(ArithmeticError):
+        tl_entk.kernel_blocks(model, GOOD, tl_entk.Readout(fails))
+    assert state(model) == before
+
+
+def test_a_users_own_hooks_stay_and_count(model):
+    """A hook that edits an activation is part of the function whose kernel is computed."""
+    plain = tl_entk.kernel_blocks(model, GOOD, components="blocks.0.mlp.W_in").total()
+
+    def double(value, hook):
+        return value * 2.0
+
+    with model.hooks(fwd_hooks=[("blocks.0.hook_mlp_out", double)]):
+        edited = tl_entk.kernel_blocks(model, GOOD, components="blocks.0.mlp.W_in").total()
+    again = tl_entk.kernel_blocks(model, GOOD, components="blocks.0.mlp.W_in").total()
+    assert not torch.allclose(edited, plain, rtol=1e-2)
+    assert torch.equal(again, plain)
