@@ -1,3 +1,4 @@
+import jaxtyping
 import pytest
 import torch
 
@@ -7,6 +8,14 @@ from tests.models import build
 @pytest.fixture(scope="session", autouse=True)
 def _few_threads():
     torch.set_num_threads(2)
+
+
+@pytest.fixture
+def untyped():
+    """Users run without shape checks: it is our own messages that they must see."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture

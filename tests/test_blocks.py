@@ -57,7 +57,9 @@ def test_the_tight_budget_really_splits_the_work(monkeypatch):
     seen = []
     collect = module.collect
     monkeypatch.setattr(
-        module, "collect", lambda *a, **k: seen.append((k["batch_size"], k["columns"])) or collect(*a, **k)
+        module,
+        "collect",
+        lambda *a, **k: seen.append((k["batch_size"], k["columns"])) or collect(*a, **k),
     )
     model = build("native:layer_norm")
     tl_entk.kernel_blocks(model, tokens(200), "class_trace", everything, memory_budget=2**20)

@@ -2,7 +2,6 @@
 
 import types
 
-import jaxtyping
 import pytest
 import torch
 
@@ -11,13 +10,7 @@ from tests.models import HAS_HOOKED, V, build, tokens
 
 GOOD = tokens()
 
-
-@pytest.fixture(autouse=True)
-def _as_users_run_it():
-    """Users run without type checks: it is our own messages that they must see."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
+pytestmark = pytest.mark.usefixtures("untyped")
 
 
 @pytest.mark.parametrize(

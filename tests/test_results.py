@@ -1,0 +1,70 @@
+import pickle
+
+import pytest
+import torch
+
+import tl_entk
+from feature_sets import fourier
+from tests.models import tokens
+from tl_entk.results import write_atomically, write_tensors
+
+
+def test_blocks_come_back_whole_and_in_order(model, tmp_path):
+    blocks = tl_entk.kernel_blocks(model, tokens(), components=lambda n: True)
+    path = tl_entk.save(blocks, tmp_path / "blocks.0.of.a.model")
+    assert path.name == "blocks.0.of.a.model.safetensors"
+    loaded = tl_entk.load(path)
+    assert list(loaded) == list(blocks)
+    assert loaded.provenance == blocks.provenance
+    assert all(torch.equal(loaded[n], blocks[n]) for n in blocks)
+    assert torch.equal(loaded.total(), blocks.total())
+
+
+def test_eigendirections_come_back(tmp_path):
+    eigen = tl_entk.eigendecompose(torch.diag(torch.arange(5.0)), 3)
+    loaded = tl_entk.load(tl_entk.save(eigen, tmp_path / "eigen"))
+    for name, tensor in eigen.tensors().items():
+        assert torch.equal(getattr(loaded, name), tensor), name
+
+
+def test_features_come_back(tmp_path):
+    import numpy as np
+
+    features = fourier(*np.divmod(np.arange(25), 5), 5)
+    loaded = tl_entk.load(tl_entk.save(features, tmp_path / "features"))
+    assert (loaded.names, loaded.families, loaded.groups) == (
+        features.names, features.families, features.groups,
+    )  # fmt: skip
+    np.testing.assert_array_equal(loaded.values, features.values)
+
+
+def test_no_pickle_is_written(model, tmp_path):
+    path = tl_entk.save(tl_entk.kernel_blocks(model, tokens()), tmp_path / "blocks")
+    with pytest.raises(pickle.UnpicklingError):
+        pickle.loads(path.read_bytes())
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
+    path = tmp_path / "x.safetensors"
+    write_tensors(path, {"a": torch.ones(2)})
+    before = path.read_bytes()
+
+    def fails(temporary):
+        temporary.write_text("half")
+        raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        write_atomically(path, fails)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
+
+
+@pytest.mark.usefixtures("untyped")
+def test_refusals(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"tl_entk.save returned"):
+        tl_entk.load(tmp_path / "nothing.safetensors")
+    with pytest.raises(TypeError, match="KernelBlocks"):
+        tl_entk.save({"a": 1}, tmp_path / "x")
+    write_tensors(tmp_path / "other.safetensors", {"a": torch.ones(1)})
+    with pytest.raises(ValueError, match="no tl_entk header"):
+        tl_entk.load(tmp_path / "other.safetensors")
