@@ -1,4 +1,4 @@
-"""Training: the same numbers whether interrupted or not, and for either class at the start."""
+"""Training: the same numbers whether interrupted or not, for either class."""
 
 import json
 

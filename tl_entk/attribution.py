@@ -30,6 +30,7 @@ def component_shares(
         ValueError: if the length is not the blocks', or no block has energy along the direction.
 
     Example:
+        >>> import torch
         >>> blocks = KernelBlocks({"W_in": 3 * torch.eye(2), "W_out": torch.eye(2)})
         >>> component_shares(blocks, torch.tensor([1.0, 2.0]))
         {'W_in': 0.75, 'W_out': 0.25}
@@ -104,6 +105,7 @@ def energies(
     """Mean kernel energy tr(Q^T K Q) / rank of each (centred) feature span.
 
     Example:
+        >>> import torch
         >>> kernel = torch.diag(torch.tensor([2.0, 0.0]))
         >>> round(energies(kernel, {"u": torch.tensor([[1.0], [-1.0]])})["u"], 6)
         1.0

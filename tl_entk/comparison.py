@@ -116,6 +116,7 @@ def compare(
             feature is too rare to be split.
 
     Example:
+        >>> import torch
         >>> from feature_sets import fourier
         >>> a, b = np.divmod(np.arange(49), 7)
         >>> features = fourier(a, b, 7, families=["a+b"])

@@ -16,6 +16,7 @@ def cosine_normalize(kernel: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
         ValueError: if an example has no gradient, so that its cosine is undefined.
 
     Example:
+        >>> import torch
         >>> cosine_normalize(torch.tensor([[4.0, 2.0], [2.0, 1.0]])).tolist()
         [[1.0, 1.0], [1.0, 1.0]]
     """
@@ -33,6 +34,7 @@ def center(kernel: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
         kernel: (N, N).
 
     Example:
+        >>> import torch
         >>> center(torch.ones(3, 3)).abs().max().item()
         0.0
     """

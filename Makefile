@@ -1,0 +1,37 @@
+# Everything is set up in a fresh clone by either command: virtual environment, pinned packages.
+PYTHON ?= python3
+VENV := .venv
+VENV4 := .venv-tl4
+PIP_INSTALL := pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test test-bridge benchmark clean
+
+demo: $(VENV)/ready  ## train the modular-addition Transformer, analyse it, write the report
+	$(VENV)/bin/tl-entk modular-transformer --out runs
+
+test: $(VENV)/ready  ## lint, types, and the whole suite on TransformerLens 3.9
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/pytest
+
+test-bridge: $(VENV4)/ready  ## the suite without HookedTransformer, on TransformerLens 4.3
+	$(VENV4)/bin/pytest
+
+benchmark: $(VENV)/ready  ## kernel blocks against the plain jacrev twin
+	$(VENV)/bin/python benchmarks/kernel_blocks.py
+
+$(VENV)/ready: pyproject.toml constraints/transformer-lens-3.9.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/$(PIP_INSTALL) -c constraints/transformer-lens-3.9.txt torch transformer_lens
+	$(VENV)/bin/$(PIP_INSTALL) -c constraints/transformer-lens-3.9.txt -e ".[dev]"
+	touch $@
+
+$(VENV4)/ready: pyproject.toml constraints/transformer-lens-4.3.txt
+	$(PYTHON) -m venv $(VENV4)
+	$(VENV4)/bin/$(PIP_INSTALL) -c constraints/transformer-lens-4.3.txt torch transformer_lens
+	$(VENV4)/bin/$(PIP_INSTALL) -c constraints/transformer-lens-4.3.txt -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(VENV4) runs
