@@ -52,8 +52,13 @@ def test_data_is_all_pairs_split_in_two():
 
 def test_standard_deviations_are_the_papers():
     weights = seeded_start(ModularSettings()).weights
-    for name, variance in {"embed.W_E": 1 / 64, "blocks.0.mlp.W_in": 1 / 256,
-                           "blocks.0.mlp.W_out": 1 / 64, "unembed.W_U": 1 / 30}.items():  # fmt: skip
+    expected = {
+        "embed.W_E": 1 / 64,
+        "blocks.0.mlp.W_in": 1 / 256,
+        "blocks.0.mlp.W_out": 1 / 64,
+        "unembed.W_U": 1 / 30,
+    }
+    for name, variance in expected.items():
         assert float(weights[name].var()) == pytest.approx(variance, rel=0.1)
 
 

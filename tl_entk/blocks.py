@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -207,7 +207,12 @@ def kernel_blocks(
     if dtype is None:
         dtype = adapter.dtype if adapter.dtype.itemsize >= 4 else torch.float32
     wanted = set(names)
-    sites = [site for site in adapter.sites if wanted.intersection(_gives(adapter, site))]
+    sites = [
+        # fewer and larger products where no head is asked for
+        site if wanted.intersection(site.head_names) else replace(site, heads=None)
+        for site in adapter.sites
+        if wanted.intersection(_gives(adapter, site))
+    ]
     with frozen(model), torch.enable_grad():
         uses, outputs = probe(adapter, tokens, sites, bound, positions)
         plan = plan_passes(

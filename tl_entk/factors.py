@@ -203,7 +203,7 @@ def _factors(site: Site, tokens: Tensor, x: Tensor | None, g: Tensor) -> Factors
     if site.kind == "bias":
         return Direct(_split(g.sum(0)[None], heads)[:, 0])
     assert x is not None
-    used = g.flatten(1).ne(0).any(1)
+    used = g.flatten(1).any(1)
     x, g = x[used], g[used]
     if site.heads and site.heads.along == "input":
         return Outer(_split(x[:, :, None], heads), g.flatten(2)[None])

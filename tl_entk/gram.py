@@ -63,9 +63,12 @@ def gram(factors: Factors, memory_budget: int) -> Float[Tensor, "h n n"]:
 
 
 def _tile(n: int, bytes_per_pair: int, memory_budget: int) -> int:
-    """Rows of a square tile such that its temporaries stay in cache and in the budget."""
+    """Rows of a square tile such that its temporaries stay in cache and in the budget.
+
+    At least four tiles a side where they are not small: the lower triangle is never computed.
+    """
     room = min(_TILE_BYTES, memory_budget)
-    return max(1, min(n, math.isqrt(room // bytes_per_pair)))
+    return max(1, min(math.isqrt(room // bytes_per_pair), max(128, math.ceil(n / 4))))
 
 
 def _upper_tiles(n: int, tile: int) -> list[tuple[slice, slice]]:

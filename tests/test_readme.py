@@ -1,0 +1,44 @@
+"""The README's snippets run as they stand, on either class."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.models import HAS_HOOKED
+
+ROOT = Path(__file__).parent.parent
+SNIPPETS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+HOOKED, BRIDGE, FIVE_LINES, FEATURES = SNIPPETS
+
+
+@pytest.mark.parametrize("start", [*([HOOKED] if HAS_HOOKED else []), BRIDGE])
+def test_snippets(start, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    names: dict = {}
+    for snippet in (start, FIVE_LINES, FEATURES):
+        exec(compile(snippet, "README.md", "exec"), names)
+    assert (tmp_path / "blocks.safetensors").exists()
+    assert sum(names["shares"][n] for n in names["blocks"].partition()) == pytest.approx(1)
+    shown = capsys.readouterr().out
+    assert "blocks.0.head[3]" in shown
+    assert "all activations" in shown
+
+
+def test_it_is_five_lines():
+    lines = [line for line in FIVE_LINES.splitlines() if line and not line.startswith("import")]
+    assert len(lines) == 5
+
+
+def test_public_names_are_documented():
+    import tl_entk
+
+    for name in tl_entk.__all__:
+        assert getattr(tl_entk, name).__doc__, name
+
+
+def test_linked_files_exist():
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", (ROOT / "README.md").read_text()):
+        assert (ROOT / target).exists(), target
