@@ -1,6 +1,7 @@
 """The README's snippets run as they stand, on either class."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,10 @@ def test_public_names_are_documented():
 def test_linked_files_exist():
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", (ROOT / "README.md").read_text()):
         assert (ROOT / target).exists(), target
+
+
+@pytest.mark.parametrize("demo", sorted((ROOT / "demos").glob("*.py")), ids=lambda p: p.name)
+def test_demos_run(demo, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", [demo.name, "7", "20"])
+    runpy.run_path(str(demo), run_name="__main__")
+    assert "key frequencies" in capsys.readouterr().out

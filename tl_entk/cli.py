@@ -86,7 +86,7 @@ def modular_transformer(
     name = run_name(settings, chosen)  # type: ignore[arg-type]
     target = out / name
     check_writable(target)
-    console.print(f"[bold]{name}[/bold]")
+    console.print(f"[bold]{name}[/bold]: training (or reusing) the model, then analysing it")
     result = run_modular_transformer(
         settings,
         out,

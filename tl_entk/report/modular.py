@@ -89,8 +89,8 @@ def _sections(result: ModularResult) -> list[Section]:
     return [
         Section(
             "Training",
-            "Test accuracy rises long after the training half is learnt (grokking). The weights "
-            "were trained with the paper's settings, or as the command line says.",
+            "Grokking shows as test accuracy that rises long after the training half is learnt. "
+            "The provenance below has the settings.",
             [
                 Picture(
                     "training",
@@ -148,9 +148,8 @@ def _sections(result: ModularResult) -> list[Section]:
             "A ridge probe on the same number of scores of each basis, fitted on one half of the "
             "examples and judged on the other; 95 % bootstrap intervals. PCA is of the residual "
             "stream that the unembedding reads. For the mean logit the W_U block is the Gram "
-            "matrix of just those activations, so that its directions are PCA's but for the "
-            "centring: there eNTK and PCA should agree, and do. The total kernel is another "
-            "matter.",
+            "matrix of just those activations, not centred: what sets its directions apart from "
+            "PCA's is the centring. The total kernel holds all weights.",
             [part for name, c in result.comparisons.items() for part in _comparison(name, c)],
         ),
         Section(
