@@ -68,6 +68,8 @@ def check_outputs(home: Path):
     [
         (["--p", "2"], "larger p"),
         (["--model-class", "other"], "hooked or bridge"),
+        (["--device", "cuda"], "Pass --device cpu"),
+        (["--device", "nonsense"], "Pass --device cpu"),
         (["--out", "/proc/nowhere"], "pass another --out"),
         (["--sed", "3"], "No such option"),
     ],

@@ -102,17 +102,20 @@ def reading(
         for tap in {site.input: None for site in sites if site.input}:
             handles.append(_attach(tap, record(tap)))
         for tap in {site.output: None for site in sites}:
-            handles.append(_attach(tap, keep(tap)))
+            # ahead of the user's own hooks: what they make of the output is part of the function
+            handles.append(_attach(tap, keep(tap), first=True))
         yield result
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _attach(tap: Tap, see: Any) -> RemovableHandle:
+def _attach(tap: Tap, see: Any, *, first: bool = False) -> RemovableHandle:
     """Call ``see`` on the tap's tensor; what it returns (if anything) takes the tensor's place."""
     if tap.side == "output":
-        return tap.module.register_forward_hook(lambda module, args, output: see(output))
+        return tap.module.register_forward_hook(
+            lambda module, args, output: see(output), prepend=first
+        )
 
     def before(_: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
         name = tap.argument if tap.argument in kwargs else None

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, get_args
 
+import torch
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -86,6 +87,7 @@ def modular_transformer(
     name = run_name(settings, chosen)  # type: ignore[arg-type]
     target = out / name
     check_writable(target)
+    check_device(device)
     console.print(f"[bold]{name}[/bold]: training (or reusing) the model, then analysing it")
     result = run_modular_transformer(
         settings,
@@ -115,6 +117,19 @@ def check_writable(folder: Path) -> None:
         raise OSError(
             f"cannot write to {folder} ({error.strerror}): pass another --out."
         ) from error
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that is not there before anything is trained.
+
+    Raises:
+        ValueError: names the mend.
+    """
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"--device {device}: {reason} Pass --device cpu.") from error
 
 
 def _summary(result: ModularResult) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -212,4 +213,4 @@ def _factors(site: Site, tokens: Tensor, x: Tensor | None, g: Tensor) -> Factors
 
 def _split(value: Float[Tensor, "u n r d"], heads: int) -> Float[Tensor, "h u n rd"]:
     """Heads of the last axis to the front."""
-    return value.unflatten(-1, (heads, -1)).permute(3, 0, 1, 2, 4).flatten(3)
+    return rearrange(value, "u n r (h d) -> h u n (r d)", h=heads)

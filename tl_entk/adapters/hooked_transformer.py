@@ -88,8 +88,9 @@ def _sites(model: Any) -> Iterator[Site]:
     for index, block in enumerate(model.blocks):
         yield from _block(f"blocks.{index}", block)
     yield from _norm("ln_final", getattr(model, "ln_final", None))
-    yield _linear("unembed.W_U", unembed.W_U, Tap(unembed, "output"), Tap(unembed, "input"))
-    yield _bias("unembed.b_U", unembed.b_U, Tap(unembed, "output"))
+    output = Tap(unembed.hook_out, "output")
+    yield _linear("unembed.W_U", unembed.W_U, output, Tap(unembed.hook_in, "output"))
+    yield _bias("unembed.b_U", unembed.b_U, output)
 
 
 def _block(path: str, block: Any) -> Iterator[Site]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from tl_entk.experiments.modular_addition import (
@@ -92,7 +92,8 @@ def train(
     checkpoints.mkdir(parents=True, exist_ok=True)
     start = seeded_start(settings)
     model = build_model(settings, model_class, start.weights)
-    nn.Module.to(model, device)  # the host's own .to() prints
+    if device != "cpu":
+        model.to(device)  # the host's own, which also tells its configuration
     kept = {
         epoch: checkpoints / f"epoch_{epoch:05d}.safetensors"
         for epoch in checkpoint_epochs(settings.epochs)
