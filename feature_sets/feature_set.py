@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Shaped
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,20 +21,25 @@ class FeatureSet:
             and the sine of one frequency; alone, a feature is its own group.
 
     Raises:
-        ValueError: if lengths differ, a name occurs twice, or a feature is constant or not finite.
+        ValueError: if lengths differ, a name occurs twice, a feature is constant or not finite,
+            or a group mixes binary and real features.
 
     Example:
         >>> FeatureSet(np.array([[1.0], [0.0]]), ("is noun",), ("tag",), ("is noun",)).is_binary
         [True]
     """
 
-    values: Float[np.ndarray, "n f"]
+    values: Shaped[np.ndarray, "n f"]
     names: tuple[str, ...]
     families: tuple[str, ...]
     groups: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        count = self.values.shape[1]
+        values = np.asarray(self.values)
+        if values.ndim != 2:
+            raise ValueError(f"values has shape {values.shape}: pass (examples, features).")
+        object.__setattr__(self, "values", values.astype(np.float64))
+        count = values.shape[1]
         if not len(self.names) == len(self.families) == len(self.groups) == count:
             raise ValueError(
                 f"{count} features need as many names, families and groups, not "
@@ -48,6 +53,10 @@ class FeatureSet:
                 raise ValueError(f"feature {name!r} is not finite: drop or mend its values.")
             if np.ptp(column) == 0:
                 raise ValueError(f"feature {name!r} is constant over the examples: drop it.")
+        kinds: dict[str, bool] = {}
+        for group, binary in zip(self.groups, self.is_binary, strict=True):
+            if kinds.setdefault(group, binary) != binary:
+                raise ValueError(f"group {group!r} mixes binary and real features: split it.")
 
     def __len__(self) -> int:
         return len(self.names)
@@ -56,11 +65,6 @@ class FeatureSet:
     def is_binary(self) -> list[bool]:
         """Whether each feature only takes the values 0 and 1."""
         return [bool(np.isin(column, (0, 1)).all()) for column in self.values.T]
-
-    @property
-    def centred(self) -> Float[np.ndarray, "n f"]:
-        """Values less their mean over the examples."""
-        return self.values - self.values.mean(0)
 
     def group_names(self) -> list[str]:
         """The groups, in order of first appearance."""

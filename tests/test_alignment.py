@@ -76,6 +76,11 @@ def test_other_examples_are_refused():
         kernel_spectrum(torch.eye(5), fourier(A, B, P))
 
 
+def test_constant_features_are_refused():
+    with pytest.raises(ValueError, match="constant"):
+        tl_entk.subspace_overlap(random(7, 1), torch.full((7, 1), 0.1))
+
+
 def test_shares_of_a_partition_add_up_to_one(model):
     blocks = tl_entk.kernel_blocks(model, tokens(20), "class_trace", lambda n: True)
     for direction in (random(20, 1)[:, 0], random(20, 3)):
@@ -142,7 +147,7 @@ def test_fourier_families():
     np.testing.assert_allclose(column, np.sin(angle * A) - np.sin(angle * B))
     column = features.values[:, names.index("cos 2(a+b) k=2")]
     np.testing.assert_allclose(column, np.cos(2 * angle * (A + B)))
-    np.testing.assert_allclose(features.centred.mean(0), 0, atol=1e-12)
+    np.testing.assert_allclose(features.values.mean(0), 0, atol=1e-12)
 
 
 def test_fourier_of_an_even_modulus_has_no_empty_sine():

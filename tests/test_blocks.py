@@ -68,6 +68,36 @@ def test_the_tight_budget_really_splits_the_work(monkeypatch):
     assert len({columns.start for _, columns in seen}) > 1
 
 
+def test_targets_stay_with_their_examples_in_small_batches(model):
+    batch = tokens(60)
+    targets = torch.arange(60) % 7
+    for readout in ("target_logit", "target_logprob"):
+        roomy, tight = (
+            tl_entk.kernel_blocks(
+                model, batch, readout, "unembed.*", targets=targets, memory_budget=budget
+            )
+            for budget in (2**30, 2**20)
+        )
+        assert relative_error(tight.total(), roomy.total()) < 1e-12
+
+
+def test_own_readout_with_answers_per_example(model):
+    batch = tokens(60)
+    right, wrong = torch.arange(60) % 7, (torch.arange(60) + 3) % 7
+
+    def difference(logits, right, wrong):
+        return (logits.gather(1, right[:, None]) - logits.gather(1, wrong[:, None]))[:, 0]
+
+    readout = tl_entk.Readout(difference, per_example=(right, wrong), name="logit difference")
+    for budget in (2**30, 2**20):
+        ours = tl_entk.kernel_blocks(model, batch, readout, memory_budget=budget)
+        for i, j in ((0, 1), (17, 59)):
+            pair = batch[[i, j]]
+            alone = tl_entk.Readout(difference, per_example=(right[[i, j]], wrong[[i, j]]))
+            expected = tl_entk.kernel_blocks(model, pair, alone).total()
+            assert relative_error(ours.total()[[i, j]][:, [i, j]], expected) < 1e-10
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_permuting_the_examples_permutes_the_kernel(name):
     model, batch = build(name), tokens(12)
@@ -168,3 +198,50 @@ def test_both_classes_give_the_same_blocks_for_the_same_function():
     assert list(hooked) == list(bridge)
     for name in hooked:
         assert relative_error(hooked[name], bridge[name], float(hooked.total().max())) < 1e-5
+
+
+@pytest.mark.skipif(not HAS_HOOKED, reason="TransformerLens 4 has no HookedTransformer")
+@pytest.mark.parametrize("name", ["gpt2", "llama", "gemma3", "bloom", "solu_ln"])
+def test_names_are_those_of_the_hooked_transformers_own_parameters(name):
+    from tl_entk.adapters import adapt
+
+    model = build(f"hooked:{name}")
+    own = {n.replace("._W_", ".W_").replace("._b_", ".b_"): p for n, p in model.named_parameters()}
+    sites = adapt(model).by_name
+    for component, site in sites.items():
+        assert site.parameter is own[component], component
+    assert set(own) - set(sites) <= {"pos_embed.W_pos"}
+
+
+def test_names_are_those_of_the_hugging_face_modules():
+    from tl_entk.adapters import adapt
+
+    model = build("hf:gemma3")
+    inner = model.original_model
+    by_hand = {
+        "embed.W_E": "embed_tokens",
+        "ln_final.w": "norm",
+        "blocks.1.ln1.w": "layers.1.input_layernorm",
+        "blocks.1.ln1_post.w": "layers.1.post_attention_layernorm",
+        "blocks.1.ln2.w": "layers.1.pre_feedforward_layernorm",
+        "blocks.1.ln2_post.w": "layers.1.post_feedforward_layernorm",
+        "blocks.1.attn.W_Q": "layers.1.self_attn.q_proj",
+        "blocks.1.attn.W_K": "layers.1.self_attn.k_proj",
+        "blocks.1.attn.W_V": "layers.1.self_attn.v_proj",
+        "blocks.1.attn.W_O": "layers.1.self_attn.o_proj",
+        "blocks.1.attn.q_norm.w": "layers.1.self_attn.q_norm",
+        "blocks.1.attn.k_norm.w": "layers.1.self_attn.k_norm",
+        "blocks.1.mlp.W_gate": "layers.1.mlp.gate_proj",
+        "blocks.1.mlp.W_in": "layers.1.mlp.up_proj",
+        "blocks.1.mlp.W_out": "layers.1.mlp.down_proj",
+    }
+    plain = {
+        path.replace("_original_component.", "").removeprefix("model."): parameter
+        for path, parameter in inner.named_parameters()
+    }
+    sites = adapt(model).by_name
+    for component, module in by_hand.items():
+        assert sites[component].parameter is plain[f"{module}.weight"], component
+    # the first layer has the same names
+    first = {c.replace("blocks.1", "blocks.0") for c in by_hand}
+    assert set(sites) == first | set(by_hand) | {"unembed.W_U", *({"unembed.b_U"} & set(sites))}

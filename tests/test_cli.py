@@ -66,7 +66,7 @@ def check_outputs(home: Path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--p", "2"], "larger p"),
+        (["--p", "2"], "odd number"),
         (["--model-class", "other"], "hooked or bridge"),
         (["--device", "cuda"], "Pass --device cpu"),
         (["--device", "nonsense"], "Pass --device cpu"),

@@ -91,10 +91,16 @@ def test_macro_is_the_mean_over_rows():
 
 def test_eigendirections_bring_their_provenance():
     matrix = torch.from_numpy(HIDDEN @ HIDDEN.T)
-    table = tl_entk.compare(
-        tl_entk.eigendecompose(matrix, 3), features(), ACTIVATIONS, n_bootstrap=10
-    )
+    eigen = tl_entk.eigendecompose(matrix, 3, provenance={"component": "blocks.0"})
+    table = tl_entk.compare(eigen, features(), ACTIVATIONS, n_bootstrap=10)
+    assert table.provenance["component"] == "blocks.0"
     assert table.provenance["n_bootstrap"] == 10
+
+
+def test_truth_values_are_binary_features():
+    ones = FeatureSet(BINARY.astype(bool), ("is big",), ("tags",), ("is big",))
+    table = tl_entk.compare(torch.from_numpy(HIDDEN), ones, ACTIVATIONS, n_bootstrap=10)
+    assert table.rows[0].metric == "AP"
 
 
 @pytest.mark.usefixtures("untyped")
@@ -139,8 +145,15 @@ def test_activations_are_the_caches(model):
     ours = tl_entk.activations_at(model, batch, "blocks.0.attn.hook_z", position=2)
     _, cache = model.run_with_cache(batch)
     torch.testing.assert_close(ours, cache["blocks.0.attn.hook_z"][:, 2].flatten(1))
-    with pytest.raises(ValueError, match="like it"):
+    with pytest.raises(ValueError, match="no hook"):
         tl_entk.activations_at(model, batch, "blocks.0.hook_rezid_post")
+    small = tl_entk.activations_at(model, batch, "blocks.0.attn.hook_z", 2, batch_size=4)
+    torch.testing.assert_close(small, ours)
+    logits = tl_entk.activations_at(model, batch, "unembed.hook_out", position=1)
+    torch.testing.assert_close(logits, model(batch)[:, 1])
+    for hook in ("blocks.0.attn.hook_pattern", "blocks.0.attn.hook_attn_scores"):
+        with pytest.raises(ValueError, match="heads before positions"):
+            tl_entk.activations_at(model, batch, hook)
 
 
 def test_fourier_features_of_a_linear_code_are_fully_probed():

@@ -49,8 +49,27 @@ def test_tokens(model, batch, error, mend):
         ({"readout": tl_entk.Readout(lambda z: z.sum())}, "return \\(n,\\)"),
         ({"readout": tl_entk.Readout(lambda z: z.argmax(1).float())}, "differentiable"),
         (
+            {"readout": tl_entk.Readout(lambda h: h.detach().sum(1), reads="final_hidden")},
+            "differentiable",
+        ),
+        ({"readout": tl_entk.Readout(lambda z: z[:, 0] - z[:, 0].mean())}, "mixes examples"),
+        ({"readout": tl_entk.Readout(lambda z: z.softmax(0)[:, 1])}, "mixes examples"),
+        ({"readout": tl_entk.Readout(lambda z: z[:, :0])}, "R >= 1"),
+        (
+            {"readout": tl_entk.Readout(lambda z, y: z[:, 0], per_example=(torch.ones(3),))},
+            "one row per example",
+        ),
+        ({"readout": lambda z: z[:, 0]}, "tl_entk.Readout"),
+        ({"class_slice": (0, 3)}, "pass a slice"),
+        ({"readout": "target_logit", "targets": [1, 2]}, "one per example"),
+        ({"dtype": torch.int64}, "torch.float32 or torch.float64"),
+        ({"memory_budget": 0}, "less than 1 MiB"),
+        ({"position": None}, "pass an integer"),
+        ({"position": "last"}, "pass an integer"),
+        ({"position": torch.ones(4).bool()}, "pass an integer"),
+        (
             {"readout": tl_entk.Readout(lambda z: z[:, 0]), "class_slice": slice(2)},
-            "your own function",
+            "per_example tensors",
         ),
         ({"components": "blocks.0.attn.W_q"}, "nearest are \\['blocks.0.attn.W_Q"),
         ({"components": []}, "pass names or globs"),
@@ -114,6 +133,13 @@ def test_kernel_that_is_not_finite(model):
         tl_entk.kernel_blocks(model, GOOD)
 
 
+def test_a_parameter_in_two_places_is_refused(model):
+    first, second = (model.blocks[layer].mlp.out._original_component for layer in (0, 1))
+    second.weight = first.weight
+    with pytest.raises(ValueError, match=r"blocks.0.mlp.W_out and blocks.1.mlp.W_out"):
+        tl_entk.kernel_blocks(model, GOOD)
+
+
 def test_padding_row_of_an_embedding():
     model = build("hf:gemma3")
     batch = GOOD.clone()
@@ -155,9 +181,6 @@ def test_a_hook_that_never_fires(model, monkeypatch):
 
 
 def test_an_output_changed_in_place_is_refused(model):
-    linear = model.blocks[0].mlp.out._original_component
-    handle = linear.register_forward_hook(lambda module, args, output: None)
-    handle.remove()
     later = model.blocks[0].mlp.out.hook_out
     handle = later.register_forward_hook(lambda module, args, output: output.mul_(2.0))
     with pytest.raises(RuntimeError, match="in place"):
@@ -178,6 +201,18 @@ def test_parameters_that_are_no_site_are_named(model):
     with pytest.raises(ValueError, match="extra"):
         tl_entk.kernel_blocks(model, GOOD)
     assert len(tl_entk.kernel_blocks(model, GOOD, components="blocks.*")) > 0
+
+
+@pytest.mark.filterwarnings("ignore:the weights look processed")
+def test_processed_bridge_that_goes_around_its_weights_says_what_to_do():
+    model = build("hf:llama", torch.float32)
+    model.enable_compatibility_mode(disable_warnings=True)
+    with pytest.raises(RuntimeError, match="no_processing=True"):
+        tl_entk.kernel_blocks(model, GOOD)
+    unprocessed = build("hf:llama", torch.float32)
+    unprocessed.enable_compatibility_mode(disable_warnings=True, no_processing=True)
+    plain = tl_entk.kernel_blocks(build("hf:llama", torch.float32), GOOD)
+    torch.testing.assert_close(tl_entk.kernel_blocks(unprocessed, GOOD).total(), plain.total())
 
 
 def test_processed_bridge_warns():

@@ -13,6 +13,8 @@ def test_blocks_come_back_whole_and_in_order(model, tmp_path):
     blocks = tl_entk.kernel_blocks(model, tokens(), components=lambda n: True)
     path = tl_entk.save(blocks, tmp_path / "blocks.0.of.a.model")
     assert path.name == "blocks.0.of.a.model.safetensors"
+    (tmp_path / "plain").touch()
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
     loaded = tl_entk.load(path)
     assert list(loaded) == list(blocks)
     assert loaded.provenance == blocks.provenance

@@ -143,7 +143,10 @@ def test_training_learns(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "mend"),
     [
-        ({"p": 2}, "larger p"),
+        ({"p": 3}, "odd number"),
+        ({"p": 10}, "odd number"),
+        ({"n_heads": 0}, "positive"),
+        ({"seed": -1}, "from 0 on"),
         ({"d_model": 10, "n_heads": 3}, "divide"),
         ({"train_fraction": 1.0}, "one half empty"),
         ({"epochs": 0}, "positive"),

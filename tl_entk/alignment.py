@@ -51,7 +51,13 @@ def _feature_values(features: Features, n: int) -> Float[Tensor, "n f"]:
             f"features of {len(values)} examples, directions of {n}: pass both for the same "
             "examples in the same order."
         )
-    return values.double() - values.double().mean(0)
+    centred = values.double() - values.double().mean(0)
+    constant = centred.norm(dim=0) <= 1e-12 * values.double().norm(dim=0)
+    if bool(constant.any()):
+        raise ValueError(
+            f"feature {int(constant.nonzero()[0])} is constant over the examples: drop it."
+        )
+    return centred
 
 
 def orthonormal_basis(values: Float[Tensor, "n f"]) -> Float[Tensor, "n r"]:
@@ -61,7 +67,7 @@ def orthonormal_basis(values: Float[Tensor, "n f"]) -> Float[Tensor, "n r"]:
         >>> orthonormal_basis(torch.tensor([[1.0, 2.0], [0.0, 0.0], [1.0, 2.0]])).shape
         torch.Size([3, 1])
     """
-    left, singular, _ = torch.linalg.svd(values.double(), full_matrices=False)
+    left, singular, _ = torch.linalg.svd(values.cpu().double(), full_matrices=False)
     if singular.numel() == 0 or float(singular[0]) == 0:
         return left[:, :0]
     return left[:, singular > 1e-9 * singular[0]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import torch
@@ -9,12 +10,18 @@ from jaxtyping import Float, Int
 from sklearn.decomposition import PCA
 from torch import Tensor
 
-from tl_entk.adapters import adapt
+from tl_entk.adapters import ModelAdapter, adapt
+from tl_entk.capture import reading
 from tl_entk.guards import Position, check_model, check_position, check_tokens
 
 
 def activations_at(
-    model: Any, tokens: Int[Tensor, "n t"], hook: str, position: Position = -1
+    model: Any,
+    tokens: Int[Tensor, "n t"],
+    hook: str,
+    position: Position = -1,
+    *,
+    batch_size: int = 128,
 ) -> Float[Tensor, "n d"]:
     """Activations of a hook point at one position, heads and neurons flattened.
 
@@ -23,9 +30,11 @@ def activations_at(
         tokens: (n, t).
         hook: TransformerLens name, for example "blocks.0.hook_resid_post".
         position: which position, or one per example.
+        batch_size: examples per forward pass.
 
     Raises:
-        ValueError: if the model has no such hook, or it does not fire.
+        ValueError: if the model has no such hook, it does not fire, or its activations are not
+            laid out (examples, positions, ...).
 
     Example:
         >>> from tl_entk.experiments import ModularSettings, build_model, modular_data
@@ -41,11 +50,43 @@ def activations_at(
     if hook not in model.hook_dict:
         near = [name for name in model.hook_dict if name.split(".")[-1] == hook.split(".")[-1]]
         raise ValueError(f"no hook {hook!r}; like it: {near[:4] or list(model.hook_dict)[:4]}.")
-    with torch.no_grad():
+    if hook.split(".")[-1] in _BY_HEAD or hook.split(".")[-2] in ("q_norm", "k_norm"):
+        raise ValueError(
+            f"hook {hook!r} has heads before positions: choose one whose activations are "
+            "(examples, positions, ...), such as hook_z."
+        )
+    found = []
+    for rows in torch.arange(len(tokens)).split(batch_size):
+        found.append(_one_batch(adapter, tokens[rows], hook, positions[rows]))
+    return torch.cat(found)
+
+
+# laid out (examples, heads, positions, positions)
+_BY_HEAD = ("hook_pattern", "hook_attn_scores")
+
+
+def _one_batch(
+    adapter: ModelAdapter, tokens: Int[Tensor, "b t"], hook: str, positions: Int[Tensor, " b"]
+) -> Float[Tensor, "b d"]:
+    # all but the read position's logits would be thrown away
+    whole = contextlib.nullcontext()
+    cut = (
+        whole
+        if hook.startswith("unembed")
+        else reading([], adapter.unembed_input, positions.to(tokens.device), len(tokens))
+    )
+    model: Any = adapter.model
+    with torch.no_grad(), cut:
         _, cache = model.run_with_cache(tokens, names_filter=[hook])
     if hook not in cache:
         raise ValueError(f"hook {hook!r} did not fire: choose another, or switch it on.")
-    return cache[hook][torch.arange(len(tokens)), positions].flatten(1)
+    value = cache[hook]
+    if value.shape[:2] != tokens.shape:
+        raise ValueError(
+            f"hook {hook!r} has shape {tuple(value.shape)}: choose one whose activations are "
+            "(examples, positions, ...)."
+        )
+    return value[torch.arange(len(tokens)), positions].flatten(1)
 
 
 def pca_scores(activations: Float[Tensor, "n d"], k: int) -> Float[Tensor, "n k"]:

@@ -160,8 +160,9 @@ def kernel_blocks(
         position: where logits are read: an integer, or one per example.
         class_slice: classes that a named readout sees; default all.
         targets: (n,) classes for the target readouts; default the model's own top token.
-        memory_budget: bytes for factors, graph and tiles (default 4 GiB; the blocks themselves,
-            n^2 numbers each, come on top). Numbers do not depend on it.
+        memory_budget: bytes that factors (with the copies made of them), graph and tiles are
+            planned for (default 4 GiB; the blocks themselves, n^2 numbers each, come on top).
+            Numbers do not depend on it.
         dtype: number format of factors and kernels; default the model's, float32 for models in
             half precision. The model itself runs in its own format.
         progress: show a progress bar.
@@ -204,6 +205,8 @@ def kernel_blocks(
         class_slice=class_slice,
         device=tokens.device,
     )
+    if dtype is not None and dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"dtype is {dtype!r}: pass torch.float32 or torch.float64.")
     if dtype is None:
         dtype = adapter.dtype if adapter.dtype.itemsize >= 4 else torch.float32
     wanted = set(names)
@@ -222,9 +225,12 @@ def kernel_blocks(
             outputs=outputs,
             example_floats=adapter.example_floats(length),
             itemsize=dtype.itemsize,
-            memory_budget=check_memory_budget(memory_budget or DEFAULT_MEMORY_BUDGET),
+            memory_budget=check_memory_budget(
+                DEFAULT_MEMORY_BUDGET if memory_budget is None else memory_budget
+            ),
         )
-        with Progress("kernel blocks", n * len(plan.passes), progress) as bar:
+        work = n * sum(step.columns.stop - step.columns.start for step in plan.passes)
+        with Progress("kernel blocks", work, progress) as bar:
             blocks: dict[str, Tensor] = {}
             for step in plan.passes:
                 for name, kernel in _one_pass(

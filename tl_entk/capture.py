@@ -26,8 +26,12 @@ class Reading:
     versions: list[tuple[Tap, Tensor, int]] = field(default_factory=list)
     final_hidden: Tensor | None = None
 
-    def check(self, sites: Iterable[Site]) -> None:
+    def check(self, sites: Iterable[Site], processed: str | None = None) -> None:
         """Refuse a pass in which a hook never fired, or an output was changed in place.
+
+        Args:
+            sites: that were to be seen.
+            processed: why the model's weights look processed, for the message.
 
         Raises:
             RuntimeError: names the site.
@@ -35,9 +39,14 @@ class Reading:
         changed = {tap for tap, tensor, version in self.versions if tensor._version != version}
         for site in sites:
             if site.output not in self.outputs or (site.input and site.input not in self.inputs):
+                mend = (
+                    f"{processed}: load it anew, with enable_compatibility_mode(no_processing=True)"
+                    if processed
+                    else "leave the component out, or undo what bypasses it"
+                )
                 raise RuntimeError(
                     f"the hook of {site.name} never fired: the model's forward pass does not run "
-                    "this weight's module. Leave the component out, or undo what bypasses it."
+                    f"this weight's module. Mend: {mend}."
                 )
             if site.output in changed:
                 raise RuntimeError(
@@ -71,6 +80,8 @@ def reading(
         positions: the position to read of every example, (n,).
         n: number of examples in the pass.
     """
+    sites = list(sites)
+    tables = {site.output for site in sites if site.kind == "position"}
     result = Reading()
     handles: list[RemovableHandle] = []
 
@@ -86,6 +97,8 @@ def reading(
 
     def keep(tap: Tap) -> Any:
         def hook(value: Tensor) -> Tensor:
+            if tap in tables and value.ndim == 2:
+                value = value[None]  # one row per position, whatever the example
             if not value.requires_grad or value.shape[0] != n:
                 # the first site on the way: the graph starts here, at a leaf for every example
                 # (position embeddings come once for all examples)

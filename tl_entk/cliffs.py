@@ -51,7 +51,7 @@ def find_cliffs(
         >>> find_cliffs(torch.tensor([9.0, 8.0, 7.0, 1.0, 0.9, 0.8]), count=1)[0].position
         3
     """
-    values = eigenvalues.detach().double().cpu()
+    values = eigenvalues.detach().cpu().double()
     if bool((values.diff() > 1e-9 * values.abs().max()).any()):
         raise ValueError("the eigenvalues are not in descending order: sort them.")
     values = values[values > floor * values[0]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,11 +45,17 @@ def check_kernel(matrix: Float[Tensor, "n m"]) -> Float[Tensor, "n n"]:
     """The matrix in float64 on the CPU, made exactly symmetric.
 
     Raises:
+        TypeError: if it is no tensor.
         ValueError: if it is not square, not finite, or not symmetric.
     """
+    if not isinstance(matrix, Tensor):
+        raise TypeError(
+            f"a kernel is a tensor, not {type(matrix).__name__}: pass one block, blocks[name], or "
+            "blocks.total()."
+        )
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"a kernel is square; this matrix has shape {tuple(matrix.shape)}.")
-    kernel = matrix.detach().double().cpu()
+    kernel = matrix.detach().cpu().double()
     if not bool(torch.isfinite(kernel).all()):
         raise ValueError("the kernel is not finite: compute it in a wider format.")
     if float((kernel - kernel.T).abs().max()) > 1e-4 * float(kernel.abs().max()):
@@ -57,7 +64,11 @@ def check_kernel(matrix: Float[Tensor, "n m"]) -> Float[Tensor, "n n"]:
 
 
 def eigendecompose(
-    matrix: Float[Tensor, "n n"], k: int | None = 25, *, tol: float = 1e-8
+    matrix: Float[Tensor, "n n"],
+    k: int | None = 25,
+    *,
+    tol: float = 1e-8,
+    provenance: Mapping[str, Any] | None = None,
 ) -> EigenDirections:
     """Top eigendirections K v = theta v of a dense kernel, in float64.
 
@@ -65,6 +76,7 @@ def eigendecompose(
         matrix: (N, N) symmetric, any number format.
         k: how many; None for the whole spectrum.
         tol: residual relative to the first eigenvalue up to which a pair counts as converged.
+        provenance: what to keep with the result, for example ``blocks.provenance``.
 
     Returns:
         Eigenvalues in descending order with unit eigenvectors. A vector's sign is set so that
@@ -89,4 +101,6 @@ def eigendecompose(
     theta, v = torch.from_numpy(values), torch.from_numpy(vectors)
     first = theta[0].abs().clamp_min(torch.finfo(torch.float64).tiny)
     residuals = (kernel @ v - v * theta).norm(dim=0) / first
-    return EigenDirections(theta, v, v, torch.ones_like(theta), residuals, residuals <= tol)
+    return EigenDirections(
+        theta, v, v, torch.ones_like(theta), residuals, residuals <= tol, dict(provenance or {})
+    )

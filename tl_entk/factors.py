@@ -53,22 +53,22 @@ class Direct:
 Factors = Outer | OneHot | Direct
 
 
-def run(
+def forward(
     adapter: ModelAdapter,
     tokens: Int[Tensor, "n t"],
     sites: Sequence[Site],
     readout: BoundReadout,
     positions: Int[Tensor, " n"],
     rows: slice,
-) -> tuple[Reading, Float[Tensor, "b r"]]:
-    """One forward pass of some rows; returns what was read and the readout's outputs."""
+) -> tuple[Reading, Float[Tensor, "b c"]]:
+    """One forward pass of some rows; returns what was seen and what the readout reads."""
     batch = tokens[rows]
     with reading(sites, adapter.unembed_input, positions[rows], len(batch)) as seen:
         logits = adapter.logits(batch)[:, 0]
-    seen.check(sites)
+    seen.check(sites, adapter.processed)
     values = logits if readout.reads == "logits" else seen.final_hidden
     assert values is not None
-    return seen, readout.outputs(values, rows)
+    return seen, values
 
 
 def probe(
@@ -78,19 +78,28 @@ def probe(
     readout: BoundReadout,
     positions: Int[Tensor, " n"],
 ) -> tuple[dict[str, int], int]:
-    """Uses per example of every site, and the number R of outputs, from one example's forward.
+    """Uses per example of every site, and the number R of outputs, from two examples' forward.
 
     Raises:
-        ValueError: if the readout does not depend on the logits in a differentiable way.
+        ValueError: if the readout is not differentiable, or mixes examples.
     """
-    seen, outputs = run(adapter, tokens, sites, readout, positions, slice(0, 1))
-    if not outputs.requires_grad and readout.reads == "logits":
+    seen, values = forward(adapter, tokens, sites, readout, positions, slice(0, 2))
+    values = values.detach().requires_grad_()
+    outputs = readout.outputs(values, slice(0, 2))
+    if not outputs.requires_grad:
         raise ValueError(
-            f"readout {readout.name!r} has no gradient: return a differentiable function of the "
-            "logits (no detach, argmax or numpy)."
+            f"readout {readout.name!r} has no gradient: return a differentiable function of what "
+            "it reads (no detach, argmax or numpy)."
+        )
+    alone = readout.outputs(values[:1], slice(0, 1))
+    tolerance = 1e-3 * float(outputs.detach().abs().max())
+    if not torch.allclose(alone, outputs[:1], rtol=1e-3, atol=tolerance):
+        raise ValueError(
+            f"readout {readout.name!r} mixes examples: what it returns for one depends on the "
+            "others in the batch. Return a function of each row by itself."
         )
     uses = {
-        site.name: sum(value.numel() for value in seen.outputs[site.output]) // site.d_out
+        site.name: sum(value.numel() for value in seen.outputs[site.output]) // site.d_out // 2
         for site in sites
     }
     return uses, outputs.shape[1]
@@ -119,15 +128,15 @@ def collect(
         columns: which of the R outputs.
         batch_size: examples per forward pass.
         dtype: number format of the factors.
-        advance: told the number of examples done.
+        advance: told the number of examples done, for each output.
     """
     n = len(tokens)
     inputs: dict[str, Tensor] = {}
     gradients: dict[str, Tensor] = {}
     for start in range(0, n, batch_size):
         rows = slice(start, min(start + batch_size, n))
-        seen, outputs = run(adapter, tokens, sites, readout, positions, rows)
-        outputs = outputs[:, columns]
+        seen, values = forward(adapter, tokens, sites, readout, positions, rows)
+        outputs = readout.outputs(values, rows)[:, columns]
         scales = {site.name: _output_scale(site, tokens[rows], seen) for site in sites}
         for site in sites:
             if site.input:
@@ -144,7 +153,7 @@ def collect(
                 shape = (len(g), n, outputs.shape[1], site.d_out)
                 gradients.setdefault(site.name, g.new_empty(shape, dtype=dtype))
                 gradients[site.name][:, rows, r] = g.to(dtype) * scales[site.name]
-        advance(rows.stop - rows.start)
+            advance(rows.stop - rows.start)
     return {
         site.name: _factors(site, tokens, inputs.pop(site.name, None), gradients.pop(site.name))
         for site in sites
@@ -180,9 +189,10 @@ def _output_scale(site: Site, tokens: Tensor, seen: Reading) -> float:
     """
     if site.kind != "embedding":
         return 1.0
-    output = seen.outputs[site.output][0].detach().double()
-    rows = site.parameter.detach()[tokens].double()
-    scale = float((output * rows).sum() / rows.square().sum())
+    output = seen.outputs[site.output][0].detach().cpu().double()
+    rows = site.parameter.detach()[tokens].cpu().double()
+    size = float(rows.square().sum())
+    scale = float((output * rows).sum()) / size if size > 0 else 1.0
     if not torch.allclose(output, scale * rows, rtol=1e-2, atol=1e-2 * float(rows.abs().max())):
         raise RuntimeError(
             f"the output of {site.name} is no multiple of the tokens' rows: a hook or patch "

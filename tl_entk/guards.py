@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from tl_entk.adapters import ModelAdapter
 from tl_entk.sites import EMBEDDING, TIED
 
+_INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+
 Position = int | Int[Tensor, " n"]
 
 
@@ -57,7 +59,7 @@ def check_tokens(adapter: ModelAdapter, tokens: Any) -> Int[Tensor, "n t"]:
             f"tokens is a {type(tokens).__name__}: pass an integer tensor (n, t), for example "
             "model.to_tokens(texts)."
         )
-    if tokens.dtype not in (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8):
+    if tokens.dtype not in _INTEGERS:
         raise ValueError(f"tokens has dtype {tokens.dtype}: pass token numbers as torch.int64.")
     if tokens.ndim != 2:
         raise ValueError(
@@ -123,11 +125,15 @@ def check_position(position: Any, n: int, length: int) -> Int[Tensor, " n"]:
     Raises:
         ValueError: if it is no position of the windows.
     """
-    positions = torch.as_tensor(position)
-    if positions.dtype.is_floating_point or positions.shape not in ((), (n,)):
+    if isinstance(position, Tensor):
+        counts = position.dtype in _INTEGERS and position.shape in ((), (n,))
+    else:
+        counts = hasattr(position, "__index__") and not isinstance(position, bool)
+    if not counts:
         raise ValueError(
             f"position {position!r}: pass an integer, or an integer tensor with one per example."
         )
+    positions = torch.as_tensor(position)
     if int(positions.min()) < -length or int(positions.max()) >= length:
         raise ValueError(
             f"position {position} is out of range: the windows have positions {-length} to "

@@ -22,8 +22,8 @@ class Pass:
 class Plan:
     """All passes, and the sizes they were made for.
 
-    Half of the budget is for factors, a quarter for the graph of a forward pass, a quarter for
-    tiles. Numbers do not depend on the plan.
+    A quarter of the budget is for factors, as much for the copies made while they are built, a
+    quarter for the graph of a forward pass, a quarter for tiles. Numbers do not depend on the plan.
     """
 
     passes: tuple[Pass, ...]
@@ -40,7 +40,6 @@ def plan_passes(
     example_floats: int,
     itemsize: int,
     memory_budget: int,
-    together: Sequence[str] = (EMBEDDING, UNEMBEDDING),
 ) -> Plan:
     """Fit the work into the budget.
 
@@ -52,7 +51,6 @@ def plan_passes(
         example_floats: numbers autograd keeps per example.
         itemsize: bytes per number.
         memory_budget: bytes.
-        together: names whose factors must share a pass (the tied roles).
 
     Raises:
         ValueError: if the factors of one site do not fit for a single output; says what would.
@@ -61,8 +59,9 @@ def plan_passes(
     def needed(site: Site, r: int) -> int:
         return n * uses[site.name] * (site.d_in + r * site.d_out) * itemsize
 
-    room = memory_budget // 2
-    tied = tuple(site for site in sites if site.name in together)
+    room = memory_budget // 4
+    # tied roles share a pass, for their cross terms
+    tied = tuple(site for site in sites if site.name in (EMBEDDING, UNEMBEDDING))
     groups = [tied] if len(tied) > 1 else []
     groups += [(site,) for site in sites if not groups or site not in tied]
     largest = max(groups, key=lambda group: sum(needed(site, 1) for site in group))
@@ -70,8 +69,8 @@ def plan_passes(
     if least > room:
         raise ValueError(
             f"the factors of {' and '.join(site.name for site in largest)} take {_size(least)} "
-            f"for {n} examples, more than half of memory_budget = {_size(memory_budget)}: pass "
-            f"memory_budget={2 * least} or fewer examples."
+            f"for {n} examples, more than a quarter of memory_budget = {_size(memory_budget)}: "
+            f"pass memory_budget={4 * least} or fewer examples."
         )
     width = outputs
     while any(sum(needed(site, width) for site in group) > room for group in groups):

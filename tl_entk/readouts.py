@@ -6,6 +6,7 @@ example; the kernel is scale * sum_r J_r J_r^T, with J_r the Jacobian of the r-t
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -27,20 +28,28 @@ class Readout:
 
     Attributes:
         function: maps logits (n, d_vocab_out), or final hidden vectors (n, d_model), to numbers
-            of shape (n,) or (n, R). It must treat every row by itself.
+            of shape (n,) or (n, R). It must treat every row by itself, and sees the examples in
+            batches.
         reads: ``"logits"`` or ``"final_hidden"`` (after ln_final, before the unembedding).
         name: what results are labelled with.
         scale: factor of the kernel (1/R for a mean of kernels).
+        per_example: tensors with one row per example, such as answers; the function gets the
+            batch's rows of each as further arguments.
 
     Example:
-        >>> Readout(lambda logits: logits[:, 3] - logits[:, 5], name="logit difference").reads
+        >>> def difference(logits, right, wrong):
+        ...     at = lambda tokens: logits.gather(1, tokens[:, None])[:, 0]
+        ...     return at(right) - at(wrong)
+        >>> right, wrong = torch.tensor([1, 2]), torch.tensor([3, 3])
+        >>> Readout(difference, per_example=(right, wrong), name="logit difference").reads
         'logits'
     """
 
-    function: Callable[[Tensor], Tensor]
+    function: Callable[..., Tensor]
     reads: Reads = "logits"
     name: str = "custom"
     scale: float = 1.0
+    per_example: tuple[Tensor, ...] = ()
 
     def __post_init__(self) -> None:
         if self.reads not in ("logits", "final_hidden"):
@@ -67,10 +76,10 @@ class BoundReadout:
         """
         result = self.evaluate(values, rows)
         result = result[:, None] if result.ndim == 1 else result
-        if result.ndim != 2 or result.shape[0] != values.shape[0]:
+        if result.ndim != 2 or result.shape[0] != values.shape[0] or result.shape[1] == 0:
             raise ValueError(
                 f"readout {self.name!r} returned shape {tuple(result.shape)} for "
-                f"{values.shape[0]} examples; return (n,) or (n, R)."
+                f"{values.shape[0]} examples; return (n,) or (n, R) with R >= 1."
             )
         return result
 
@@ -102,18 +111,19 @@ def bind_readout(
     if isinstance(readout, Readout):
         if targets is not None or class_slice is not None:
             raise ValueError(
-                "targets and class_slice are for the named readouts: close over them in your "
-                "own function."
+                "targets and class_slice are for the named readouts: give your own Readout its "
+                "per_example tensors, and slice the logits in its function."
             )
-        function = readout.function
-        return BoundReadout(
-            readout.name, readout.reads, readout.scale, lambda values, rows: function(values)
-        )
+        return _own(readout, n, device)
+    if not (class_slice is None or isinstance(class_slice, slice)):
+        raise ValueError(f"class_slice is {class_slice!r}: pass a slice, for example slice(0, 10).")
     classes = torch.arange(d_vocab_out, device=device)[class_slice or slice(None)]
     if len(classes) == 0:
         raise ValueError(f"class_slice {class_slice} holds none of the {d_vocab_out} classes.")
     if isinstance(readout, tuple):
         return _single_class(readout, classes, targets)
+    if callable(readout):
+        raise ValueError("a function of your own is passed as tl_entk.Readout(function).")
     if readout not in NAMES:
         raise ValueError(
             f"unknown readout {readout!r}: pass one of {', '.join(NAMES)}, ('class', c) or a "
@@ -128,14 +138,29 @@ def bind_readout(
     )
 
 
+def _own(readout: Readout, n: int, device: torch.device | None) -> BoundReadout:
+    for tensor in readout.per_example:
+        if len(tensor) != n:
+            raise ValueError(
+                f"a per_example tensor of readout {readout.name!r} has {len(tensor)} rows for {n} "
+                "examples: pass one row per example."
+            )
+    per_example = [tensor.to(device) for tensor in readout.per_example]
+
+    def evaluate(values: Tensor, rows: slice) -> Tensor:
+        return readout.function(values, *[tensor[rows] for tensor in per_example])
+
+    return BoundReadout(readout.name, readout.reads, readout.scale, evaluate)
+
+
 def _scale(readout: str, classes: Tensor) -> float:
     return 1 / len(classes) if readout == "class_trace" else 1.0
 
 
 def _single_class(readout: tuple, classes: Tensor, targets: Targets) -> BoundReadout:
-    if len(readout) != 2 or readout[0] != "class" or not isinstance(readout[1], int):
+    if len(readout) != 2 or readout[0] != "class" or not hasattr(readout[1], "__index__"):
         raise ValueError(f"unknown readout {readout!r}: a single class is ('class', c).")
-    c = readout[1]
+    c = operator.index(readout[1])
     if c not in classes.tolist():
         raise ValueError(
             f"class {c} is out of range: the readout sees classes {int(classes[0])} to "
@@ -152,6 +177,7 @@ def check_targets(targets: Tensor, n: int, classes: Tensor) -> Tensor:
     Raises:
         ValueError: otherwise, with the offending number.
     """
+    targets = torch.as_tensor(targets)
     if targets.shape != (n,):
         raise ValueError(f"targets has shape {tuple(targets.shape)}; pass one per example, ({n},).")
     if targets.dtype.is_floating_point or targets.dtype == torch.bool:

@@ -30,6 +30,10 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     os.close(handle)
     try:
         write(Path(name))
+        # mkstemp makes files private; results are as readable as any other file
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(name, 0o666 & ~mask)
         os.replace(name, path)
     finally:
         Path(name).unlink(missing_ok=True)

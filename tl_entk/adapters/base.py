@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -86,4 +86,19 @@ class ModelAdapter:
         return n_positions * (cfg.n_layers + 1) * per_position
 
 
-Adapter = Callable[[nn.Module], ModelAdapter]
+def refuse_shared(sites: Sequence[Site]) -> None:
+    """Refuse one parameter in two places, whose cross terms separate blocks would leave out.
+
+    Embedding and unembedding may share theirs: TIED is its kernel with the cross terms.
+
+    Raises:
+        ValueError: names the two.
+    """
+    seen: dict[int, str] = {}
+    for site in sites:
+        other = seen.setdefault(id(site.parameter), site.name)
+        if other != site.name and {other, site.name} != {EMBEDDING, UNEMBEDDING}:
+            raise ValueError(
+                f"{other} and {site.name} are one parameter: shared layers are not supported. "
+                "Give each its own copy (torch.nn.Parameter(weight.detach().clone()))."
+            )

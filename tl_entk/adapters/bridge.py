@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from tl_entk.adapters.base import ModelAdapter
+from tl_entk.adapters.base import ModelAdapter, refuse_shared
 from tl_entk.sites import Heads, Kind, Site, Tap
 
 _WEIGHT_NAMES = {
@@ -42,6 +42,7 @@ def adapt_bridge(model: nn.Module) -> ModelAdapter:
             "the bridge has no embed or unembed component: tl_entk needs a causal language model."
         )
     sites = tuple(_sites(model.cfg, components))
+    refuse_shared(sites)
     known = {id(site.parameter) for site in sites} | _stale(components)
     return ModelAdapter(
         model=model,
@@ -161,7 +162,7 @@ def _heads(cfg: Any, path: str, d_in: int, d_out: int) -> Heads | None:
 
 
 def _norm(path: str, component: Any, parameters: dict[str, nn.Parameter]) -> Iterator[Site]:
-    output = Tap(component, "output")
+    output = Tap(component.hook_out, "output")
     if "weight" in parameters:
         weight = parameters["weight"]
         normalized, width = Tap(component.hook_normalized, "output"), weight.numel()

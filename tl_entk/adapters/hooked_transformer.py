@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tl_entk.adapters.base import ModelAdapter
+from tl_entk.adapters.base import ModelAdapter, refuse_shared
 from tl_entk.sites import Heads, Site, Tap
 
 
@@ -24,6 +24,7 @@ def adapt_hooked_transformer(model: nn.Module) -> ModelAdapter:
     """
     _refuse_switches(model.cfg)
     sites = tuple(_sites(model))
+    refuse_shared(sites)
     known = {id(site.parameter) for site in sites}
     if not _has_positions(model.cfg):
         known.update(id(p) for n, p in model.named_parameters() if n == "pos_embed.W_pos")

@@ -39,8 +39,15 @@ class ModularSettings:
     epochs: int = 4000
 
     def __post_init__(self) -> None:
-        if self.p < 3:
-            raise ValueError(f"p = {self.p}: modular addition needs p >= 3; pass a larger p.")
+        if self.p < 5 or self.p % 2 == 0:
+            raise ValueError(
+                f"p = {self.p}: pass an odd number from 5 on (key frequencies stand out from "
+                "others, and each has a cosine and a sine)."
+            )
+        if min(self.n_heads, self.d_model, self.d_mlp, self.epochs, self.batch_size) < 1:
+            raise ValueError("sizes, epochs and batch_size count from 1; pass positive numbers.")
+        if self.seed < 0:
+            raise ValueError(f"seed = {self.seed}: pass a number from 0 on.")
         if self.d_model % self.n_heads:
             raise ValueError(
                 f"d_model = {self.d_model} is not a multiple of n_heads = {self.n_heads}; "
@@ -50,8 +57,6 @@ class ModularSettings:
             raise ValueError(
                 f"train_fraction = {self.train_fraction} leaves one half empty; pass 0 < x < 1."
             )
-        if self.epochs < 1 or self.batch_size < 1:
-            raise ValueError("epochs and batch_size count from 1; pass positive numbers.")
 
     @property
     def d_head(self) -> int:

@@ -31,14 +31,17 @@ TOTAL = "total"
 UNEMBED = "unembed.W_U"
 ACTIVATIONS = "blocks.0.hook_resid_post"
 COMPARED = (UNEMBED, TOTAL)
+PCA_ROW = "PCA of the residual stream"
+RANDOM_ROW = "random directions"
 
 
 @dataclass(frozen=True)
 class OverlapRow:
-    """Overlap of two runs of a block's modes with Fourier families at the key frequencies.
+    """Overlap of two runs of directions with Fourier families at the key frequencies.
 
     ``first`` is of modes 0..2F, ``second`` of modes 2F+1..4F, by family; the most there can be
-    is 2F for either. ``eigenvalues`` are the leading ones.
+    is 2F for either. ``cliffs`` are the largest drops of the block's spectrum; PCA and random
+    directions, the rows to compare with, have none.
     """
 
     component: str
@@ -156,20 +159,35 @@ def analyse(
     matrices: dict[str, Tensor] = {TOTAL: blocks.total(), **blocks}
     modes = min(len(data.tokens), 4 * len(keys) + 1)
     eigen = {
-        name: eigendecompose(matrix, min(len(matrix), modes + 12))
+        name: eigendecompose(
+            matrix,
+            min(len(matrix), modes + 12),
+            provenance={**blocks.provenance, "component": name},
+        )
         for name, matrix in matrices.items()
     }
     clock.lap("eigendirections")
+    activations = tl_entk.activations_at(model, data.tokens, ACTIVATIONS)
+    k = min(modes, activations.shape[1])
     overlaps = [
-        overlap_row(name, directions, features, len(keys)) for name, directions in eigen.items()
+        overlap_row(
+            name,
+            directions.vectors,
+            features,
+            find_cliffs(directions.eigenvalues, count=3, skip=2),
+        )
+        for name, directions in eigen.items()
+    ]
+    random = tl_entk.random_directions(len(data.tokens), modes, settings.seed)
+    overlaps += [
+        overlap_row(PCA_ROW, tl_entk.pca_scores(activations, k), features, []),
+        overlap_row(RANDOM_ROW, random, features, []),
     ]
     shares = {
         family: component_shares(blocks, torch.from_numpy(features.family(family).values))
         for family in features.family_names()
     }
     clock.lap("alignment")
-    activations = tl_entk.activations_at(model, data.tokens, ACTIVATIONS)
-    k = min(modes, activations.shape[1])
     comparisons = {
         name: compare(eigen[name].scores[:, :k], features, activations, seed=settings.seed)
         for name in COMPARED
@@ -199,11 +217,11 @@ def weights_and_heads(name: str) -> bool:
 
 
 def overlap_row(
-    name: str, eigen: EigenDirections, features: FeatureSet, n_frequencies: int
+    name: str, directions: Tensor, features: FeatureSet, cliffs: list[Cliff]
 ) -> OverlapRow:
-    """Overlaps of modes 0..2F and 2F+1..4F with every family, and the cliffs of the spectrum."""
-    cut = 2 * n_frequencies + 1
-    first, second = eigen.vectors[:, :cut], eigen.vectors[:, cut : 4 * n_frequencies + 1]
+    """Overlaps of directions 0..2F and 2F+1..4F with every family of the 2F features."""
+    width = len(features.family("a+b"))
+    first, second = directions[:, : width + 1], directions[:, width + 1 : 2 * width + 1]
 
     def by_family(vectors: Tensor) -> dict[str, float]:
         return {
@@ -211,7 +229,6 @@ def overlap_row(
             for family in FAMILIES
         }
 
-    cliffs = find_cliffs(eigen.eigenvalues, count=3, skip=2)
     return OverlapRow(name, by_family(first), by_family(second), cliffs)
 
 
