@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -103,7 +104,7 @@ def train(
         load_weights(model, load_file(kept[settings.epochs]))
         curve = TrainingCurve(**json.loads(curve_file.read_text()))
         return TrainedModel(model, start.data, curve, kept, reused=True)
-    run = _Run(model, settings, start.data, start.generator, folder / "resume", device)
+    run = _Run(model, settings, start.data, start.generator, folder / "resume.safetensors", device)
     first = run.resume()
     with Progress("training", settings.epochs, progress) as bar:
         bar.advance(first)
@@ -134,7 +135,7 @@ class _Run:
         settings: ModularSettings,
         data: ModularData,
         generator: torch.Generator,
-        resume_path: Path,
+        path: Path,
         device: str,
     ) -> None:
         self.model = model
@@ -151,8 +152,7 @@ class _Run:
             fused=True,
         )
         self.curve: dict[str, list] = {name: [] for name in TrainingCurve.__dataclass_fields__}
-        self.tensors_path = resume_path.with_suffix(".safetensors")
-        self.curve_path = resume_path.with_suffix(".json")
+        self.path = path
 
     def logits(self, rows: Tensor) -> Tensor:
         return self.model(self.tokens[rows])[:, -1, : self.settings.p]
@@ -187,15 +187,17 @@ class _Run:
             state = self.optimizer.state[parameter]
             tensors.update({f"adam.{index}.{key}": value for key, value in state.items()})
         tensors["generator"] = self.generator.get_state()
-        write_tensors(self.tensors_path, tensors)
-        write_json(self.curve_path, {"epoch": epoch, "curve": self.curve})
+        # one file, so that an interruption cannot part weights from their epoch
+        state = {"epoch": epoch, "curve": self.curve}
+        write_tensors(self.path, tensors, {"state": json.dumps(state)})
 
     def resume(self) -> int:
         """Take up the saved state if there is one; returns its epoch."""
-        if not (self.tensors_path.exists() and self.curve_path.exists()):
+        if not self.path.exists():
             return 0
-        saved = json.loads(self.curve_path.read_text())
-        tensors = load_file(self.tensors_path)
+        with safe_open(self.path, framework="pt") as file:
+            saved = json.loads(file.metadata()["state"])
+        tensors = load_file(self.path)
         load_weights(
             self.model,
             {k.removeprefix("weight."): v for k, v in tensors.items() if k.startswith("weight.")},
@@ -212,5 +214,4 @@ class _Run:
         return saved["epoch"]
 
     def forget(self) -> None:
-        self.tensors_path.unlink(missing_ok=True)
-        self.curve_path.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
