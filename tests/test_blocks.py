@@ -173,6 +173,9 @@ def test_missing_block_says_how_to_get_it(model):
     with pytest.raises(KeyError, match="components="):
         blocks["unembed.W_U"]
     assert "embed.W_E" in repr(blocks)
+    assert blocks == blocks
+    assert blocks != tl_entk.kernel_blocks(model, tokens(), components="embed.W_E")
+    assert len({blocks, blocks}) == 1
 
 
 def test_list_components_of_a_whole_model():

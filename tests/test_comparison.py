@@ -147,6 +147,8 @@ def test_activations_are_the_caches(model):
     torch.testing.assert_close(ours, cache["blocks.0.attn.hook_z"][:, 2].flatten(1))
     with pytest.raises(ValueError, match="no hook"):
         tl_entk.activations_at(model, batch, "blocks.0.hook_rezid_post")
+    embedded = tl_entk.activations_at(model, batch, "hook_embed", position=0)
+    torch.testing.assert_close(embedded, cache["hook_embed"][:, 0])
     small = tl_entk.activations_at(model, batch, "blocks.0.attn.hook_z", 2, batch_size=4)
     torch.testing.assert_close(small, ours)
     logits = tl_entk.activations_at(model, batch, "unembed.hook_out", position=1)

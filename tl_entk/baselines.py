@@ -50,7 +50,7 @@ def activations_at(
     if hook not in model.hook_dict:
         near = [name for name in model.hook_dict if name.split(".")[-1] == hook.split(".")[-1]]
         raise ValueError(f"no hook {hook!r}; like it: {near[:4] or list(model.hook_dict)[:4]}.")
-    if hook.split(".")[-1] in _BY_HEAD or hook.split(".")[-2] in ("q_norm", "k_norm"):
+    if _BY_HEAD.intersection(hook.split(".")):
         raise ValueError(
             f"hook {hook!r} has heads before positions: choose one whose activations are "
             "(examples, positions, ...), such as hook_z."
@@ -61,8 +61,8 @@ def activations_at(
     return torch.cat(found)
 
 
-# laid out (examples, heads, positions, positions)
-_BY_HEAD = ("hook_pattern", "hook_attn_scores")
+# laid out (examples, heads, positions, ...)
+_BY_HEAD = frozenset({"hook_pattern", "hook_attn_scores", "q_norm", "k_norm"})
 
 
 def _one_batch(

@@ -39,7 +39,7 @@ from tl_entk.sites import (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class KernelBlocks(Mapping[str, Tensor]):
     """Kernel blocks by component name, each (N, N), symmetric and positive semidefinite.
 
@@ -56,6 +56,10 @@ class KernelBlocks(Mapping[str, Tensor]):
 
     blocks: dict[str, Float[Tensor, "n n"]]
     provenance: dict[str, Any] = field(default_factory=dict)
+
+    # two results are the same object or different: tensors have no single truth value
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
     def __getitem__(self, name: str) -> Float[Tensor, "n n"]:
         if name not in self.blocks:
