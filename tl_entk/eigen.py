@@ -58,6 +58,8 @@ def check_kernel(matrix: Float[Tensor, "n m"]) -> Float[Tensor, "n n"]:
     kernel = matrix.detach().cpu().double()
     if not bool(torch.isfinite(kernel).all()):
         raise ValueError("the kernel is not finite: compute it in a wider format.")
+    if torch.equal(kernel, kernel.T):
+        return kernel
     if float((kernel - kernel.T).abs().max()) > 1e-4 * float(kernel.abs().max()):
         raise ValueError("the kernel is not symmetric: pass one of KernelBlocks' matrices.")
     return (kernel + kernel.T) / 2
