@@ -6,7 +6,7 @@ import sys
 import warnings
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated, cast, get_args
 
 import torch
 import typer
@@ -19,7 +19,9 @@ from tl_entk.experiments.modular_transformer import (
     ModularResult,
     headline,
     run_modular_transformer,
+    run_name,
 )
+from tl_entk.report.modular import write_outputs
 
 app = typer.Typer(
     help="Features of a TransformerLens model from its empirical neural tangent kernel (eNTK).",
@@ -66,9 +68,7 @@ def modular_transformer(
 
     A second call with the same settings reuses the trained model; an interrupted training goes on.
     """
-    chosen = model_class or default_model_class()
-    if chosen not in get_args(ModelClass):
-        raise ValueError(f"--model-class {chosen!r}: pass hooked or bridge.")
+    chosen = check_model_class(model_class)
     settings = ModularSettings(
         seed=seed,
         p=p,
@@ -81,10 +81,7 @@ def modular_transformer(
         weight_decay=weight_decay,
         epochs=epochs,
     )
-    from tl_entk.experiments.modular_transformer import run_name
-    from tl_entk.report.modular import write_outputs
-
-    name = run_name(settings, chosen)  # type: ignore[arg-type]
+    name = run_name(settings, chosen)
     target = out / name
     check_writable(target)
     check_device(device)
@@ -92,7 +89,7 @@ def modular_transformer(
     result = run_modular_transformer(
         settings,
         out,
-        model_class=chosen,  # type: ignore[arg-type]
+        model_class=chosen,
         device=device,
         progress=console.is_terminal,
     )
@@ -100,6 +97,19 @@ def modular_transformer(
         page = write_outputs(result, target)
     _summary(result)
     console.print(f"report: {page}", soft_wrap=True)
+
+
+def check_model_class(model_class: str | None) -> ModelClass:
+    """The model class asked for, or the default one.
+
+    Raises:
+        ValueError: for a class that there is not.
+    """
+    if model_class is None:
+        return default_model_class()
+    if model_class not in get_args(ModelClass):
+        raise ValueError(f"--model-class {model_class!r}: pass hooked or bridge.")
+    return cast(ModelClass, model_class)
 
 
 def check_writable(folder: Path) -> None:

@@ -140,7 +140,7 @@ def compare(
     provenance = {"split": split, "seed": seed, "n_bootstrap": n_bootstrap}
     if isinstance(eigen, EigenDirections):
         provenance = {**eigen.provenance, **provenance}
-    return Comparison(tuple(rows), k, n - round(split * n), provenance)
+    return Comparison(tuple(rows), k, len(judge.test), provenance)
 
 
 def _check_lengths(
@@ -175,9 +175,12 @@ class _Judge:
         self.features = features
         self.split = split
         self.seed = seed
-        self.n_bootstrap = n_bootstrap
-        real = [i for i, binary in enumerate(features.is_binary) if not binary]
+        self.is_binary = features.is_binary
+        real = [i for i, binary in enumerate(self.is_binary) if not binary]
         self.train, self.test = self._halves(None)
+        # one set of resamples for every feature and basis, so that differences are paired
+        shape = (n_bootstrap, len(self.test))
+        self.draws = np.random.default_rng(seed).integers(0, len(self.test), shape)
         # all real features share the split, so that one fit per basis serves them all
         self.real = {
             name: dict(zip(real, self._ridge(x, features.values[:, real]).T, strict=True))
@@ -188,7 +191,7 @@ class _Judge:
     def row(self, group: str) -> ComparisonRow:
         columns = [i for i, name in enumerate(self.features.groups) if name == group]
         targets = self.features.values[:, columns]
-        binary = all(self.features.is_binary[i] for i in columns)
+        binary = all(self.is_binary[i] for i in columns)
         if binary:
             self._refuse_rare(targets, self.features.names[columns[0]])
             train, test = self._halves(targets[:, 0])
@@ -201,10 +204,8 @@ class _Judge:
             predictions = {
                 name: np.stack([found[i] for i in columns], 1) for name, found in self.real.items()
             }
-        generator = np.random.default_rng(self.seed)
-        draws = generator.integers(0, len(test), (self.n_bootstrap, len(test)))
         judged = {
-            name: _bootstrap(targets[test], predicted, draws, binary)
+            name: _bootstrap(targets[test], predicted, self.draws, binary)
             for name, predicted in predictions.items()
         }
         (ours, our_samples), (pca, pca_samples) = judged["eNTK"], judged["PCA"]

@@ -75,30 +75,25 @@ def _components(model: nn.Module) -> Iterator[tuple[str, Any]]:
 
 
 def _stale(components: dict[str, Any]) -> set[int]:
-    """Joint projections that the bridge has split: their parts are live, they are not."""
-    parts_of = {"qkv": ("q", "k", "v"), "gate_up": ("gate", "in")}
+    """Joint projections that the bridge has split: the parts are live parameters, they are not.
+
+    The wrapped attention or MLP still owns the joint weight and bias, each as large as its parts
+    together.
+    """
     stale: set[int] = set()
-    for path, component in components.items():
-        owner, _, last = path.rpartition(".")
-        for joint, parts in parts_of.items():
-            split = all(f"{owner}.{part}" in components for part in parts)
-            if split and last in (joint, "joint_" + joint):
-                stale.update(id(p) for p in component.parameters())
-            if split and last == parts[0]:
-                # the wrapped attention or MLP still owns the joint module
-                wrapped = components[owner]._original_component
-                live = {id(p) for part in parts for p in components[f"{owner}.{part}"].parameters()}
-                for name in (
-                    "qkv",
-                    "c_attn",
-                    "query_key_value",
-                    "qkv_proj",
-                    "Wqkv",
-                    "gate_up_proj",
-                ):
-                    module = getattr(wrapped, name, None)
-                    if isinstance(module, nn.Module):
-                        stale.update(id(p) for p in module.parameters() if id(p) not in live)
+    for parts in (("q", "k", "v"), ("gate", "in")):
+        for path in components:
+            owner, _, last = path.rpartition(".")
+            paths = [f"{owner}.{part}" for part in parts]
+            if last != parts[0] or not components.keys() >= {owner, *paths}:
+                continue
+            split = [dict(components[p]._original_component.named_parameters()) for p in paths]
+            for name in ("weight", "bias"):
+                size = sum(part[name].numel() for part in split if name in part)
+                joint = components[owner]._original_component.named_parameters()
+                stale.update(
+                    id(p) for n, p in joint if n.endswith(f".{name}") and p.numel() == size
+                )
     return stale
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tl_entk.adapters import adapt
 from tl_entk.experiments.modular_addition import ModelClass, ModularSettings, Weights, seeded_start
 
 
@@ -87,25 +88,6 @@ def _build_bridge(common: dict[str, Any]) -> nn.Module:
     return model
 
 
-_BRIDGE_PATHS = {
-    "embed.W_E": "embed",
-    "pos_embed.W_pos": "pos_embed",
-    "blocks.0.attn.W_Q": "blocks.0.attn.q",
-    "blocks.0.attn.W_K": "blocks.0.attn.k",
-    "blocks.0.attn.W_V": "blocks.0.attn.v",
-    "blocks.0.attn.W_O": "blocks.0.attn.o",
-    "blocks.0.mlp.W_in": "blocks.0.mlp.in",
-    "blocks.0.mlp.W_out": "blocks.0.mlp.out",
-    "unembed.W_U": "unembed",
-}
-
-
-def _parameter(model: Any, name: str) -> nn.Parameter:
-    if hasattr(model, "original_model"):
-        return model.get_parameter(f"{_BRIDGE_PATHS[name]}._original_component.weight")
-    return model.get_parameter(name)
-
-
 def _to_linear(name: str, weight: Tensor) -> Tensor:
     """HookedTransformer's layout to that of nn.Linear ([out, in]) or nn.Embedding."""
     match name.rpartition(".")[2]:
@@ -134,17 +116,20 @@ def _from_linear(name: str, weight: Tensor, n_heads: int) -> Tensor:
 
 def load_weights(model: Any, weights: Weights) -> None:
     """Copy weights under TransformerLens names into a model of either class, in place."""
-    is_bridge = hasattr(model, "original_model")
+    adapter = adapt(model)
+    is_bridge = adapter.model_class == "TransformerBridge"
     with torch.no_grad():
         for name, weight in weights.items():
-            _parameter(model, name).copy_(_to_linear(name, weight) if is_bridge else weight)
+            parameter = adapter.by_name[name].parameter
+            parameter.copy_(_to_linear(name, weight) if is_bridge else weight)
 
 
 def weights_of(model: Any) -> Weights:
     """The model's weights under TransformerLens names, in HookedTransformer's layout (copies)."""
-    if not hasattr(model, "original_model"):
-        return {name: _parameter(model, name).detach().clone() for name in _BRIDGE_PATHS}
+    adapter = adapt(model)
+    is_bridge = adapter.model_class == "TransformerBridge"
+    weights = {s.name: s.parameter.detach() for s in adapter.sites if s.kind != "bias"}
     return {
-        name: _from_linear(name, _parameter(model, name).detach(), model.cfg.n_heads).clone()
-        for name in _BRIDGE_PATHS
+        name: (_from_linear(name, w, model.cfg.n_heads) if is_bridge else w).clone()
+        for name, w in weights.items()
     }

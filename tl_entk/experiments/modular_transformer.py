@@ -15,10 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import tl_entk
 from feature_sets import FeatureSet, fourier
 from feature_sets.fourier import FAMILIES
+from tl_entk.alignment import subspace_overlap
 from tl_entk.attribution import component_shares
+from tl_entk.baselines import activations_at, pca_scores, random_directions
 from tl_entk.blocks import KernelBlocks, kernel_blocks
 from tl_entk.cliffs import Cliff, find_cliffs
 from tl_entk.comparison import Comparison, compare
@@ -167,7 +168,7 @@ def analyse(
         for name, matrix in matrices.items()
     }
     clock.lap("eigendirections")
-    activations = tl_entk.activations_at(model, data.tokens, ACTIVATIONS)
+    activations = activations_at(model, data.tokens, ACTIVATIONS)
     k = min(modes, activations.shape[1])
     overlaps = [
         overlap_row(
@@ -178,9 +179,9 @@ def analyse(
         )
         for name, directions in eigen.items()
     ]
-    random = tl_entk.random_directions(len(data.tokens), modes, settings.seed)
+    random = random_directions(len(data.tokens), modes, settings.seed)
     overlaps += [
-        overlap_row(PCA_ROW, tl_entk.pca_scores(activations, k), features, []),
+        overlap_row(PCA_ROW, pca_scores(activations, k), features, []),
         overlap_row(RANDOM_ROW, random, features, []),
     ]
     shares = {
@@ -225,7 +226,7 @@ def overlap_row(
 
     def by_family(vectors: Tensor) -> dict[str, float]:
         return {
-            family: tl_entk.subspace_overlap(vectors, features.family(family)).overlap
+            family: subspace_overlap(vectors, features.family(family)).overlap
             for family in FAMILIES
         }
 
