@@ -4,19 +4,26 @@ from tl_entk.alignment import SubspaceOverlap, abs_cosines, group_projections, s
 from tl_entk.attribution import component_shares, head_shares, layer_shares
 from tl_entk.baselines import activations_at, pca_scores, random_directions
 from tl_entk.blocks import KernelBlocks, kernel_blocks, list_components
+from tl_entk.build_operator import kernel_operator
 from tl_entk.cliffs import Cliff, find_cliffs
 from tl_entk.comparison import Comparison, compare
 from tl_entk.eigen import EigenDirections, eigendecompose
+from tl_entk.estimate import Estimate
 from tl_entk.frequencies import embedding_spectrum, kernel_spectrum, key_frequencies
 from tl_entk.normalize import center, cosine_normalize
+from tl_entk.operator import KernelOperator
 from tl_entk.readouts import Readout
 from tl_entk.results import load, save
+from tl_entk.solver import leading_eigenpairs
+from tl_entk.top_directions import top_eigendirections
 
 __all__ = [
     "Cliff",
     "Comparison",
     "EigenDirections",
+    "Estimate",
     "KernelBlocks",
+    "KernelOperator",
     "Readout",
     "SubspaceOverlap",
     "abs_cosines",
@@ -31,13 +38,16 @@ __all__ = [
     "group_projections",
     "head_shares",
     "kernel_blocks",
+    "kernel_operator",
     "kernel_spectrum",
     "key_frequencies",
     "layer_shares",
+    "leading_eigenpairs",
     "list_components",
     "load",
     "pca_scores",
     "random_directions",
     "save",
     "subspace_overlap",
+    "top_eigendirections",
 ]

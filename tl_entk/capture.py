@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,9 +68,25 @@ def frozen(model: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
+class FinalHiddenReached(Exception):  # noqa: N818 - no error, as StopIteration is none
+    """Ends a forward pass before the unembedding, when only the final hidden vector is read."""
+
+
+# what was seen so far, tap, number of its call, the tensor there -> what takes its place
+Replace = Callable[[Reading, Tap, int, Tensor], Tensor]
+
+
 @contextmanager
 def reading(
-    sites: Iterable[Site], unembed_input: Tap, positions: Tensor, n: int
+    sites: Iterable[Site],
+    unembed_input: Tap,
+    positions: Tensor,
+    n: int,
+    *,
+    cuts: Sequence[Tap] = (),
+    stop: bool = False,
+    replace: Replace | None = None,
+    inputs: Mapping[Tap, list[Tensor]] | None = None,
 ) -> Iterator[Reading]:
     """Hooks that record the sites' taps and cut the unembedding's input to one position.
 
@@ -79,15 +95,27 @@ def reading(
         unembed_input: where the final hidden vector passes.
         positions: the position to read of every example, (n,).
         n: number of examples in the pass.
+        cuts: further taps from which on only that position is needed.
+        stop: end the pass at the unembedding (the context ends quietly).
+        replace: gives what takes an output's place, instead of a leaf of the graph.
+        inputs: inputs that are known already, which are not recorded.
     """
     sites = list(sites)
     tables = {site.output for site in sites if site.kind == "position"}
-    result = Reading()
+    result = Reading(inputs=dict(inputs or {}))
     handles: list[RemovableHandle] = []
 
     def cut(value: Tensor) -> Tensor:
-        result.final_hidden = value[torch.arange(n, device=value.device), positions]
-        return result.final_hidden[:, None]
+        if value.shape[1] == 1:  # cut before
+            return value
+        return value[torch.arange(n, device=value.device), positions][:, None]
+
+    def finish(value: Tensor) -> Tensor:
+        value = cut(value)
+        result.final_hidden = value[:, 0]
+        if stop:
+            raise FinalHiddenReached
+        return value
 
     def record(tap: Tap) -> Any:
         def hook(value: Tensor) -> None:
@@ -99,25 +127,33 @@ def reading(
         def hook(value: Tensor) -> Tensor:
             if tap in tables and value.ndim == 2:
                 value = value[None]  # one row per position, whatever the example
-            if not value.requires_grad or value.shape[0] != n:
+            if value.shape[0] == 1:  # position embeddings come once for all examples
+                value = value.expand(n, *value.shape[1:])
+            calls = result.outputs.setdefault(tap, [])
+            if replace is not None:
+                value = replace(result, tap, len(calls), value)
+            elif not value.requires_grad:
                 # the first site on the way: the graph starts here, at a leaf for every example
-                # (position embeddings come once for all examples)
-                value = value.expand(n, *value.shape[1:]) if value.shape[0] == 1 else value
-                value = value if value.requires_grad else value.detach().requires_grad_()
-            result.outputs.setdefault(tap, []).append(value)
+                value = value.detach().requires_grad_()
+            calls.append(value)
             result.versions.append((tap, value, value._version))
             return value
 
         return hook
 
     try:
-        handles.append(_attach(unembed_input, cut))
-        for tap in {site.input: None for site in sites if site.input}:
+        for tap in cuts:
+            handles.append(_attach(tap, cut))
+        handles.append(_attach(unembed_input, finish))
+        unknown = {site.input for site in sites if site.input} - result.inputs.keys()
+        for tap in unknown:
             handles.append(_attach(tap, record(tap)))
         for tap in {site.output: None for site in sites}:
             # ahead of the user's own hooks: what they make of the output is part of the function
             handles.append(_attach(tap, keep(tap), first=True))
         yield result
+    except FinalHiddenReached:
+        pass
     finally:
         for handle in handles:
             handle.remove()

@@ -137,7 +137,7 @@ def collect(
         rows = slice(start, min(start + batch_size, n))
         seen, values = forward(adapter, tokens, sites, readout, positions, rows)
         outputs = readout.outputs(values, rows)[:, columns]
-        scales = {site.name: _output_scale(site, tokens[rows], seen) for site in sites}
+        scales = {site.name: embedding_scale(site, tokens[rows], seen) for site in sites}
         for site in sites:
             if site.input:
                 x = _by_use(seen.inputs[site.input], len(outputs), site.d_in)
@@ -181,7 +181,7 @@ def _differentiate(
     return [[next(dense) for _ in values] for values in kept]
 
 
-def _output_scale(site: Site, tokens: Tensor, seen: Reading) -> float:
+def embedding_scale(site: Site, tokens: Tensor, seen: Reading) -> float:
     """The constant c of an embedding that returns c * W[token] (Gemma's bridge); else 1.
 
     Raises:

@@ -44,3 +44,7 @@ class Progress:
     def advance(self, steps: int = 1, note: str = "") -> None:
         """Count steps done, with a note beside the title."""
         self._bar.update(self._task, advance=steps, description=f"{self._title} {note}".strip())
+
+    def expect(self, total: int) -> None:
+        """Change the number of steps, where it is only known on the way."""
+        self._bar.update(self._task, total=total)

@@ -23,6 +23,7 @@ class ModelAdapter:
         model_class: its class, for provenance.
         sites: every use of every weight.
         unembed_input: where the final hidden vector (after ln_final) enters the unembedding.
+        cuts: taps of the last block and after, from which on only the read position may matter.
         unsupported: parameters that are no site, by name.
         processed: why the weights look processed (folded or centred), or None.
     """
@@ -31,6 +32,7 @@ class ModelAdapter:
     model_class: str
     sites: tuple[Site, ...]
     unembed_input: Tap
+    cuts: tuple[Tap, ...] = ()
     unsupported: tuple[str, ...] = ()
     processed: str | None = None
 
@@ -73,6 +75,13 @@ class ModelAdapter:
         """Every whole weight that requires grad (and the tied parameter beside its two roles)."""
         names = [site.name for site in self.sites if site.parameter.requires_grad]
         return [TIED, *names] if self.tied and EMBEDDING in names else names
+
+    @property
+    def unembedding(self) -> Float[Tensor, "d_model d_vocab_out"]:
+        """W_U."""
+        site = self.by_name[UNEMBEDDING]
+        weight = site.parameter.detach()
+        return weight.T if isinstance(site.output.module, nn.Linear) else weight
 
     def logits(self, tokens: Int[Tensor, "n t"]) -> Float[Tensor, "n read d_vocab_out"]:
         """The model's logits, as its own call gives them."""

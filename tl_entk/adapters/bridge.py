@@ -49,6 +49,7 @@ def adapt_bridge(model: nn.Module) -> ModelAdapter:
         model_class="TransformerBridge",
         sites=sites,
         unembed_input=Tap(components["unembed"]._original_component, "input"),
+        cuts=tuple(_cuts(model.cfg, components)),
         unsupported=tuple(n for n, p in model.named_parameters() if id(p) not in known),
         processed=(
             "the bridge's compatibility mode has processed its weights"
@@ -56,6 +57,14 @@ def adapt_bridge(model: nn.Module) -> ModelAdapter:
             else None
         ),
     )
+
+
+def _cuts(cfg: Any, components: dict[str, Any]) -> Iterator[Tap]:
+    last = f"blocks.{cfg.n_layers - 1}"
+    for path in (f"{last}.attn.o", f"{last}.ln2", "ln_final"):
+        if path in components:
+            component = components[path]
+            yield Tap(component if _is_norm(component) else component._original_component, "input")
 
 
 def _refuse_switches(cfg: Any) -> None:

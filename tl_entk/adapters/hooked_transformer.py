@@ -33,9 +33,18 @@ def adapt_hooked_transformer(model: nn.Module) -> ModelAdapter:
         model_class="HookedTransformer",
         sites=sites,
         unembed_input=Tap(model.get_submodule("unembed"), "input"),
+        cuts=tuple(_cuts(model)),
         unsupported=tuple(n for n, p in model.named_parameters() if id(p) not in known),
         processed=_processing(model),
     )
+
+
+def _cuts(model: Any) -> Iterator[Tap]:
+    last = model.blocks[-1]
+    yield Tap(last.attn.hook_z, "output")
+    for norm in (getattr(last, "ln2", None), getattr(model, "ln_final", None)):
+        if norm is not None:
+            yield Tap(norm, "input")
 
 
 def _has_positions(cfg: Any) -> bool:

@@ -21,8 +21,8 @@ from tl_entk.experiments.modular_addition import (
     seeded_start,
 )
 from tl_entk.experiments.modular_model import build_model, load_weights, weights_of
+from tl_entk.files import write_json, write_tensors
 from tl_entk.progress import Progress
-from tl_entk.results import write_json, write_tensors
 
 RESUME_EVERY = 250
 

@@ -18,9 +18,10 @@ from tl_entk.experiments.modular_transformer import (
     OverlapRow,
     headline,
 )
+from tl_entk.files import write_json
 from tl_entk.report import figures as draw
 from tl_entk.report.page import Picture, Section, Table, write_page
-from tl_entk.results import save, write_json
+from tl_entk.results import save
 
 SPECTRA = (UNEMBED, "blocks.0.mlp.W_out", "blocks.0.mlp.W_in", "blocks.0.attn.W_O", TOTAL)
 HEATMAPS = (UNEMBED, "blocks.0.mlp.W_out", "blocks.0.mlp.W_in")

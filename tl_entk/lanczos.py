@@ -1,0 +1,169 @@
+"""Block Lanczos with full reorthogonalisation: leading eigenpairs of a matrix known by products.
+
+The state is an orthonormal basis Q with the projected matrix T, such that
+A Q = Q T + R E^T, with R the part of the last block's products that no basis vector holds. The
+residual of a Ritz pair is the norm of R times the last entries of its coordinates: no further
+product is needed to know it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Multiply = Callable[[Float[Tensor, "rows b"]], Float[Tensor, "rows b"]]
+
+
+@dataclass(eq=False)
+class LanczosState:
+    """A basis that grows by a block with every step.
+
+    Attributes:
+        basis: (rows, m) orthonormal; the products of its last ``len(fresh)`` columns are not
+            known yet.
+        projected: (m', m') T of the columns whose products are known, in float64.
+        coupling: (b, m') R's coordinates: A Q = Q T + fresh coupling.
+        products: how many vectors have been multiplied so far.
+        generator: of the random vectors.
+    """
+
+    basis: Float[Tensor, "rows m"]
+    projected: Float[Tensor, "k k"]
+    coupling: Float[Tensor, "b k"]
+    products: int
+    generator: torch.Generator
+
+    @property
+    def known(self) -> int:
+        """Number of columns whose products are known."""
+        return len(self.projected)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the basis spans everything: its Ritz pairs are eigenpairs."""
+        return self.known == self.basis.shape[1]
+
+
+def start(
+    rows: int, block: int, *, seed: int, dtype: torch.dtype, device: torch.device
+) -> LanczosState:
+    """A state with a random first block.
+
+    Args:
+        rows: of the matrix.
+        block: vectors multiplied at a time.
+        seed: of the random vectors, drawn on the CPU: every device starts alike.
+        dtype: number format of the basis.
+        device: where the basis is.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    first = torch.randn(rows, min(block, rows), generator=generator, dtype=torch.float64)
+    basis = torch.linalg.qr(first.to(device, dtype))[0]
+    empty = torch.zeros(0, 0, dtype=torch.float64)
+    return LanczosState(basis, empty, empty.reshape(basis.shape[1], 0), 0, generator)
+
+
+def step(state: LanczosState, multiply: Multiply) -> None:
+    """Multiply the fresh block, and add what is new in the products to the basis."""
+    known, fresh = state.known, state.basis[:, state.known :]
+    width = fresh.shape[1]
+    product = multiply(fresh)
+    size = product.norm(dim=0).double().cpu()
+    coordinates = _project_out(state.basis, product)
+    T = torch.zeros(known + width, known + width, dtype=torch.float64)
+    T[:known, :known] = state.projected
+    T[:, known:] = coordinates
+    T[known:, :known] = coordinates[:known].T
+    T[known:, known:] = (T[known:, known:] + T[known:, known:].T) / 2
+    block, remainder = _orthonormal(state, product, size)
+    state.basis = torch.cat([state.basis, block], 1)
+    state.projected = T
+    state.coupling = torch.zeros(block.shape[1], known + width, dtype=torch.float64)
+    state.coupling[:, known:] = remainder
+    state.products += width
+
+
+def _project_out(basis: Tensor, vectors: Tensor) -> Float[Tensor, "m b"]:
+    """Remove the basis from the vectors in place, twice; returns the coordinates removed."""
+    total = torch.zeros(basis.shape[1], vectors.shape[1], dtype=torch.float64)
+    for _ in range(2):
+        coordinates = basis.T @ vectors
+        vectors -= basis @ coordinates
+        total += coordinates.double().cpu()
+    return total
+
+
+def _orthonormal(
+    state: LanczosState, product: Tensor, size: Float[Tensor, " b"]
+) -> tuple[Tensor, Float[Tensor, "b2 b"]]:
+    """The new block and its coordinates: product = block @ remainder up to rounding.
+
+    A direction that the basis holds already (an invariant subspace was found) is replaced by a
+    random one with remainder zero, as long as there is room for any.
+    """
+    rows, held = state.basis.shape
+    width = product.shape[1]
+    rounding = 10 * torch.finfo(product.dtype).eps * float(size.max())
+    room = min(width, rows - held)
+    block = product.new_zeros(rows, 0)
+    remainder = torch.zeros(room, width, dtype=torch.float64)
+    for column in range(width):
+        vector = product[:, [column]]
+        coordinates = _project_out(block, vector)
+        remainder[: block.shape[1], column] = coordinates[:, 0]
+        length = float(vector.double().norm())
+        if length > rounding and block.shape[1] < room:
+            remainder[block.shape[1], column] = length
+            block = torch.cat([block, _cleaned(state.basis, block, vector)], 1)
+    while block.shape[1] < room:
+        vector = torch.randn(rows, 1, generator=state.generator, dtype=torch.float64)
+        vector = vector.to(product.device, product.dtype)
+        block = torch.cat([block, _cleaned(state.basis, block, vector)], 1)
+    return block, remainder
+
+
+def _cleaned(basis: Tensor, block: Tensor, vector: Tensor) -> Tensor:
+    """A unit vector without what rounding has left of the basis in it."""
+    vector = vector / vector.norm()
+    _project_out(basis, vector)
+    _project_out(block, vector)
+    return vector / vector.norm()
+
+
+@dataclass(frozen=True, eq=False)
+class RitzPairs:
+    """Approximate eigenpairs, largest first.
+
+    Attributes:
+        values: (k,).
+        coordinates: (m, k) in the basis.
+        residuals: (k,) ||A v - theta v|| / theta_1.
+    """
+
+    values: Float[Tensor, " k"]
+    coordinates: Float[Tensor, "m k"]
+    residuals: Float[Tensor, " k"]
+
+
+def ritz_pairs(state: LanczosState, k: int) -> RitzPairs:
+    """The k largest Ritz pairs, or as many as there are."""
+    values, coordinates = torch.linalg.eigh(state.projected)
+    k = min(k, len(values))
+    values, coordinates = values.flip(0)[:k], coordinates.flip(1)[:, :k]
+    largest = values[0].abs().clamp_min(torch.finfo(torch.float64).tiny)
+    residuals = (state.coupling @ coordinates).norm(dim=0) / largest
+    return RitzPairs(values, coordinates, residuals)
+
+
+def restart(state: LanczosState, keep: int) -> None:
+    """Thick restart: go on from the leading Ritz vectors and the fresh block alone."""
+    pairs = ritz_pairs(state, keep)
+    coordinates = pairs.coordinates.to(state.basis.device, state.basis.dtype)
+    fresh = state.basis[:, state.known :]
+    state.basis = torch.cat([state.basis[:, : state.known] @ coordinates, fresh], 1)
+    state.coupling = state.coupling @ pairs.coordinates
+    state.projected = pairs.values.diag()

@@ -1,0 +1,250 @@
+"""Trying a suffix on two examples: what can be left out, what works, and what it takes.
+
+Every shortcut is kept only where what is read and the weights' gradients stay as they were.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tl_entk.factors import embedding_scale
+from tl_entk.operator_plan import Sizes, counting_bytes
+from tl_entk.precision import Precision
+from tl_entk.replay import find_prefix
+from tl_entk.suffix import Cache, Gradients, Suffix
+
+TWO = slice(0, 2)
+# how a network refuses a shortcut: shapes that do not fit, derivatives that do not exist
+_REFUSALS = (RuntimeError, ValueError, IndexError, TypeError, AssertionError, NotImplementedError)
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """A suffix with every shortcut that holds.
+
+    Attributes:
+        suffix: ready for use.
+        outputs: numbers read per example.
+        sizes: bytes per example.
+        gradient_bytes: of one gradient of the weights.
+        precision_error: relative error of a product in reduced precision; None in full.
+    """
+
+    suffix: Suffix
+    outputs: int
+    sizes: Sizes
+    gradient_bytes: int
+    precision_error: float | None
+
+
+def probe_suffix(suffix: Suffix, precision: Precision) -> Probe:
+    """Find what the network after some weights allows.
+
+    Args:
+        suffix: as it stands, with nothing left out.
+        precision: of the products to come.
+
+    Raises:
+        RuntimeError: if the network has neither forward-mode derivatives nor a backward pass
+            of its backward pass; or if a hook never fires.
+        ValueError: if nothing read depends on the weights.
+    """
+    with torch.enable_grad():
+        seen, outputs = suffix.run(TWO)
+    tokens = suffix.tokens[TWO]
+    maps = tuple(replace(m, scale=embedding_scale(m.site, tokens, seen)) for m in suffix.maps)
+    suffix = replace(suffix, maps=maps)
+    cotangent = _direction(outputs)
+    wanted = _Wanted(outputs.detach(), cotangent, suffix.graph(TWO, push=False).pull(cotangent))
+    if not wanted.gradients:
+        names = ", ".join(m.site.name for m in maps)
+        raise ValueError(
+            f"nothing that is read depends on {names}: choose other components, or another "
+            "readout or position."
+        )
+    suffix = _with_modes(_with_prefix(_with_cuts(suffix, wanted), wanted), wanted)
+    gradient_bytes = sum(max(4, G.dtype.itemsize) * G.numel() for G in wanted.gradients.values())
+    error = None
+    if precision != "full":
+        reduced = replace(suffix, precision=precision)
+        pulled = reduced.graph(TWO, push=False).pull(cotangent)
+        exact = _push(suffix, wanted.gradients)
+        error = _distance(_push(reduced, pulled), exact)
+        suffix = reduced
+    return Probe(suffix, outputs.shape[1], _sizes(suffix), gradient_bytes, error)
+
+
+@dataclass(frozen=True, eq=False)
+class _Wanted:
+    """What a shortcut must leave as it is."""
+
+    outputs: Tensor
+    cotangent: Tensor
+    gradients: Gradients
+
+    def holds(self, suffix: Suffix, cache: Cache | None = None) -> bool:
+        try:
+            graph = suffix.graph(TWO, cache, push=False)
+            gradients = graph.pull(self.cotangent)
+        except _REFUSALS:
+            return False
+        tolerance = 1e-4 if self.outputs.dtype.itemsize >= 4 else 5e-2
+        return (
+            _distance(graph.outputs.detach(), self.outputs) <= tolerance
+            and gradients.keys() == self.gradients.keys()
+            and all(
+                gradients[key].shape == G.shape
+                and float((gradients[key].double() - G.double()).norm())
+                <= tolerance * float(G.double().norm()) + self.rounding
+                for key, G in self.gradients.items()
+            )
+        )
+
+    @property
+    def rounding(self) -> float:
+        """What a gradient that vanishes (a key bias') may differ by."""
+        size = float(self.outputs.double().norm() * self.cotangent.double().norm())
+        return 30 * torch.finfo(self.outputs.dtype).eps * size
+
+
+def _with_cuts(suffix: Suffix, wanted: _Wanted) -> Suffix:
+    if suffix.tokens.shape[1] == 1:
+        return suffix
+    for tap in suffix.adapter.cuts:
+        cut = replace(suffix, cuts=(*suffix.cuts, tap))
+        suffix = cut if wanted.holds(cut) else suffix
+    return suffix
+
+
+def _with_prefix(suffix: Suffix, wanted: _Wanted) -> Suffix:
+    """Leave out what comes before the first site, where that can be replayed."""
+    starts = [site.output for site in suffix.sites]
+
+    def read() -> Tensor:
+        with torch.enable_grad():
+            return suffix.run(TWO)[1]
+
+    try:
+        prefix = find_prefix(suffix.adapter.model, starts, 2, read)
+    except _REFUSALS:
+        return suffix
+    trial = replace(suffix, prefix=prefix)
+    cache = trial.record(TWO)
+    with torch.no_grad():
+        whole, _ = trial.run(TWO, replace=lambda seen, tap, call, value: value)
+        try:
+            again, _ = trial.run(TWO, cache, replace=lambda seen, tap, call, value: value)
+        except _REFUSALS:
+            return suffix
+    early = frozenset(
+        tap
+        for tap, values in whole.inputs.items()
+        if len(values) != len(again.inputs.get(tap, ()))
+        or not all(map(torch.equal, values, again.inputs[tap]))
+    )
+    trial = replace(trial, early=early)
+    return trial if wanted.holds(trial, trial.record(TWO)) else suffix
+
+
+def _with_modes(suffix: Suffix, wanted: _Wanted) -> Suffix:
+    """Which of the two ways forward the network has, each checked to be adjoint to the pull."""
+    size = sum(float(G.double().square().sum()) for G in wanted.gradients.values())
+    tolerance = 1e-3 if wanted.outputs.dtype.itemsize >= 4 else 0.1
+
+    def adjoint(push: Callable[[], Tensor]) -> bool:
+        try:
+            found = float((push().double() * wanted.cotangent.double()).sum())
+        except _REFUSALS:
+            return False
+        return abs(found - size) <= tolerance * size + wanted.rounding * size**0.5
+
+    cache = suffix.record(TWO)
+    forward = adjoint(lambda: suffix.push(TWO, cache, wanted.gradients))
+    double = adjoint(lambda: suffix.graph(TWO, cache).push(wanted.gradients))
+    if not forward and not double:
+        raise RuntimeError(
+            "the network has neither forward-mode derivatives nor a second backward pass: load "
+            "it with eager attention (attn_implementation='eager')."
+        )
+    return replace(suffix, forward_mode=forward, double_backward=double)
+
+
+def _push(suffix: Suffix, changes: Gradients) -> Tensor:
+    if suffix.double_backward:
+        return suffix.graph(TWO).push(changes)
+    return suffix.push(TWO, None, changes)
+
+
+def _sizes(suffix: Suffix) -> Sizes:
+    with counting_bytes(suffix.adapter.model) as forward:
+        graph = suffix.graph(TWO, push=False)
+    inputs = _bytes(x for values in graph.inputs.values() for x in values)
+    del graph
+    kept = forward[0]
+    if suffix.double_backward:
+        with counting_bytes(suffix.adapter.model) as both:
+            suffix.graph(TWO)
+        kept = both[0]
+    cache = suffix.record(TWO)
+    values = [v[0] if isinstance(v, tuple) else v for v in cache.values.values()]
+    held = _bytes([*values, *(x for xs in cache.inputs.values() for x in xs)])
+    return Sizes((forward[0] + inputs) // 2, (kept + inputs) // 2, held // 2)
+
+
+def _bytes(tensors: Iterator[Tensor] | list[Tensor]) -> int:
+    return sum(tensor.untyped_storage().nbytes() for tensor in tensors)
+
+
+def _direction(like: Tensor) -> Tensor:
+    """A fixed random tensor of the same kind."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(like.shape, generator=generator).to(like.device, like.dtype)
+
+
+def _distance(found: Tensor, wanted: Tensor) -> float:
+    """Relative distance; infinite for another shape."""
+    if found.shape != wanted.shape:
+        return float("inf")
+    size = float(wanted.double().norm())
+    return float((found.double() - wanted.double()).norm()) / (size if size > 0 else 1.0)
+
+
+def final_hidden(suffix: Suffix, memory_budget: int) -> Float[Tensor, "n d"]:
+    """The final hidden vectors of all examples, in batches that fit the budget."""
+    n, length = suffix.tokens.shape
+    bytes_each = suffix.adapter.example_floats(length) * suffix.adapter.dtype.itemsize
+    batch = max(1, min(n, memory_budget // 4 // bytes_each))
+    plain = replace(suffix, maps=())
+    with torch.no_grad():
+        parts = [plain.run(slice(s, min(s + batch, n)))[1] for s in range(0, n, batch)]
+    return torch.cat(parts)
+
+
+def check_linear_unembedding(suffix: Suffix) -> None:
+    """Warn where logits are not W_U^T r + b_U.
+
+    Warns:
+        UserWarning: if the model caps or scales what the unembedding returns.
+    """
+    adapter = suffix.adapter
+    plain = replace(suffix, maps=())
+    with torch.no_grad():
+        _, hidden = plain.run(TWO)
+        positions = suffix.positions[TWO]
+        given = adapter.logits(suffix.tokens[TWO])[torch.arange(2), positions]
+    bias = adapter.by_name.get("unembed.b_U")
+    linear = hidden.to(given.dtype) @ adapter.unembedding.to(given.dtype)
+    linear = linear if bias is None else linear + bias.parameter.detach()
+    if _distance(linear, given) > (1e-3 if given.dtype.itemsize >= 4 else 5e-2):
+        warnings.warn(
+            "the model caps or scales its logits after the unembedding: the kernel is that of "
+            "the logits before.",
+            UserWarning,
+            stacklevel=3,
+        )

@@ -1,0 +1,107 @@
+"""Top eigendirections of a component's kernel, from the model in one call."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from tl_entk.build_operator import FINAL_HIDDEN, kernel_operator
+from tl_entk.eigen import EigenDirections
+from tl_entk.guards import Position
+from tl_entk.plan import DEFAULT_MEMORY_BUDGET
+from tl_entk.precision import Precision
+from tl_entk.readouts import ReadoutLike
+from tl_entk.sites import Components
+from tl_entk.solver import leading_eigenpairs
+
+
+def top_eigendirections(
+    model: torch.nn.Module,
+    tokens: Int[Tensor, "n t"],
+    component: Components,
+    k: int = 25,
+    *,
+    readout: ReadoutLike = FINAL_HIDDEN,
+    tol: float = 1e-3,
+    seed: int = 0,
+    resume: str | Path | None = None,
+    position: Position = -1,
+    block_size: int | None = None,
+    max_products: int | None = None,
+    memory_budget: int | None = None,
+    dtype: torch.dtype | None = None,
+    precision: Precision = "full",
+    progress: bool = False,
+) -> EigenDirections:
+    """The k largest eigenpairs of a component's matrix-free kernel.
+
+    Args:
+        model: a HookedTransformer (TransformerLens 3.9) or a TransformerBridge (3.9, 4.x), in
+            evaluation mode. It comes back as it was.
+        tokens: (n, t) token numbers; windows of one length without padding.
+        component: as for :func:`kernel_operator`, for example ``"blocks.16.mlp.W_out"``.
+        k: how many pairs.
+        readout: as for :func:`kernel_operator`; by default all logits, in the whitened space of
+            the final hidden vector.
+        tol: residual, relative to the first eigenvalue, up to which a pair has converged.
+        seed: of the solver's random start.
+        resume: file for checkpoints; the run goes on from it if it is there.
+        position: where the readout is read.
+        block_size: vectors multiplied at a time; default what is fastest by a short measurement.
+        max_products: give up after so many vectors, with a warning.
+        memory_budget: bytes, of which a quarter is for the solver's basis (default 4 GiB).
+        dtype: number format of the vectors.
+        precision: of the network's matrix products.
+        progress: print the estimate before the run, and show a bar with residuals.
+
+    Returns:
+        Eigenvalues, largest first; ``vectors`` (N, d, k); ``scores`` (N, k), one signed number
+        per example: the leading left singular vector of a direction's N x d matrix times its
+        singular value, with ``rank1_share`` the share of the norm that it holds. The estimate is
+        in ``provenance["estimate"]``.
+
+    Raises:
+        TypeError, ValueError: for input that cannot be meant; the message says what to do.
+
+    Source: arXiv 2510.00468, section 2 and the language-model experiment.
+
+    Example:
+        >>> from tl_entk.experiments import ModularSettings, build_model, modular_data
+        >>> settings = ModularSettings(p=5)
+        >>> model, data = build_model(settings), modular_data(settings)
+        >>> eigen = top_eigendirections(model, data.tokens, "blocks.0.mlp.W_out", k=4)
+        >>> eigen.scores.shape, bool(eigen.converged.all())
+        (torch.Size([25, 4]), True)
+    """
+    budget = DEFAULT_MEMORY_BUDGET if memory_budget is None else memory_budget
+    operator = kernel_operator(
+        model,
+        tokens,
+        component,
+        readout=readout,
+        position=position,
+        memory_budget=budget - budget // 4,
+        dtype=dtype,
+        precision=precision,
+    )
+    estimate = operator.estimate(k, block_size=block_size)
+    if progress:
+        print(f"{operator.provenance['component']}: {estimate}")
+    operator.prepare(progress)
+    eigen = leading_eigenpairs(
+        operator,
+        k,
+        tol=tol,
+        seed=seed,
+        block_size=estimate.block_size,
+        max_products=max_products,
+        basis_budget=budget // 4,
+        resume=resume,
+        progress=progress,
+    )
+    provenance = {**eigen.provenance, "estimate": asdict(estimate)}
+    return replace(eigen, provenance=provenance)
