@@ -142,7 +142,9 @@ def _completed_before(
     chosen: list[nn.Module] = []
     inside: set[nn.Module] = set()
     for module, output in reversed(outputs.items()):
-        if module not in inside and calls[module] == 1 and _is_per_example(output, n):
+        # hook points and activations cost nothing, and a bridge takes a replay for a user's edit
+        costs = next(module.parameters(), None) is not None
+        if costs and module not in inside and calls[module] == 1 and _is_per_example(output, n):
             chosen.append(module)
             inside.update(module.modules())
     return chosen, outputs

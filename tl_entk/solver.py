@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import scipy.linalg
 import torch
@@ -25,6 +25,7 @@ from tl_entk.progress import Progress
 _SECONDS_BETWEEN_CHECKPOINTS = 60.0
 
 
+@runtime_checkable
 class Operator(Protocol):
     """What the solver needs: products with a symmetric positive semidefinite matrix."""
 
