@@ -100,7 +100,7 @@ def match(pattern, names):
         return False
 
 
-@pytest.mark.parametrize("name", MODELS[::4] + ["hf:gemma3"])
+@pytest.mark.parametrize("name", [*MODELS[::4], "hf:gemma3"])
 def test_operator_in_float32(name):
     single = build(name, torch.float32)
     dense = dense_jacobians(rounded_weights(name), name)

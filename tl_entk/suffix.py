@@ -103,7 +103,7 @@ class Suffix:
         """A whole forward pass of some examples, keeping what their replays need."""
         modules = self.prefix.needed if self.prefix is not None else ()
         with recording(modules) as values, torch.no_grad():
-            seen, _ = self.run(rows, replace=lambda seen, tap, call, value: value)
+            seen, _ = self.run(rows, replace=as_it_is)
         return Cache(dict(values), {tap: seen.inputs[tap] for tap in self.early})
 
     def graph(self, rows: slice, cache: Cache | None = None, *, push: bool = True) -> Graph:
@@ -213,6 +213,11 @@ def _change(
             part = m.forward(tokens, x, changes[m.key], value)
             total = part if total is None else total + part
     return torch.zeros_like(value) if total is None else total
+
+
+def as_it_is(_seen: Reading, _tap: Tap, _call: int, value: Tensor) -> Tensor:
+    """Leaves an output in its place, when no graph is wanted."""
+    return value
 
 
 def add_to(total: Gradients, part: Gradients) -> None:

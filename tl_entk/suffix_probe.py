@@ -17,8 +17,9 @@ from tl_entk.factors import embedding_scale
 from tl_entk.operator_plan import Sizes, counting_bytes
 from tl_entk.precision import Precision, matrix_products
 from tl_entk.readouts import BoundReadout
-from tl_entk.replay import find_prefix
-from tl_entk.suffix import Cache, Gradients, Suffix
+from tl_entk.replay import find_prefix, recording
+from tl_entk.suffix import Cache, Gradients, Suffix, as_it_is
+from tl_entk.weight_maps import WeightMap
 
 TWO = slice(0, 2)
 # how a network refuses a shortcut: shapes that do not fit, derivatives that do not exist
@@ -56,29 +57,37 @@ def probe_suffix(suffix: Suffix, precision: Precision) -> Probe:
             of its backward pass; or if a hook never fires.
         ValueError: if nothing read depends on the weights.
     """
-    with torch.enable_grad():
-        seen, outputs = suffix.run(TWO)
-    tokens = suffix.tokens[TWO]
-    maps = tuple(replace(m, scale=embedding_scale(m.site, tokens, seen)) for m in suffix.maps)
-    suffix = replace(suffix, maps=maps)
-    cotangent = _direction(outputs)
-    wanted = _Wanted(outputs.detach(), cotangent, suffix.graph(TWO, push=False).pull(cotangent))
+    if any(m.site.kind == "embedding" for m in suffix.maps):
+        suffix = replace(suffix, maps=_scaled(suffix))
+    graph = suffix.graph(TWO, push=False)
+    cotangent = _direction(graph.outputs.detach())
+    wanted = _Wanted(graph.outputs.detach(), cotangent, graph.pull(cotangent))
     if not wanted.gradients:
-        names = ", ".join(m.site.name for m in maps)
+        names = ", ".join(m.site.name for m in suffix.maps)
         raise ValueError(
             f"nothing that is read depends on {names}: choose other components, or another "
             "readout or position."
         )
-    suffix = _with_modes(_with_prefix(_with_cuts(suffix, wanted), wanted), wanted)
+    suffix, cache = _with_prefix(_with_cuts(suffix, wanted), wanted)
+    suffix = _with_modes(suffix, cache, wanted)
     gradient_bytes = sum(max(4, G.dtype.itemsize) * G.numel() for G in wanted.gradients.values())
     error = None
     if precision != "full":
-        exact = _push(suffix, wanted.gradients)
+        exact = _push(suffix, cache, wanted.gradients)
         suffix = replace(suffix, precision=precision)
         with matrix_products(precision):
-            pulled = suffix.graph(TWO, push=False).pull(cotangent)
-            error = _distance(_push(suffix, pulled), exact)
-    return Probe(suffix, outputs.shape[1], _sizes(suffix), gradient_bytes, error)
+            pulled = suffix.graph(TWO, cache, push=False).pull(cotangent)
+            error = _distance(_push(suffix, cache, pulled), exact)
+    sizes = _sizes(suffix, cache)
+    return Probe(suffix, wanted.outputs.shape[1], sizes, gradient_bytes, error)
+
+
+def _scaled(suffix: Suffix) -> tuple[WeightMap, ...]:
+    """The maps, with the factor of embeddings that multiply their rows by one."""
+    with torch.enable_grad():
+        seen, _ = suffix.run(TWO)
+    tokens = suffix.tokens[TWO]
+    return tuple(replace(m, scale=embedding_scale(m.site, tokens, seen)) for m in suffix.maps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,13 +130,16 @@ class _Wanted:
 def _with_cuts(suffix: Suffix, wanted: _Wanted) -> Suffix:
     if suffix.tokens.shape[1] == 1:
         return suffix
+    every = replace(suffix, cuts=suffix.adapter.cuts)
+    if wanted.holds(every):
+        return every
     for tap in suffix.adapter.cuts:
         cut = replace(suffix, cuts=(*suffix.cuts, tap))
         suffix = cut if wanted.holds(cut) else suffix
     return suffix
 
 
-def _with_prefix(suffix: Suffix, wanted: _Wanted) -> Suffix:
+def _with_prefix(suffix: Suffix, wanted: _Wanted) -> tuple[Suffix, Cache | None]:
     """Leave out what comes before the first site, where that can be replayed."""
     starts = [site.output for site in suffix.sites]
 
@@ -138,15 +150,15 @@ def _with_prefix(suffix: Suffix, wanted: _Wanted) -> Suffix:
     try:
         prefix = find_prefix(suffix.adapter.model, starts, 2, read)
     except _REFUSALS:
-        return suffix
+        return suffix, None
     trial = replace(suffix, prefix=prefix)
-    cache = trial.record(TWO)
     with torch.no_grad():
-        whole, _ = trial.run(TWO, replace=lambda seen, tap, call, value: value)
+        with recording(prefix.needed) as values:
+            whole, _ = trial.run(TWO, replace=as_it_is)
         try:
-            again, _ = trial.run(TWO, cache, replace=lambda seen, tap, call, value: value)
+            again, _ = trial.run(TWO, Cache(values, {}), replace=as_it_is)
         except _REFUSALS:
-            return suffix
+            return suffix, None
     early = frozenset(
         tap
         for tap, values in whole.inputs.items()
@@ -154,10 +166,11 @@ def _with_prefix(suffix: Suffix, wanted: _Wanted) -> Suffix:
         or not all(map(torch.equal, values, again.inputs[tap]))
     )
     trial = replace(trial, early=early)
-    return trial if wanted.holds(trial, trial.record(TWO)) else suffix
+    cache = Cache(values, {tap: whole.inputs[tap] for tap in early})
+    return (trial, cache) if wanted.holds(trial, cache) else (suffix, None)
 
 
-def _with_modes(suffix: Suffix, wanted: _Wanted) -> Suffix:
+def _with_modes(suffix: Suffix, cache: Cache | None, wanted: _Wanted) -> Suffix:
     """Which of the two ways forward the network has, each checked to be adjoint to the pull.
 
     Where the gradient vanishes but for rounding, there is nothing to check.
@@ -172,7 +185,6 @@ def _with_modes(suffix: Suffix, wanted: _Wanted) -> Suffix:
             return False
         return size**0.5 <= 1e-6 * wanted.scale or abs(found - size) <= tolerance * size
 
-    cache = suffix.record(TWO)
     forward = adjoint(lambda: suffix.push(TWO, cache, wanted.gradients))
     double = adjoint(lambda: suffix.graph(TWO, cache).push(wanted.gradients))
     if not forward and not double:
@@ -183,25 +195,26 @@ def _with_modes(suffix: Suffix, wanted: _Wanted) -> Suffix:
     return replace(suffix, forward_mode=forward, double_backward=double)
 
 
-def _push(suffix: Suffix, changes: Gradients) -> Tensor:
+def _push(suffix: Suffix, cache: Cache | None, changes: Gradients) -> Tensor:
     if suffix.double_backward:
-        return suffix.graph(TWO).push(changes)
-    return suffix.push(TWO, None, changes)
+        return suffix.graph(TWO, cache).push(changes)
+    return suffix.push(TWO, cache, changes)
 
 
-def _sizes(suffix: Suffix) -> Sizes:
+def _sizes(suffix: Suffix, cache: Cache | None) -> Sizes:
     with counting_bytes(suffix.adapter.model) as forward:
-        graph = suffix.graph(TWO, push=False)
+        graph = suffix.graph(TWO, cache, push=False)
     inputs = _bytes(x for values in graph.inputs.values() for x in values)
     del graph
     kept = forward[0]
     if suffix.double_backward:
         with counting_bytes(suffix.adapter.model) as both:
-            suffix.graph(TWO)
+            suffix.graph(TWO, cache)
         kept = both[0]
-    cache = suffix.record(TWO)
-    values = [v[0] if isinstance(v, tuple) else v for v in cache.values.values()]
-    held = _bytes([*values, *(x for xs in cache.inputs.values() for x in xs)])
+    held = 0
+    if cache is not None:
+        values = [v[0] if isinstance(v, tuple) else v for v in cache.values.values()]
+        held = _bytes([*values, *(x for xs in cache.inputs.values() for x in xs)])
     return Sizes((forward[0] + inputs) // 2, (kept + inputs) // 2, held // 2)
 
 
@@ -243,9 +256,10 @@ def check_linear_unembedding(suffix: Suffix) -> None:
     adapter = suffix.adapter
     plain = replace(suffix, maps=())
     with torch.no_grad():
-        _, hidden = plain.run(TWO)
         logits = BoundReadout("logits", "logits", 1.0, lambda values, rows: values)
-        _, given = replace(plain, readout=logits).run(TWO)
+        seen, given = replace(plain, readout=logits).run(TWO)
+    hidden = seen.final_hidden
+    assert hidden is not None
     bias = adapter.by_name.get("unembed.b_U")
     linear = hidden.to(given.dtype) @ adapter.unembedding.to(given.dtype)
     linear = linear if bias is None else linear + bias.parameter.detach()

@@ -1,0 +1,1 @@
+"""Benchmarks: ours and the plain way, in one run."""
