@@ -12,6 +12,7 @@ from tl_entk.estimate import Estimate
 from tl_entk.frequencies import embedding_spectrum, kernel_spectrum, key_frequencies
 from tl_entk.normalize import center, cosine_normalize
 from tl_entk.operator import KernelOperator
+from tl_entk.random_probes import sampled_class_trace
 from tl_entk.readouts import Readout
 from tl_entk.results import load, save
 from tl_entk.solver import leading_eigenpairs
@@ -47,6 +48,7 @@ __all__ = [
     "load",
     "pca_scores",
     "random_directions",
+    "sampled_class_trace",
     "save",
     "subspace_overlap",
     "top_eigendirections",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tl_entk.adapters import ModelAdapter, adapt
+from tl_entk.blocks_estimate import estimate_blocks
 from tl_entk.capture import frozen
 from tl_entk.factors import OneHot, Outer, collect, probe
 from tl_entk.gram import gram, tied_cross
@@ -37,6 +38,9 @@ from tl_entk.sites import (
     partition,
     select,
 )
+
+# tokens run to estimate how long all will take
+_SAMPLE_TOKENS = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +173,8 @@ def kernel_blocks(
             Numbers do not depend on it.
         dtype: number format of factors and kernels; default the model's, float32 for models in
             half precision. The model itself runs in its own format.
-        progress: show a progress bar.
+        progress: print what it will take (measured on a few examples; it is also in
+            ``provenance["estimate"]``), and show a progress bar.
 
     Returns:
         The blocks, on the model's device.
@@ -220,6 +225,8 @@ def kernel_blocks(
         for site in adapter.sites
         if wanted.intersection(_gives(adapter, site))
     ]
+    budget = check_memory_budget(DEFAULT_MEMORY_BUDGET if memory_budget is None else memory_budget)
+    told: dict[str, Any] = {}
     with frozen(model), torch.enable_grad():
         uses, outputs = probe(adapter, tokens, sites, bound, positions)
         plan = plan_passes(
@@ -229,10 +236,36 @@ def kernel_blocks(
             outputs=outputs,
             example_floats=adapter.example_floats(length),
             itemsize=dtype.itemsize,
-            memory_budget=check_memory_budget(
-                DEFAULT_MEMORY_BUDGET if memory_budget is None else memory_budget
-            ),
+            memory_budget=budget,
         )
+        if progress:
+            sample = min(n, plan.batch_size, max(2, -(-_SAMPLE_TOKENS // length)))
+
+            def collect_sample(count: int, columns: int) -> None:
+                collect(
+                    adapter,
+                    tokens[:count],
+                    plan.passes[0].sites,
+                    bound,
+                    positions[:count],
+                    columns=slice(0, columns),
+                    batch_size=count,
+                    dtype=dtype,
+                )
+
+            estimate = estimate_blocks(
+                plan,
+                uses,
+                collect_sample,
+                n=n,
+                sample=sample,
+                blocks_bytes=len(names) * n**2 * dtype.itemsize,
+                memory_budget=budget,
+                dtype=dtype,
+                device=tokens.device,
+            )
+            print(f"kernel blocks: {estimate}")
+            told["estimate"] = {**asdict(estimate), "seconds": estimate.seconds}
         work = n * sum(step.columns.stop - step.columns.start for step in plan.passes)
         with Progress("kernel blocks", work, progress) as bar:
             blocks: dict[str, Tensor] = {}
@@ -253,7 +286,8 @@ def kernel_blocks(
             kernel_dtype=str(dtype),
             class_slice=str(class_slice),
             tied_embedding="whole, with cross terms" if TIED in ordered else "roles apart",
-        ),
+        )
+        | told,
     )
 
 

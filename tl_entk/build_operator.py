@@ -23,7 +23,7 @@ from tl_entk.operator_plan import Sizes
 from tl_entk.plan import DEFAULT_MEMORY_BUDGET
 from tl_entk.precision import Precision, check_precision
 from tl_entk.provenance import provenance
-from tl_entk.readouts import BoundReadout, Readout, ReadoutLike, bind_readout
+from tl_entk.readouts import NAMES, BoundReadout, Readout, ReadoutLike, bind_readout
 from tl_entk.sites import EMBEDDING, TIED, UNEMBEDDING, Components, Site, partition, select
 from tl_entk.suffix import Suffix
 from tl_entk.suffix_probe import (
@@ -175,6 +175,11 @@ def _bound(
         )
     if readout == LOGITS:
         readout = Readout(lambda logits: logits, name=LOGITS)
+    if isinstance(readout, str) and readout not in (*NAMES, LOGITS):
+        raise ValueError(
+            f"unknown readout {readout!r}: pass 'final_hidden' or 'logits', one that "
+            "kernel_blocks takes, or a tl_entk.Readout."
+        )
     d_vocab_out = adapter.by_name[UNEMBEDDING].d_out
     return bind_readout(readout, n=n, d_vocab_out=d_vocab_out, device=device)
 

@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tl_entk.factors import Direct, Factors, OneHot, Outer
+from tl_entk.sites import Site
 
 # products of a few MiB stay in a core's cache; larger tiles only cost memory
 _TILE_BYTES = 16 * 2**20
@@ -39,6 +40,26 @@ def pairs_are_cheaper(n: int, uses: int, d_in: int, d_out: int) -> bool:
         False
     """
     return n * uses**2 * (d_in + d_out) <= (n + uses) * d_in * d_out
+
+
+def gram_flops(site: Site, n: int, uses: int, outputs: int) -> int:
+    """Operations of a site's kernel by the cheaper formula, a symmetric half saved by neither.
+
+    Args:
+        site: whose kernel.
+        n: examples.
+        uses: positions T at which the weight is used.
+        outputs: number R of outputs read.
+    """
+    d_out = site.d_out * outputs
+    match site.kind:
+        case "linear":
+            pairs = n**2 * uses**2 * (site.d_in + d_out)
+            return 2 * min(pairs, (n**2 + n * uses) * site.d_in * d_out)
+        case "embedding" | "position":
+            return 2 * n**2 * uses * d_out
+        case "scale" | "bias":
+            return 2 * n**2 * d_out
 
 
 def gram(factors: Factors, memory_budget: int) -> Float[Tensor, "h n n"]:

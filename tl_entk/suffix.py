@@ -73,7 +73,12 @@ class Suffix:
         return [m.site for m in self.maps]
 
     def run(
-        self, rows: slice, cache: Cache | None = None, replace: Replace | None = None
+        self,
+        rows: slice,
+        cache: Cache | None = None,
+        replace: Replace | None = None,
+        *,
+        check: bool = True,
     ) -> tuple[Reading, Float[Tensor, "b r"]]:
         """One forward pass of some examples: what was seen, and what is read."""
         batch = self.tokens[rows]
@@ -94,7 +99,8 @@ class Suffix:
         network = network_pass(self.precision, batch.device)
         with frozen(self.adapter.model), network, replaying(values), context as seen:
             logits = self.adapter.logits(batch)[:, 0]
-        seen.check(self.sites, self.adapter.processed)
+        if check:
+            seen.check(self.sites, self.adapter.processed)
         read = seen.final_hidden if logits is None else logits
         assert read is not None
         return seen, read if self.readout is None else self.readout.outputs(read, rows)

@@ -145,7 +145,7 @@ def _with_prefix(suffix: Suffix, wanted: _Wanted) -> tuple[Suffix, Cache | None]
 
     def read() -> Tensor:
         with torch.enable_grad():
-            return suffix.run(TWO)[1]
+            return suffix.run(TWO, check=False)[1]
 
     try:
         prefix = find_prefix(suffix.adapter.model, starts, 2, read)
@@ -156,7 +156,7 @@ def _with_prefix(suffix: Suffix, wanted: _Wanted) -> tuple[Suffix, Cache | None]
         with recording(prefix.needed) as values:
             whole, _ = trial.run(TWO, replace=as_it_is)
         try:
-            again, _ = trial.run(TWO, Cache(values, {}), replace=as_it_is)
+            again, _ = trial.run(TWO, Cache(values, {}), replace=as_it_is, check=False)
         except _REFUSALS:
             return suffix, None
     early = frozenset(
