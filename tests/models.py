@@ -155,6 +155,18 @@ def _hugging_face_configs() -> dict[str, Any]:
             sliding_window=3,
             layer_types=["sliding_attention", "full_attention"],
         ),
+        "gemma1": lambda: hf.GemmaConfig(**{**llama, "num_key_value_heads": 1}, head_dim=6),
+        "gemma2": lambda: hf.Gemma2Config(
+            **llama,
+            head_dim=6,
+            query_pre_attn_scalar=6,
+            sliding_window=3,
+            attn_logit_softcapping=4.0,
+            final_logit_softcapping=5.0,
+        ),
+        "falcon": lambda: hf.FalconConfig(
+            **common, hidden_size=16, num_hidden_layers=2, num_attention_heads=4
+        ),
         "gpt2": lambda: hf.GPT2Config(
             **common, n_embd=16, n_layer=2, n_head=4, n_inner=10, n_positions=16
         ),
@@ -188,6 +200,9 @@ def _hugging_face_configs() -> dict[str, Any]:
 
 ARCHITECTURES = {
     "gemma3": "Gemma3ForCausalLM",
+    "gemma1": "GemmaForCausalLM",
+    "gemma2": "Gemma2ForCausalLM",
+    "falcon": "FalconForCausalLM",
     "gpt2": "GPT2LMHeadModel",
     "llama": "LlamaForCausalLM",
     "pythia": "GPTNeoXForCausalLM",

@@ -233,9 +233,13 @@ def test_bad_input_is_refused_with_the_mend(model):
         kernel_operator(model, batch, "blocks.0.mlp.W_in", readout="class_trace")
     with pytest.raises(ValueError, match="float32 or"):
         kernel_operator(model, batch, "blocks.0.mlp.W_in", dtype=torch.float16)
-    zero = tl_entk.Readout(lambda z: z.detach(), name="constant")
-    with pytest.raises(ValueError, match="nothing that is read depends on"):
-        kernel_operator(model, batch, "blocks.0.mlp.W_in", readout=zero)
+    mixed = tl_entk.Readout(lambda z: z - z.mean(0))
+    with pytest.raises(ValueError, match="mixes examples"):
+        kernel_operator(model, batch, "blocks.0.mlp.W_in", readout=mixed)
+    model.add_hook("blocks.1.hook_resid_pre", lambda value, hook: value.detach())
+    with pytest.raises(ValueError, match=r"nothing that is read depends on blocks\.0\.mlp\.W_in"):
+        kernel_operator(model, batch, "blocks.0.mlp.W_in")
+    model.reset_hooks()
     with pytest.raises(ValueError, match="1 MiB"):
         kernel_operator(model, batch, "blocks.0.mlp.W_in", memory_budget=5)
     with pytest.raises(ValueError, match="'full', 'bfloat16' or 'tf32'"):

@@ -28,6 +28,7 @@ from tl_entk.sites import EMBEDDING, TIED, UNEMBEDDING, Components, Site, partit
 from tl_entk.suffix import Suffix
 from tl_entk.suffix_probe import (
     check_linear_unembedding,
+    check_readout,
     final_hidden,
     probe_suffix,
 )
@@ -124,6 +125,8 @@ def kernel_operator(
     closed = [name for name in names if bound is None and name in _CLOSED_FORM]
     maps = weight_maps(adapter, [n for n in names if n not in closed], tokens, bound is None)
     suffix = Suffix(adapter, maps, tokens, positions, bound)
+    if bound is not None:
+        check_readout(suffix)
     probe = probe_suffix(suffix, precision) if maps else None
     root = terms = None
     if bound is None:

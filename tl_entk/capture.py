@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from tl_entk.sites import Site, Tap
+from tl_entk.sites import Cut, Site, Tap
 
 
 @dataclass
@@ -83,7 +83,8 @@ def reading(
     positions: Tensor,
     n: int,
     *,
-    cuts: Sequence[Tap] = (),
+    cuts: Sequence[Cut] = (),
+    length: int = 0,
     stop: bool = False,
     replace: Replace | None = None,
     inputs: Mapping[Tap, list[Tensor]] | None = None,
@@ -95,7 +96,8 @@ def reading(
         unembed_input: where the final hidden vector passes.
         positions: the position to read of every example, (n,).
         n: number of examples in the pass.
-        cuts: further taps from which on only that position is needed.
+        cuts: further places from which on only that position is needed.
+        length: positions in the pass, for cuts that end.
         stop: end the pass at the unembedding (the context ends quietly).
         replace: gives what takes an output's place, instead of a leaf of the graph.
         inputs: inputs that are known already, which are not recorded.
@@ -109,6 +111,9 @@ def reading(
         if value.shape[1] == 1:  # cut before
             return value
         return value[torch.arange(n, device=value.device), positions][:, None]
+
+    def repeat(value: Tensor) -> Tensor:
+        return value.expand(value.shape[0], length, *value.shape[2:])
 
     def finish(value: Tensor) -> Tensor:
         value = cut(value)
@@ -142,8 +147,10 @@ def reading(
         return hook
 
     try:
-        for tap in cuts:
-            handles.append(_attach(tap, cut))
+        for place in cuts:
+            handles.append(_attach(place.at, cut))
+            if place.until is not None:
+                handles.append(_attach(place.until, repeat))
         handles.append(_attach(unembed_input, finish))
         unknown = {site.input for site in sites if site.input} - result.inputs.keys()
         for tap in unknown:

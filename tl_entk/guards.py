@@ -151,9 +151,11 @@ def check_supported(adapter: ModelAdapter) -> None:
     trainable = {name for name, p in adapter.model.named_parameters() if p.requires_grad}
     missing = [name for name in adapter.unsupported if name in trainable]
     if missing:
+        experts = any("expert" in name for name in missing)
         raise ValueError(
             f"{len(missing)} parameters of the model are not supported, for example "
-            f"{missing[:3]}: name the components you want instead of None; "
+            f"{missing[:3]}{' (a mixture of experts, which routes tokens apart)' * experts}: "
+            "name the components you want instead of None; "
             "tl_entk.list_components(model) lists those there are."
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,10 @@ class Chunk:
     rows: slice
     graph: Graph | None = None
     cache: Cache | None = None
+
+    def alone(self) -> Chunk:
+        """The same chunk when there is no other."""
+        return replace(self, graph=self.graph.alone()) if self.graph else self
 
 
 class KernelOperator:
@@ -128,10 +132,12 @@ class KernelOperator:
         self._check_weights()
         chunks: list[Chunk] = []
         with Progress("forward pass", self.n, progress) as bar:
-            for index, start in enumerate(range(0, self.n, self.plan.chunk)):
+            starts = range(0, self.n, self.plan.chunk)
+            for index, start in enumerate(starts):
                 rows = slice(start, min(start + self.plan.chunk, self.n))
                 try:
-                    chunks.append(self._prepared(rows, kept=index < self.plan.kept))
+                    chunk = self._prepared(rows, kept=index < self.plan.kept)
+                    chunks.append(chunk.alone() if len(starts) == 1 else chunk)
                 except torch.OutOfMemoryError:
                     chunks.clear()
                     self._shrink()

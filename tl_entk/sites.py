@@ -38,6 +38,17 @@ class Tap:
 
 
 @dataclass(frozen=True)
+class Cut:
+    """A place from which on only the position that is read matters.
+
+    Where a later module needs all positions again, the one stands for all from ``until`` on.
+    """
+
+    at: Tap
+    until: Tap | None = None
+
+
+@dataclass(frozen=True)
 class Heads:
     """How a weight splits into heads: along its output (W_Q, W_K, W_V) or its input (W_O)."""
 

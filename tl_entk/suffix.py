@@ -10,7 +10,7 @@ from the first site on (see replay.py): J^T by a backward pass, J by forward-mod
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -22,7 +22,7 @@ from tl_entk.capture import Reading, Replace, frozen, reading
 from tl_entk.precision import Precision, network_pass
 from tl_entk.readouts import BoundReadout
 from tl_entk.replay import Prefix, Recorded, recording, replaying
-from tl_entk.sites import Site, Tap
+from tl_entk.sites import Cut, Site, Tap
 from tl_entk.weight_maps import WeightMap
 
 # the weights' gradients (or changes), by their maps' keys
@@ -47,7 +47,7 @@ class Suffix:
         tokens: (n, t).
         positions: (n,) position read.
         readout: what is read; None for the final hidden vector.
-        cuts: taps from which on only that position is needed.
+        cuts: places from which on only that position is needed.
         prefix: what a replay does not run.
         early: input taps before the first site, which a replay does not see.
         forward_mode: whether the network has forward-mode derivatives.
@@ -60,7 +60,7 @@ class Suffix:
     tokens: Int[Tensor, "n t"]
     positions: Int[Tensor, " n"]
     readout: BoundReadout | None = None
-    cuts: tuple[Tap, ...] = ()
+    cuts: tuple[Cut, ...] = ()
     prefix: Prefix | None = None
     early: frozenset[Tap] = frozenset()
     forward_mode: bool = True
@@ -91,6 +91,7 @@ class Suffix:
             self.positions[rows],
             len(batch),
             cuts=self.cuts,
+            length=batch.shape[1],
             stop=self.readout is None or self.readout.reads == "final_hidden",
             replace=replace,
             inputs=cache.inputs if cache is not None else None,
@@ -162,6 +163,14 @@ class Graph:
     outputs: Float[Tensor, "b r"]
     cotangent: Float[Tensor, "b r"]
     adjoint: list[Tensor | None] = field(default_factory=list)
+
+    def alone(self) -> Graph:
+        """The same graph when no other examples share its weights."""
+        maps = tuple(
+            m.in_token_space(self.inputs[m.site.input] if m.site.input else [])
+            for m in self.suffix.maps
+        )
+        return replace(self, suffix=replace(self.suffix, maps=maps))
 
     def pull(self, cotangent: Float[Tensor, "b r"]) -> Gradients:
         """Gradients of the weights, summed over the examples."""

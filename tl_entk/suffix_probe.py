@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tl_entk.factors import embedding_scale
+from tl_entk.capture import frozen
+from tl_entk.factors import embedding_scale, probe
 from tl_entk.operator_plan import Sizes, counting_bytes
 from tl_entk.precision import Precision, matrix_products
 from tl_entk.readouts import BoundReadout
@@ -133,8 +134,8 @@ def _with_cuts(suffix: Suffix, wanted: _Wanted) -> Suffix:
     every = replace(suffix, cuts=suffix.adapter.cuts)
     if wanted.holds(every):
         return every
-    for tap in suffix.adapter.cuts:
-        cut = replace(suffix, cuts=(*suffix.cuts, tap))
+    for place in suffix.adapter.cuts:
+        cut = replace(suffix, cuts=(*suffix.cuts, place))
         suffix = cut if wanted.holds(cut) else suffix
     return suffix
 
@@ -245,6 +246,17 @@ def final_hidden(suffix: Suffix, memory_budget: int) -> Float[Tensor, "n d"]:
     with torch.no_grad():
         parts = [plain.run(slice(s, min(s + batch, n)))[1] for s in range(0, n, batch)]
     return torch.cat(parts)
+
+
+def check_readout(suffix: Suffix) -> None:
+    """Refuse a readout that has no gradient, or mixes examples.
+
+    Raises:
+        ValueError: says which.
+    """
+    assert suffix.readout is not None
+    with frozen(suffix.adapter.model):
+        probe(suffix.adapter, suffix.tokens, (), suffix.readout, suffix.positions)
 
 
 def check_linear_unembedding(suffix: Suffix) -> None:

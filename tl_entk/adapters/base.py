@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from tl_entk.sites import EMBEDDING, TIED, UNEMBEDDING, Site, Tap
+from tl_entk.sites import EMBEDDING, TIED, UNEMBEDDING, Cut, Site, Tap
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class ModelAdapter:
         model_class: its class, for provenance.
         sites: every use of every weight.
         unembed_input: where the final hidden vector (after ln_final) enters the unembedding.
-        cuts: taps of the last block and after, from which on only the read position may matter.
+        cuts: places of the last block and after, from which on only the read position may matter.
         unsupported: parameters that are no site, by name.
         processed: why the weights look processed (folded or centred), or None.
     """
@@ -32,7 +32,7 @@ class ModelAdapter:
     model_class: str
     sites: tuple[Site, ...]
     unembed_input: Tap
-    cuts: tuple[Tap, ...] = ()
+    cuts: tuple[Cut, ...] = ()
     unsupported: tuple[str, ...] = ()
     processed: str | None = None
 

@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from tl_entk.adapters.base import ModelAdapter, refuse_shared
-from tl_entk.sites import Heads, Kind, Site, Tap
+from tl_entk.sites import Cut, Heads, Kind, Site, Tap
 
 _WEIGHT_NAMES = {
     "embed": "W_E",
@@ -36,6 +36,7 @@ def adapt_bridge(model: nn.Module) -> ModelAdapter:
         ValueError: if the model has no token embedding or unembedding to read.
     """
     _refuse_switches(model.cfg)
+    _refuse_architecture(model)
     components = dict(_components(model))
     if "embed" not in components or "unembed" not in components:
         raise ValueError(
@@ -59,12 +60,17 @@ def adapt_bridge(model: nn.Module) -> ModelAdapter:
     )
 
 
-def _cuts(cfg: Any, components: dict[str, Any]) -> Iterator[Tap]:
+def _cuts(cfg: Any, components: dict[str, Any]) -> Iterator[Cut]:
     last = f"blocks.{cfg.n_layers - 1}"
+    if f"{last}.attn.q" in components:
+        # the attention pattern has a row for every position, but one is read
+        query = components[f"{last}.attn.q"]._original_component
+        yield Cut(Tap(query, "input"), until=Tap(query, "output"))
     for path in (f"{last}.attn.o", f"{last}.ln2", "ln_final"):
         if path in components:
             component = components[path]
-            yield Tap(component if _is_norm(component) else component._original_component, "input")
+            module = component if _is_norm(component) else component._original_component
+            yield Cut(Tap(module, "input"))
 
 
 def _refuse_switches(cfg: Any) -> None:
@@ -73,6 +79,22 @@ def _refuse_switches(cfg: Any) -> None:
             raise ValueError(
                 f"{switch} is on, which takes the attention apart: call model.set_{switch}(False)."
             )
+
+
+def _refuse_architecture(model: Any) -> None:
+    """Refuse what a kernel per weight and position is not defined for, by name."""
+    config = getattr(getattr(model, "original_model", None), "config", None)
+    if getattr(config, "is_encoder_decoder", False):
+        raise ValueError(
+            "the model is an encoder-decoder: tl_entk needs a causal language model, whose logits "
+            "at a position are a function of one window of tokens."
+        )
+    kinds = {cls.__name__ for module in nn.Module.modules(model) for cls in type(module).__mro__}
+    if kinds & {"SSMStateHookMixin", "SSMBlockBridge"}:
+        raise ValueError(
+            "the model has state-space (recurrent) blocks, whose scans have no hooks at their "
+            "weights: tl_entk supports attention and MLP blocks."
+        )
 
 
 def _components(model: nn.Module) -> Iterator[tuple[str, Any]]:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from tl_entk.adapters.base import ModelAdapter, refuse_shared
-from tl_entk.sites import Heads, Site, Tap
+from tl_entk.sites import Cut, Heads, Site, Tap
 
 
 def adapt_hooked_transformer(model: nn.Module) -> ModelAdapter:
@@ -39,12 +39,12 @@ def adapt_hooked_transformer(model: nn.Module) -> ModelAdapter:
     )
 
 
-def _cuts(model: Any) -> Iterator[Tap]:
+def _cuts(model: Any) -> Iterator[Cut]:
     last = model.blocks[-1]
-    yield Tap(last.attn.hook_z, "output")
+    yield Cut(Tap(last.attn.hook_z, "output"))
     for norm in (getattr(last, "ln2", None), getattr(model, "ln_final", None)):
         if norm is not None:
-            yield Tap(norm, "input")
+            yield Cut(Tap(norm, "input"))
 
 
 def _has_positions(cfg: Any) -> bool:
