@@ -146,11 +146,11 @@ class TokenMap(WeightMap):
 
     gram: Float[Tensor, "nt nt"] | None = None
 
-    def _adjoint(self, tokens: Tensor, x: Tensor | None, g: Tensor) -> Tensor:
+    def _adjoint(self, _tokens: Tensor, _x: Tensor | None, g: Tensor) -> Tensor:
         return g.reshape(-1, self.site.d_out)[:, self._outputs()]
 
     def _forward(
-        self, tokens: Tensor, x: Tensor | None, G: Tensor, like: Tensor
+        self, _tokens: Tensor, _x: Tensor | None, G: Tensor, like: Tensor
     ) -> Float[Tensor, ...]:
         assert self.gram is not None
         part = self.gram.to(like.dtype) @ G.to(like.dtype)
