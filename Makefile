@@ -4,7 +4,7 @@ VENV := .venv
 VENV4 := .venv-tl4
 PIP_INSTALL := pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-bridge benchmark clean
+.PHONY: demo test test-bridge benchmark benchmark-operator clean
 
 demo: $(VENV)/ready  ## train the modular-addition Transformer, analyse it, write the report
 	$(VENV)/bin/tl-entk modular-transformer --out runs
@@ -20,6 +20,10 @@ test-bridge: $(VENV4)/ready  ## the suite without HookedTransformer, on Transfor
 
 benchmark: $(VENV)/ready  ## kernel blocks against the plain jacrev twin
 	$(VENV)/bin/python benchmarks/kernel_blocks.py
+
+benchmark-operator: $(VENV)/ready  ## products and eigenpairs at Gemma-3-270M's size (15 minutes)
+	$(VENV)/bin/python -m benchmarks.operator_products
+	$(VENV)/bin/python -m benchmarks.operator_eigenpairs --n 8
 
 $(VENV)/ready: pyproject.toml constraints/transformer-lens-3.9.txt
 	$(PYTHON) -m venv $(VENV)

@@ -11,7 +11,7 @@ from tests.models import HAS_HOOKED
 
 ROOT = Path(__file__).parent.parent
 SNIPPETS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-HOOKED, BRIDGE, FIVE_LINES, FEATURES = SNIPPETS
+HOOKED, BRIDGE, FIVE_LINES, FEATURES, OPERATOR = SNIPPETS
 
 
 @pytest.mark.parametrize("start", [*([HOOKED] if HAS_HOOKED else []), BRIDGE])
@@ -19,13 +19,15 @@ def test_snippets(start, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     names: dict = {}
-    for snippet in (start, FIVE_LINES, FEATURES):
+    for snippet in (start, FIVE_LINES, FEATURES, OPERATOR):
         exec(compile(snippet, "README.md", "exec"), names)
     assert (tmp_path / "blocks.safetensors").exists()
     assert sum(names["shares"][n] for n in names["blocks"].partition()) == pytest.approx(1)
     shown = capsys.readouterr().out
     assert "blocks.0.head[3]" in shown
     assert "all activations" in shown
+    assert "products of" in shown
+    assert bool(names["top"].converged.all())
 
 
 def test_it_is_five_lines():

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
-from tl_entk.estimate import duration
+from tl_entk.estimate import duration, seconds
 from tl_entk.gram import gram_flops
 from tl_entk.plan import Plan
 
@@ -72,8 +71,8 @@ def estimate_blocks(
     """
     outputs = sum(step.columns.stop - step.columns.start for step in plan.passes)
     collect_sample(sample, 1)  # the first call sets up libraries
-    one = _seconds(lambda: collect_sample(sample, 1), device)
-    several = _seconds(lambda: collect_sample(sample, 2), device) if outputs > 1 else one
+    one = seconds(lambda: collect_sample(sample, 1), device)
+    several = seconds(lambda: collect_sample(sample, 2), device) if outputs > 1 else one
     backward = max(0.0, several - one)
     network = (len(plan.passes) * (one - backward) + outputs * backward) if backward else one
     flops = sum(
@@ -92,15 +91,5 @@ def estimate_blocks(
 def matrix_product_rate(dtype: torch.dtype, device: torch.device) -> float:
     """Operations per second of this machine's matrix products, measured."""
     matrix = torch.ones(_SIZE, _SIZE, dtype=dtype, device=device)
-    _seconds(lambda: matrix @ matrix, device)
-    return 2 * _SIZE**3 / min(_seconds(lambda: matrix @ matrix, device) for _ in range(3))
-
-
-def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    started = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - started
+    seconds(lambda: matrix @ matrix, device)
+    return 2 * _SIZE**3 / min(seconds(lambda: matrix @ matrix, device) for _ in range(3))

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+
+import torch
 
 # products that the top k of a language model's kernel took, by block size, over those of single
 # vectors: 75 for k = 25, 100 in blocks of 5, 150 in blocks of 10
@@ -70,6 +74,17 @@ def expected_products(k: int, block_size: int) -> int:
     """About how many vectors the top k take, in blocks of a size."""
     nearest = min(_BLOCKS, key=lambda block: abs(block - block_size))
     return round(_PRODUCTS_PER_PAIR * k * _BLOCKS[nearest])
+
+
+def seconds(work: Callable[[], object], device: torch.device) -> float:
+    """Wall-clock time of some work, with what it started on the device."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    started = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started
 
 
 def duration(seconds: float) -> str:

@@ -118,7 +118,10 @@ def _orthonormal(
         length = float(vector.double().norm())
         if length > rounding and block.shape[1] < room:
             remainder[block.shape[1], column] = length
-            block = torch.cat([block, _cleaned(state.basis, block, vector)], 1)
+            # what two projections leave of the basis is rounding, which counts in short vectors
+            short = length < 1e-2 * float(size.max())
+            fresh = _cleaned(state.basis, block, vector) if short else vector / length
+            block = torch.cat([block, fresh], 1)
     while block.shape[1] < room:
         vector = torch.randn(rows, 1, generator=state.generator, dtype=torch.float64)
         vector = vector.to(product.device, product.dtype)

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
-from tl_entk.estimate import Estimate, best_block_size, expected_products
+from tl_entk.estimate import Estimate, best_block_size, expected_products, seconds
 from tl_entk.operator_plan import OperatorPlan, Sizes, plan_operator
 from tl_entk.precision import Precision, matrix_products
 from tl_entk.progress import Progress
@@ -191,15 +191,9 @@ class KernelOperator:
         return setup, one, max(0.0, several - one) / (_MEASURED - 1)
 
     def _seconds(self, work: Callable[[], Any]) -> float:
-        """Time of the second call: the first sets up libraries."""
+        """The better of two calls after a first, which sets up libraries."""
         work()
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        started = time.perf_counter()
-        work()
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter() - started
+        return min(seconds(work, self.device) for _ in range(2))
 
     def _prepared(self, rows: slice, *, kept: bool) -> Chunk:
         assert self._suffix is not None

@@ -100,16 +100,20 @@ def leading_eigenpairs(
     saver, forecast = _Saver(path, kernel), _Forecast(k, tol, expected_products(k, block_size))
     with Progress("products", forecast.total, progress) as bar, saver.on_the_way_out(state):
         bar.advance(state.products)
-        while not _finished(state, k, tol, limit):
+        pairs = ritz_pairs(state, k) if state.known >= k else None
+        while not _finished(state, pairs, tol, limit):
             if state.basis.shape[1] + block_size > capacity:
                 restart(state, max(k, (k + capacity - 2 * block_size) // 2))
             before = state.products
             step(state, operator.__matmul__)
-            bar.expect(forecast.update(state.products, ritz_pairs(state, k)))
+            if state.known >= k:
+                pairs = ritz_pairs(state, k)
+                bar.expect(forecast.update(state.products, pairs))
             bar.advance(state.products - before, forecast.note)
             saver.every_minute(state)
+    assert pairs is not None
     settings = {"seed": seed, "block_size": block_size}
-    return _directions(operator, state, k, tol, settings)
+    return _directions(operator, state, pairs, tol, settings)
 
 
 def _check(rows: int, k: int, tol: float, block_size: int, limit: int) -> None:
@@ -141,10 +145,10 @@ def _capacity(operator: Operator, k: int, block_size: int, budget: int | None) -
     return budget // column
 
 
-def _finished(state: LanczosState, k: int, tol: float, limit: int) -> bool:
-    if state.known < k:
+def _finished(state: LanczosState, pairs: RitzPairs | None, tol: float, limit: int) -> bool:
+    if pairs is None:
         return False
-    done = bool((ritz_pairs(state, k).residuals <= tol).all())
+    done = bool((pairs.residuals <= tol).all())
     return done or state.exhausted or state.products >= limit
 
 
@@ -210,7 +214,7 @@ class _Forecast:
         worst = float(residuals.max())
         good = int((residuals <= self.tol).sum())
         self.note = f"({good} of {self.k} pairs converged, worst residual {worst:.1e})"
-        if len(residuals) == self.k and worst > 0:
+        if worst > 0:
             self.history = [*self.history, (products, math.log(worst / self.tol))][-20:]
         if len(self.history) > 4:
             (first, high), (last, low) = self.history[0], self.history[-1]
@@ -221,9 +225,13 @@ class _Forecast:
 
 
 def _directions(
-    operator: Operator, state: LanczosState, k: int, tol: float, settings: dict[str, Any]
+    operator: Operator,
+    state: LanczosState,
+    pairs: RitzPairs,
+    tol: float,
+    settings: dict[str, Any],
 ) -> EigenDirections:
-    pairs = ritz_pairs(state, k)
+    k = len(pairs.values)
     coordinates = pairs.coordinates.to(state.basis.device, state.basis.dtype)
     flat = state.basis[:, : state.known] @ coordinates
     vectors = (flat / flat.norm(dim=0)).cpu().reshape(operator.n, operator.d, -1)
