@@ -260,7 +260,7 @@ def test_capped_logits_are_warned_of():
 
 
 def test_the_budget_decides_what_is_kept():
-    sizes = Sizes(graph=2 * 2**20, kept=5 * 2**20, cache=2**20)
+    sizes = Sizes(kept=5 * 2**20, cache=2**20)
     common = dict(
         n=100, length=64, gradient_bytes=2**20, vector_bytes=2**16, device=torch.device("cpu")
     )
@@ -299,3 +299,102 @@ def test_estimate_is_of_the_right_size(model):
 
 def test_there_are_enough_architectures():
     assert len({name.partition(":")[2] for name in MODELS}) >= 12
+
+
+def test_shortcuts_are_tried_where_the_positions_differ(model):
+    """A hook on the last position only: a cut would be wrong for an example read elsewhere."""
+
+    def last_only(value, hook):
+        return torch.cat([value[:, :-1], 3 * value[:, -1:]], 1)
+
+    model.add_hook("blocks.1.mlp.hook_pre", last_only)
+    position = torch.tensor([4, 4, 2, 1])
+    batch, order = tokens(4), torch.tensor([2, 3, 0, 1])
+    op = kernel_operator(model, batch, "blocks.0.mlp.W_in", position=position)
+    turned = kernel_operator(model, batch[order], "blocks.0.mlp.W_in", position=position[order])
+    dense = op.to_dense().reshape(4, 12, 4, 12)[order][:, :, order].reshape(48, 48)
+    assert torch.allclose(turned.to_dense(), dense)
+    model.reset_hooks()
+
+
+def test_per_example_readouts_are_tried_with_their_own_rows(model):
+    batch, targets = tokens(4), torch.tensor([3, 1, 6, 2])
+
+    def chosen(logits, classes):
+        return logits.gather(1, classes[:, None])[:, 0]
+
+    own = tl_entk.Readout(chosen, per_example=(targets,))
+    position = torch.tensor([2, 4, 3, 0])
+    op = kernel_operator(model, batch, "blocks.0.mlp.W_in", readout=own, position=position)
+    block = tl_entk.kernel_blocks(model, batch, own, "blocks.0.mlp.W_in", position=position)
+    assert torch.allclose(op.to_dense(), block.total())
+
+
+@pytest.mark.parametrize("component", ["unembed.W_U", "unembed.b_U", "blocks.1.mlp.W_out"])
+def test_few_classes_in_float32(component):
+    """With fewer logits than d_model, S has null directions that must stay out."""
+    exact = build("native:layer_norm")
+    single = build("native:layer_norm", torch.float32)
+    with torch.no_grad():
+        for ours, theirs in zip(exact.parameters(), single.parameters(), strict=True):
+            ours.copy_(theirs)
+    expected = kernel_operator(exact, tokens(), component).to_dense()
+    found = kernel_operator(single, tokens(), component).to_dense()
+    assert float((found - expected).abs().max()) <= 1e-5 * float(expected.abs().max())
+
+
+def test_a_tied_embedding_is_the_compression_of_its_kernel():
+    """With more logits than d_model the cross terms reach out of the span of W_U."""
+    from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
+    from transformers import Gemma3ForCausalLM, Gemma3TextConfig
+
+    config = Gemma3TextConfig(
+        vocab_size=30, hidden_size=8, intermediate_size=10, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=1, head_dim=6, query_pre_attn_scalar=6,
+        max_position_embeddings=16, pad_token_id=0, attn_implementation="eager",
+    )  # fmt: skip
+    torch.manual_seed(0)
+    hf = Gemma3ForCausalLM(config).double().eval()
+    model = build_bridge_from_module(
+        hf, "Gemma3ForCausalLM", hf_config=config, model_name="tiny"
+    ).eval()
+    batch = torch.randint(1, 30, (3, 5), generator=torch.Generator().manual_seed(0))
+    left, _, right = torch.linalg.svd(adapt(model).unembedding, full_matrices=False)
+    V = torch.block_diag(*[right.T @ left.T] * 3)
+    for component in ("tied_embedding", "blocks.0.mlp.W_in"):
+        logits = kernel_operator(model, batch, component, readout="logits").to_dense()
+        whitened = kernel_operator(model, batch, component).to_dense()
+        assert torch.allclose(whitened, V.T @ logits @ V, atol=2e-6 * float(whitened.abs().max()))
+    other = kernel_operator(model.float(), batch, "tied_embedding", dtype=torch.float64)
+    assert (other @ torch.ones(24)).dtype == torch.float64
+
+
+def test_networks_without_a_second_backward_pass(model):
+    class Once(torch.autograd.Function):
+        @staticmethod
+        def forward(_, x):
+            return x.clone()
+
+        @staticmethod
+        @torch.autograd.function.once_differentiable
+        def backward(_, g):
+            return g.clone()
+
+        @staticmethod
+        def jvp(_, change):
+            return change.clone()
+
+    batch = tokens(4)
+    expected = kernel_operator(model, batch, "blocks.0.mlp.W_in").to_dense()
+    model.add_hook("blocks.1.mlp.hook_pre", lambda value, hook: Once.apply(value))
+    op = kernel_operator(model, batch, "blocks.0.mlp.W_in")
+    assert op.plan.kept == 0
+    assert torch.allclose(op.to_dense(), expected)
+    model.reset_hooks()
+
+
+def test_weights_that_are_not_finite_are_named(model):
+    with torch.no_grad():
+        next(iter(model.parameters())).fill_(float("nan"))
+    with pytest.raises(RuntimeError, match="not finite"):
+        kernel_operator(model, tokens(), "blocks.0.mlp.W_in")

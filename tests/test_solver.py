@@ -230,3 +230,36 @@ def test_progress_and_files(capsys, tmp_path):
     loaded = tl_entk.load(tl_entk.save(eigen, tmp_path / "eigen"))
     assert torch.equal(loaded.vectors, eigen.vectors)
     assert loaded.provenance["estimate"] == eigen.provenance["estimate"]
+
+
+def test_an_operator_may_return_what_it_was_given():
+    class Identity(Matrix):
+        def __matmul__(self, x):
+            return x
+
+    eigen = leading_eigenpairs(Identity(torch.eye(8, dtype=torch.float64)), 3)
+    gram = eigen.vectors.T @ eigen.vectors
+    assert torch.allclose(gram, torch.eye(3, dtype=torch.float64))
+
+
+def test_residuals_below_rounding_are_measured():
+    matrix = random_kernel().float()
+    with pytest.warns(RuntimeWarning, match="have not converged to 1e-12"):
+        eigen = leading_eigenpairs(Matrix(matrix), 4, tol=1e-12)
+    assert eigen.vectors.dtype == torch.float32
+    assert float(eigen.residuals.max()) > 1e-9
+
+
+def test_products_that_are_not_finite_spoil_no_checkpoint(tmp_path):
+    matrix, path = random_kernel(decay=0.95), tmp_path / "basis"
+    leading_eigenpairs(Matrix(matrix), 3, tol=1e-3, resume=path)
+    before = path.read_bytes()
+
+    class Broken(Matrix):
+        def __matmul__(self, x):
+            product = super().__matmul__(x)
+            return product if self.products == 1 else product * float("nan")
+
+    with pytest.raises(RuntimeError, match="not finite"):
+        leading_eigenpairs(Broken(matrix), 20, resume=path)
+    assert path.read_bytes() == before

@@ -72,9 +72,11 @@ def estimate_blocks(
     outputs = sum(step.columns.stop - step.columns.start for step in plan.passes)
     collect_sample(sample, 1)  # the first call sets up libraries
     one = seconds(lambda: collect_sample(sample, 1), device)
-    several = seconds(lambda: collect_sample(sample, 2), device) if outputs > 1 else one
-    backward = max(0.0, several - one)
-    network = (len(plan.passes) * (one - backward) + outputs * backward) if backward else one
+    # a pass is a forward pass and a backward pass for each of its outputs
+    network, further = len(plan.passes) * one, outputs - len(plan.passes)
+    if further > 0:
+        several = seconds(lambda: collect_sample(sample, 2), device)
+        network += further * min(max(0.0, several - one), one)
     flops = sum(
         gram_flops(site, n, uses[site.name], step.columns.stop - step.columns.start)
         for step in plan.passes

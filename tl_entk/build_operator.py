@@ -56,8 +56,11 @@ def kernel_operator(
 
     By default the kernel of all logits at the position, as K~ = S^1/2 J J^T S^1/2 with J the
     Jacobian of the final hidden vectors (N of width d) and S = W_U W_U^T: the nonzero
-    eigenvalues are those of the (N d_vocab) x (N d_vocab) logit kernel. Where the model caps or
-    scales its logits after the unembedding, they are those before (a warning says so).
+    eigenvalues are those of the (N d_vocab) x (N d_vocab) logit kernel. (Of W_U's own kernel, in
+    closed form, they are those too, but each d times instead of d_vocab times; of a parameter
+    that is W_U and W_E both, K~ is the part of the logit kernel in the span of W_U.) Where the
+    model caps or scales its logits after the unembedding, the kernel is that of the logits before
+    (a warning says so).
 
     Only the part of the network after the component is run: its forward pass once and kept
     where the budget allows, else again for every product.
@@ -156,7 +159,7 @@ def kernel_operator(
         n=n,
         d=probe.outputs if probe else adapter.cfg.d_model,
         scale=1.0 if bound is None else bound.scale,
-        sizes=probe.sizes if probe else Sizes(0, 0, 0),
+        sizes=probe.sizes if probe else Sizes(0, 0),
         gradient_bytes=probe.gradient_bytes if probe else 0,
         memory_budget=budget,
         dtype=dtype,

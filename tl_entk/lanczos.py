@@ -71,7 +71,12 @@ def step(state: LanczosState, multiply: Multiply) -> None:
     """Multiply the fresh block, and add what is new in the products to the basis."""
     known, fresh = state.known, state.basis[:, state.known :]
     width = fresh.shape[1]
-    product = multiply(fresh)
+    product = multiply(fresh).clone()  # what is multiplied with may return what it was given
+    if not bool(torch.isfinite(product).all()):
+        raise RuntimeError(
+            "a product with the kernel is not finite: look for infinities in the weights or "
+            "activations, or compute in a wider format."
+        )
     size = product.norm(dim=0).double().cpu()
     coordinates = _project_out(state.basis, product)
     T = torch.zeros(known + width, known + width, dtype=torch.float64)
@@ -80,11 +85,13 @@ def step(state: LanczosState, multiply: Multiply) -> None:
     T[known:, :known] = coordinates[:known].T
     T[known:, known:] = (T[known:, known:] + T[known:, known:].T) / 2
     block, remainder = _orthonormal(state, product, size)
-    state.basis = torch.cat([state.basis, block], 1)
-    state.projected = T
-    state.coupling = torch.zeros(block.shape[1], known + width, dtype=torch.float64)
-    state.coupling[:, known:] = remainder
-    state.products += width
+    coupling = torch.zeros(block.shape[1], known + width, dtype=torch.float64)
+    coupling[:, known:] = remainder
+    basis = torch.cat([state.basis, block], 1)
+    # all at once: a run that is interrupted saves what it has
+    state.basis, state.projected, state.coupling, state.products = (
+        basis, T, coupling, state.products + width,
+    )  # fmt: skip
 
 
 def _project_out(basis: Tensor, vectors: Tensor) -> Float[Tensor, "m b"]:
@@ -167,6 +174,6 @@ def restart(state: LanczosState, keep: int) -> None:
     pairs = ritz_pairs(state, keep)
     coordinates = pairs.coordinates.to(state.basis.device, state.basis.dtype)
     fresh = state.basis[:, state.known :]
-    state.basis = torch.cat([state.basis[:, : state.known] @ coordinates, fresh], 1)
-    state.coupling = state.coupling @ pairs.coordinates
-    state.projected = pairs.values.diag()
+    basis = torch.cat([state.basis[:, : state.known] @ coordinates, fresh], 1)
+    coupling, projected = state.coupling @ pairs.coordinates, pairs.values.diag()
+    state.basis, state.coupling, state.projected = basis, coupling, projected

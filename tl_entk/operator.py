@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -130,21 +129,23 @@ class KernelOperator:
         if self._chunks or self._suffix is None:
             return
         self._check_weights()
+        while not self._try_to_prepare(progress):
+            self._shrink()
+
+    def _try_to_prepare(self, progress: bool) -> bool:
+        """Whether the device had memory for it; what failed is let go of before the next try."""
         chunks: list[Chunk] = []
         with Progress("forward pass", self.n, progress) as bar:
             starts = range(0, self.n, self.plan.chunk)
             for index, start in enumerate(starts):
                 rows = slice(start, min(start + self.plan.chunk, self.n))
                 try:
-                    chunk = self._prepared(rows, kept=index < self.plan.kept)
-                    chunks.append(chunk.alone() if len(starts) == 1 else chunk)
+                    chunks.append(self._prepared(rows, kept=index < self.plan.kept))
                 except torch.OutOfMemoryError:
-                    chunks.clear()
-                    self._shrink()
-                    self.prepare(progress)
-                    return
+                    return False
                 bar.advance(rows.stop - rows.start)
-        self._chunks = chunks
+        self._chunks = [chunks[0].alone()] if len(chunks) == 1 else chunks
+        return True
 
     def estimate(self, k: int = 25, *, block_size: int | None = None) -> Estimate:
         """What the top k eigenpairs will take, from a short measurement on this machine.
@@ -154,7 +155,11 @@ class KernelOperator:
             block_size: vectors multiplied at a time; default what is fastest.
         """
         setup, one, further = self._measure()
-        block_size = block_size or min(best_block_size(one, further), self.shape[0])
+        if block_size is None and self._suffix is None:
+            block_size = k  # closed forms cost little, and have each eigenvalue many times
+        if block_size is None:
+            block_size = best_block_size(one, further)
+        block_size = min(block_size, self.shape[0])
         products = min(expected_products(k, block_size), self.shape[0])
         return Estimate(setup, one, further, products, block_size, self.plan.memory, self._budget)
 
@@ -175,14 +180,17 @@ class KernelOperator:
         for count, keep in ((kept, True), (self.n - kept, False)):
             if count == 0:
                 continue
-            started = time.perf_counter()
-            chunk = self._prepared(rows, kept=keep)
-            setup += (time.perf_counter() - started) * count / sample
+            prepared: list[Chunk] = []
+
+            def prepare(keep: bool = keep, prepared: list[Chunk] = prepared) -> None:
+                prepared.append(self._prepared(rows, kept=keep))
+
+            setup += seconds(prepare, self.device) * count / sample
             times = []
             for b in (1, _MEASURED):
                 columns = vectors[:, :, :b].unbind(2)
 
-                def sweep(chunk: Chunk = chunk, columns: Any = columns) -> None:
+                def sweep(chunk: Chunk = prepared[0], columns: Any = columns) -> None:
                     self._pushed(chunk, self._pulled(chunk, columns))
 
                 with matrix_products(self._precision):
@@ -212,7 +220,7 @@ class KernelOperator:
             memory_budget=self._budget,
             device=self.device,
             chunk=chunk,
-            keep=keep,
+            keep=keep and self._suffix is not None and self._suffix.double_backward,
         )
 
     def _shrink(self) -> None:
@@ -246,21 +254,27 @@ class KernelOperator:
         if self._suffix is None:
             return result.mul_(self._scale)
         root = self._root
-        columns = x.unbind(2)
-        while True:
-            try:
-                with matrix_products(self._precision):
-                    network = self._sweep([v if root is None else v @ root for v in columns])
-                break
-            except torch.OutOfMemoryError:
-                self._shrink()
+        columns = [v if root is None else v @ root for v in x.unbind(2)]
+        network = None
+        while network is None:
+            self.prepare()
+            network = self._try_to_sweep(columns)
         for column, part in enumerate(network):
             result[:, :, column] += part if root is None else part @ root
         return result.mul_(self._scale)
 
+    def _try_to_sweep(self, columns: Sequence[Tensor]) -> list[Tensor] | None:
+        """J J^T for some vectors; after the device ran out of memory None, with a smaller plan."""
+        try:
+            with matrix_products(self._precision):
+                return self._sweep(columns)
+        except torch.OutOfMemoryError:
+            pass  # what failed is let go of first
+        self._shrink()
+        return None
+
     def _sweep(self, cotangents: Sequence[Float[Tensor, "n d"]]) -> list[Float[Tensor, "n d"]]:
         """J J^T of the network for some vectors: all examples back, then all forward."""
-        self.prepare()
         self._check_weights()
         gradients: list[Gradients] = [{} for _ in cotangents]
         for chunk in self._chunks:

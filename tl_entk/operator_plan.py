@@ -20,12 +20,10 @@ class Sizes:
     """Bytes for one example, measured on a few.
 
     Attributes:
-        graph: of a forward pass that can go backward.
-        kept: of that graph with its backward pass, and of the sites' inputs.
+        kept: of a forward pass's graph with its backward pass, and of the sites' inputs.
         cache: of what a replay needs.
     """
 
-    graph: int
     kept: int
     cache: int
 

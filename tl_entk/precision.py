@@ -32,11 +32,13 @@ def network_pass(precision: Precision, device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def matrix_products(precision: Precision) -> Iterator[None]:
-    """Around all computation, forward and backward."""
+    """Around all of the network's computation, forward and backward."""
+    if precision != "tf32":
+        yield
+        return
     before = torch.get_float32_matmul_precision()
     try:
-        if precision == "tf32":
-            torch.set_float32_matmul_precision("high")
+        torch.set_float32_matmul_precision("high")
         yield
     finally:
         torch.set_float32_matmul_precision(before)

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 Targets = Int[Tensor, " n"] | None
+Rows = slice | Int[Tensor, " b"]
 Reads = Literal["logits", "final_hidden"]
 
 NAMES = ("mean_logit", "class_trace", "target_logit", "target_logprob", "logsumexp")
@@ -66,9 +67,9 @@ class BoundReadout:
     name: str
     reads: Reads
     scale: float
-    evaluate: Callable[[Tensor, slice], Tensor]
+    evaluate: Callable[[Tensor, Rows], Tensor]
 
-    def outputs(self, values: Float[Tensor, "b c"], rows: slice) -> Float[Tensor, "b r"]:
+    def outputs(self, values: Float[Tensor, "b c"], rows: Rows) -> Float[Tensor, "b r"]:
         """The numbers read from these rows of the batch.
 
         Raises:
@@ -147,7 +148,7 @@ def _own(readout: Readout, n: int, device: torch.device | None) -> BoundReadout:
             )
     per_example = [tensor.to(device) for tensor in readout.per_example]
 
-    def evaluate(values: Tensor, rows: slice) -> Tensor:
+    def evaluate(values: Tensor, rows: Rows) -> Tensor:
         return readout.function(values, *[tensor[rows] for tensor in per_example])
 
     return BoundReadout(readout.name, readout.reads, readout.scale, evaluate)
@@ -193,8 +194,8 @@ def check_targets(targets: Tensor, n: int, classes: Tensor) -> Tensor:
     return targets
 
 
-def _named(readout: str, classes: Tensor, targets: Targets) -> Callable[[Tensor, slice], Tensor]:
-    def evaluate(logits: Tensor, rows: slice) -> Tensor:
+def _named(readout: str, classes: Tensor, targets: Targets) -> Callable[[Tensor, Rows], Tensor]:
+    def evaluate(logits: Tensor, rows: Rows) -> Tensor:
         seen = logits[:, classes] if len(classes) < logits.shape[1] else logits
         if readout == "mean_logit":
             return seen.mean(1)

@@ -25,7 +25,7 @@ from tl_entk.progress import Progress
 _SECONDS_BETWEEN_CHECKPOINTS = 60.0
 
 
-@runtime_checkable
+@runtime_checkable  # for the run-time types of the tests
 class Operator(Protocol):
     """What the solver needs: products with a symmetric positive semidefinite matrix."""
 
@@ -88,7 +88,7 @@ def leading_eigenpairs(
     """
     rows = operator.shape[0]
     limit = 20 * k + 200 if max_products is None else max_products
-    _check(rows, k, tol, block_size, limit)
+    check_request(rows, k, tol, block_size, limit)
     capacity = _capacity(operator, k, block_size, basis_budget)
     path = None if resume is None else Path(resume)
     kernel = identity(operator.provenance, rows, seed)
@@ -116,7 +116,19 @@ def leading_eigenpairs(
     return _directions(operator, state, pairs, tol, settings)
 
 
-def _check(rows: int, k: int, tol: float, block_size: int, limit: int) -> None:
+def check_request(rows: int, k: int, tol: float, block_size: int, limit: int) -> None:
+    """Refuse settings that do not fit the kernel.
+
+    Args:
+        rows: of the kernel.
+        k: pairs wanted.
+        tol: relative residual.
+        block_size: vectors multiplied at a time.
+        limit: vectors multiplied at most.
+
+    Raises:
+        ValueError: with the mend.
+    """
     if not 1 <= k <= rows:
         raise ValueError(f"k = {k}: the kernel has {rows} eigendirections; pass 1 to {rows}.")
     if not 0 < tol < 1:
@@ -136,13 +148,18 @@ def _capacity(operator: Operator, k: int, block_size: int, budget: int | None) -
     if budget is None:
         return operator.shape[0] + block_size
     column = 2 * operator.shape[0] * operator.dtype.itemsize
-    least = k + max(5, 2 * block_size)
+    least = least_columns(k, block_size)
     if budget // column < least:
         raise ValueError(
             f"a basis of {least} vectors takes {least * column / 2**20:.0f} MiB, more than "
             f"{budget / 2**20:.0f} MiB: pass a larger memory budget, or a smaller k or block_size."
         )
     return budget // column
+
+
+def least_columns(k: int, block_size: int) -> int:
+    """The smallest basis that a restart can go on from."""
+    return k + max(5, 2 * block_size)
 
 
 def _finished(state: LanczosState, pairs: RitzPairs | None, tol: float, limit: int) -> bool:
@@ -165,8 +182,8 @@ def _check_continues(operator: Operator, state: LanczosState, path: Path) -> Non
     coupling = state.coupling[:, [0]].to(state.basis.device, state.basis.dtype)
     wanted = state.basis[:, : state.known] @ column + fresh @ coupling
     found = operator @ state.basis[:, [0]]
-    loose = 5e-2 if operator.provenance.get("precision", "full") != "full" else 1e-3
-    if float((found - wanted).norm()) > loose * float(wanted.norm()):
+    loose = 5e-2 if _is_reduced(operator) else 1e-3
+    if not float((found - wanted).norm()) <= loose * float(wanted.norm()):
         raise ValueError(
             f"{path} is a checkpoint of another kernel (the model's weights differ): pass "
             "another path, or delete it."
@@ -234,30 +251,45 @@ def _directions(
     k = len(pairs.values)
     coordinates = pairs.coordinates.to(state.basis.device, state.basis.dtype)
     flat = state.basis[:, : state.known] @ coordinates
-    vectors = (flat / flat.norm(dim=0)).cpu().reshape(operator.n, operator.d, -1)
+    flat = flat / flat.norm(dim=0)
+    residuals = pairs.residuals
+    if tol < 100 * torch.finfo(flat.dtype).eps or _is_reduced(operator):
+        residuals = torch.maximum(residuals, _measured(operator, flat, pairs.values))
+    vectors = flat.cpu().reshape(operator.n, operator.d, -1)
     scores, share = _scores(vectors)
     signs = scores.gather(0, scores.abs().argmax(0)[None]).sign()
-    converged = pairs.residuals <= tol
-    if state.exhausted:
-        converged = torch.ones_like(converged)
+    converged = residuals <= tol
     if not bool(converged.all()):
         warnings.warn(
             f"{int((~converged).sum())} of {k} pairs have not converged to {tol:g} after "
-            f"{state.products} products (worst residual {float(pairs.residuals.max()):.1e}): "
+            f"{state.products} products (worst residual {float(residuals.max()):.1e}): "
             "raise max_products or tol, and see .converged.",
             RuntimeWarning,
             stacklevel=3,
         )
-    vectors = vectors * signs
+    vectors = vectors * signs.to(vectors.dtype)
     return EigenDirections(
         pairs.values,
         scores * signs,
         vectors if operator.d > 1 else vectors[:, 0],
         share,
-        pairs.residuals,
+        residuals,
         converged,
         {**operator.provenance, **settings, "tol": tol, "products": state.products},
     )
+
+
+def _is_reduced(operator: Operator) -> bool:
+    return operator.provenance.get("precision", "full") != "full"
+
+
+def _measured(
+    operator: Operator, vectors: Float[Tensor, "rows k"], values: Float[Tensor, " k"]
+) -> Float[Tensor, " k"]:
+    """Residuals by products: the recurrence's are blind to the rounding of products."""
+    theta = values.to(vectors.device, vectors.dtype)
+    errors = (operator @ vectors - vectors * theta).double().norm(dim=0).cpu()
+    return errors / values[0].abs().clamp_min(torch.finfo(torch.float64).tiny)
 
 
 def _scores(vectors: Float[Tensor, "n d k"]) -> tuple[Float[Tensor, "n k"], Float[Tensor, " k"]]:

@@ -115,7 +115,8 @@ class Suffix:
 
     def graph(self, rows: slice, cache: Cache | None = None, *, push: bool = True) -> Graph:
         """A forward pass kept as a graph, with its backward pass kept too if ``push``."""
-        with torch.enable_grad():
+        # frozen: autograd keeps activations for weights' gradients that nobody asks for, else
+        with torch.enable_grad(), frozen(self.adapter.model):
             seen, outputs = self.run(rows, cache)
             taps = list({m.site.output: None for m in self.maps})
             calls = [(tap, value) for tap in taps for value in seen.outputs[tap]]

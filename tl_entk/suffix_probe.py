@@ -58,11 +58,13 @@ def probe_suffix(suffix: Suffix, precision: Precision) -> Probe:
             of its backward pass; or if a hook never fires.
         ValueError: if nothing read depends on the weights.
     """
+    whole, suffix = suffix, _sample(suffix)
     if any(m.site.kind == "embedding" for m in suffix.maps):
         suffix = replace(suffix, maps=_scaled(suffix))
     graph = suffix.graph(TWO, push=False)
     cotangent = _direction(graph.outputs.detach())
     wanted = _Wanted(graph.outputs.detach(), cotangent, graph.pull(cotangent))
+    _check_finite(wanted)
     if not wanted.gradients:
         names = ", ".join(m.site.name for m in suffix.maps)
         raise ValueError(
@@ -80,7 +82,22 @@ def probe_suffix(suffix: Suffix, precision: Precision) -> Probe:
             pulled = suffix.graph(TWO, cache, push=False).pull(cotangent)
             error = _distance(_push(suffix, cache, pulled), exact)
     sizes = _sizes(suffix, cache)
+    suffix = replace(suffix, tokens=whole.tokens, positions=whole.positions, readout=whole.readout)
     return Probe(suffix, wanted.outputs.shape[1], sizes, gradient_bytes, error)
+
+
+def _sample(suffix: Suffix) -> Suffix:
+    """The same network on two examples, read at positions as far apart as there are."""
+    rows = torch.stack([suffix.positions.argmin(), suffix.positions.argmax()])
+    if rows[0] == rows[1]:
+        rows = torch.arange(2, device=rows.device)
+    readout = suffix.readout
+    if readout is not None:
+        evaluate = readout.evaluate
+        readout = replace(readout, evaluate=lambda values, two: evaluate(values, rows[two]))
+    return replace(
+        suffix, tokens=suffix.tokens[rows], positions=suffix.positions[rows], readout=readout
+    )
 
 
 def _scaled(suffix: Suffix) -> tuple[WeightMap, ...]:
@@ -89,6 +106,15 @@ def _scaled(suffix: Suffix) -> tuple[WeightMap, ...]:
         seen, _ = suffix.run(TWO)
     tokens = suffix.tokens[TWO]
     return tuple(replace(m, scale=embedding_scale(m.site, tokens, seen)) for m in suffix.maps)
+
+
+def _check_finite(wanted: _Wanted) -> None:
+    values = [wanted.outputs, *wanted.gradients.values()]
+    if not all(bool(torch.isfinite(value).all()) for value in values):
+        raise RuntimeError(
+            "what is read, or its gradient, is not finite: look for infinities in the weights or "
+            "activations, or compute in a wider format (model.float())."
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +129,8 @@ class _Wanted:
         try:
             graph = suffix.graph(TWO, cache, push=False)
             gradients = graph.pull(self.cotangent)
-        except _REFUSALS:
+        except _REFUSALS as error:
+            _unless_out_of_memory(error)
             return False
         tolerance = 1e-4 if self.outputs.dtype.itemsize >= 4 else 5e-2
         return (
@@ -128,6 +155,12 @@ class _Wanted:
         return float(self.outputs.double().norm() * self.cotangent.double().norm())
 
 
+def _unless_out_of_memory(error: Exception) -> None:
+    """A device that is too small refuses no shortcut."""
+    if isinstance(error, torch.OutOfMemoryError):
+        raise error
+
+
 def _with_cuts(suffix: Suffix, wanted: _Wanted) -> Suffix:
     if suffix.tokens.shape[1] == 1:
         return suffix
@@ -150,7 +183,8 @@ def _with_prefix(suffix: Suffix, wanted: _Wanted) -> tuple[Suffix, Cache | None]
 
     try:
         prefix = find_prefix(suffix.adapter.model, starts, 2, read)
-    except _REFUSALS:
+    except _REFUSALS as error:
+        _unless_out_of_memory(error)
         return suffix, None
     trial = replace(suffix, prefix=prefix)
     with torch.no_grad():
@@ -158,7 +192,8 @@ def _with_prefix(suffix: Suffix, wanted: _Wanted) -> tuple[Suffix, Cache | None]
             whole, _ = trial.run(TWO, replace=as_it_is)
         try:
             again, _ = trial.run(TWO, Cache(values, {}), replace=as_it_is, check=False)
-        except _REFUSALS:
+        except _REFUSALS as error:
+            _unless_out_of_memory(error)
             return suffix, None
     early = frozenset(
         tap
@@ -182,7 +217,8 @@ def _with_modes(suffix: Suffix, cache: Cache | None, wanted: _Wanted) -> Suffix:
     def adjoint(push: Callable[[], Tensor]) -> bool:
         try:
             found = float((push().double() * wanted.cotangent.double()).sum())
-        except _REFUSALS:
+        except _REFUSALS as error:
+            _unless_out_of_memory(error)
             return False
         return size**0.5 <= 1e-6 * wanted.scale or abs(found - size) <= tolerance * size
 
@@ -216,7 +252,7 @@ def _sizes(suffix: Suffix, cache: Cache | None) -> Sizes:
     if cache is not None:
         values = [v[0] if isinstance(v, tuple) else v for v in cache.values.values()]
         held = _bytes([*values, *(x for xs in cache.inputs.values() for x in xs)])
-    return Sizes((forward[0] + inputs) // 2, (kept + inputs) // 2, held // 2)
+    return Sizes((kept + inputs) // 2, held // 2)
 
 
 def _bytes(tensors: Iterator[Tensor] | list[Tensor]) -> int:

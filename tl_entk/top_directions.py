@@ -11,12 +11,13 @@ from torch import Tensor
 
 from tl_entk.build_operator import FINAL_HIDDEN, kernel_operator
 from tl_entk.eigen import EigenDirections
-from tl_entk.guards import Position
+from tl_entk.estimate import expected_products
+from tl_entk.guards import Position, check_memory_budget
 from tl_entk.plan import DEFAULT_MEMORY_BUDGET
 from tl_entk.precision import Precision
 from tl_entk.readouts import ReadoutLike
 from tl_entk.sites import Components
-from tl_entk.solver import leading_eigenpairs
+from tl_entk.solver import check_request, leading_eigenpairs, least_columns
 
 
 def top_eigendirections(
@@ -77,7 +78,7 @@ def top_eigendirections(
         >>> eigen.scores.shape, bool(eigen.converged.all())
         (torch.Size([25, 4]), True)
     """
-    budget = DEFAULT_MEMORY_BUDGET if memory_budget is None else memory_budget
+    budget = check_memory_budget(DEFAULT_MEMORY_BUDGET if memory_budget is None else memory_budget)
     operator = kernel_operator(
         model,
         tokens,
@@ -88,7 +89,12 @@ def top_eigendirections(
         dtype=dtype,
         precision=precision,
     )
+    limit = 20 * k + 200 if max_products is None else max_products
+    check_request(operator.shape[0], k, tol, 1 if block_size is None else block_size, limit)
     estimate = operator.estimate(k, block_size=block_size)
+    columns = budget // 4 // (2 * operator.shape[0] * operator.dtype.itemsize)
+    if block_size is None and columns < least_columns(k, estimate.block_size):
+        estimate = replace(estimate, block_size=1, products=expected_products(k, 1))
     if progress:
         print(f"{operator.provenance['component']}: {estimate}")
     operator.prepare(progress)
@@ -98,7 +104,7 @@ def top_eigendirections(
         tol=tol,
         seed=seed,
         block_size=estimate.block_size,
-        max_products=max_products,
+        max_products=limit,
         basis_budget=budget // 4,
         resume=resume,
         progress=progress,

@@ -2,8 +2,10 @@
 
 Logits z_n = W_U^T r_n + b_U have the Jacobian delta_cc' r_n with respect to W_U: its kernel is
 (R R^T) x I over the C logits, R the (N, d) final hidden vectors. In the whitened space of W_U
-that is (R R^T) x P, with P the projector on the span (I as a rule). What the kernel has outside
-the span of W_U is R R^T again, orthogonal to everything else, so nothing is lost.
+that is (R R^T) x P, with P the projector on the span (I as a rule): the same eigenvalues, each as
+often as the span has dimensions instead of C times. What this kernel has outside the span of W_U
+is R R^T again. Of a parameter that is embedding and unembedding, the cross terms reach out of the
+span: there the operator is the part of the kernel within it.
 """
 
 from __future__ import annotations
@@ -63,7 +65,7 @@ class UnembeddingTerms:
         assert self.at_rows is not None
         results = []
         for cotangent, gradient in zip(cotangents, gradients, strict=True):
-            G = gradient[self.shared]
+            G = gradient[self.shared].to(self.hidden.dtype)
             # a cotangent is S^1/2 x here, and the logits' cotangent W_U^T S^-1/2 x
             results.append((self.hidden @ G.T) @ self.at_rows.T)
             gradient[self.shared] = G + (cotangent @ self.at_rows).T @ self.hidden

@@ -12,8 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-# few enough for sums in float32 to keep their digits
-_COLUMNS = 2**12
+_COLUMNS = 2**15
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +31,7 @@ class Whitening:
 
 
 def whitening(W_U: Float[Tensor, "d c"]) -> Whitening:
-    """S^1/2 for S = W_U W_U^T, in float64; products of some columns in W_U's format.
+    """S^1/2 for S = W_U W_U^T, in float64.
 
     Args:
         W_U: (d_model, d_vocab_out).
@@ -44,8 +43,8 @@ def whitening(W_U: Float[Tensor, "d c"]) -> Whitening:
     d = len(W_U)
     S = torch.zeros(d, d, dtype=torch.float64, device=W_U.device)
     for columns in W_U.detach().split(_COLUMNS, dim=1):
-        wide = columns if columns.dtype.itemsize >= 4 else columns.float()
-        S += wide @ wide.T
+        wide = columns.double()
+        S.addmm_(wide, wide.T)
     values, vectors = torch.linalg.eigh(S)
     if not bool(torch.isfinite(values).all()):
         raise ValueError("the unembedding is not finite: look for infinities in W_U.")

@@ -40,11 +40,12 @@ def adapt_hooked_transformer(model: nn.Module) -> ModelAdapter:
 
 
 def _cuts(model: Any) -> Iterator[Cut]:
-    last = model.blocks[-1]
-    yield Cut(Tap(last.attn.hook_z, "output"))
-    for norm in (getattr(last, "ln2", None), getattr(model, "ln_final", None)):
-        if norm is not None:
-            yield Cut(Tap(norm, "input"))
+    norms = [getattr(model, "ln_final", None)]
+    if len(model.blocks):
+        last = model.blocks[-1]
+        yield Cut(Tap(last.attn.hook_z, "output"))
+        norms = [getattr(last, "ln2", None), *norms]
+    yield from (Cut(Tap(norm, "input")) for norm in norms if norm is not None)
 
 
 def _has_positions(cfg: Any) -> bool:
