@@ -35,7 +35,7 @@ def configs():
         "mixture of experts": (
             "MixtralForCausalLM",
             hf.MixtralConfig(
-                vocab_size=11, hidden_size=16, intermediate_size=10, num_hidden_layers=2,
+                vocab_size=11, hidden_size=16, intermediate_size=12, num_hidden_layers=2,
                 num_attention_heads=4, num_key_value_heads=2, num_local_experts=4,
             ),
         ),

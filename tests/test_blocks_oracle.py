@@ -10,7 +10,8 @@ from tl_entk.adapters import adapt
 
 # norms (and Gemma's softmax) of these compute in float32 whatever the model's format
 FLOAT32_INSIDE = {
-    "native:rms_grouped", "hf:gemma3", "hf:llama", "hf:qwen2", "hf:qwen3", "hf:mistral", "hf:phi3",
+    "native:rms_grouped", "hf:gemma1", "hf:gemma2", "hf:gemma3", "hf:llama", "hf:qwen2", "hf:qwen3",
+    "hf:mistral", "hf:phi3",
 }  # fmt: skip
 # an autograd.Function of old style stands in the way of jacrev: one backward pass per row instead
 NOT_FUNCTIONAL = {"hf:bloom"}

@@ -15,19 +15,12 @@ from tl_entk.blocks_estimate import estimate_blocks
 from tl_entk.capture import frozen
 from tl_entk.factors import OneHot, Outer, collect, probe
 from tl_entk.gram import gram, tied_cross
-from tl_entk.guards import (
-    Position,
-    check_memory_budget,
-    check_model,
-    check_padding_row,
-    check_position,
-    check_supported,
-    check_tokens,
-)
+from tl_entk.guards import Position, check_memory_budget
 from tl_entk.plan import DEFAULT_MEMORY_BUDGET, Pass, Plan, plan_passes
 from tl_entk.progress import Progress
 from tl_entk.provenance import provenance
 from tl_entk.readouts import BoundReadout, ReadoutLike, bind_readout
+from tl_entk.request import read_request
 from tl_entk.sites import (
     EMBEDDING,
     TIED,
@@ -36,7 +29,6 @@ from tl_entk.sites import (
     Site,
     match_names,
     partition,
-    select,
 )
 
 # tokens run to estimate how long all will take
@@ -197,15 +189,10 @@ def kernel_blocks(
         >>> bool(torch.allclose(heads.total(), blocks["blocks.0.attn.W_V"]))
         True
     """
-    adapter = adapt(model)
-    check_model(adapter)
-    tokens = check_tokens(adapter, tokens)
+    request = read_request(model, tokens, components, position, dtype)
+    adapter, tokens, positions = request.adapter, request.tokens, request.positions
+    names, dtype = request.names, request.dtype
     n, length = tokens.shape
-    positions = check_position(position, n, length).to(tokens.device)
-    if components is None:
-        check_supported(adapter)
-    names = select(adapter.component_names, adapter.default_components, components)
-    check_padding_row(adapter, names, tokens)
     bound = bind_readout(
         readout,
         n=n,
@@ -214,10 +201,6 @@ def kernel_blocks(
         class_slice=class_slice,
         device=tokens.device,
     )
-    if dtype is not None and dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"dtype is {dtype!r}: pass torch.float32 or torch.float64.")
-    if dtype is None:
-        dtype = adapter.dtype if adapter.dtype.itemsize >= 4 else torch.float32
     wanted = set(names)
     sites = [
         # fewer and larger products where no head is asked for

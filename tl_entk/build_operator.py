@@ -8,23 +8,16 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from tl_entk.adapters import ModelAdapter, adapt
-from tl_entk.guards import (
-    Position,
-    check_memory_budget,
-    check_model,
-    check_padding_row,
-    check_position,
-    check_supported,
-    check_tokens,
-)
+from tl_entk.adapters import ModelAdapter
+from tl_entk.guards import Position, check_memory_budget
 from tl_entk.operator import KernelOperator
 from tl_entk.operator_plan import Sizes
 from tl_entk.plan import DEFAULT_MEMORY_BUDGET
 from tl_entk.precision import Precision, check_precision
 from tl_entk.provenance import provenance
 from tl_entk.readouts import NAMES, BoundReadout, Readout, ReadoutLike, bind_readout
-from tl_entk.sites import EMBEDDING, TIED, UNEMBEDDING, Components, Site, partition, select
+from tl_entk.request import read_request
+from tl_entk.sites import EMBEDDING, TIED, UNEMBEDDING, Components, Site, partition
 from tl_entk.suffix import Suffix
 from tl_entk.suffix_probe import (
     check_linear_unembedding,
@@ -99,23 +92,13 @@ def kernel_operator(
         >>> op.shape == (25 * 64, 25 * 64), (op @ torch.ones(25 * 64)).shape
         (True, torch.Size([1600]))
     """
-    adapter = adapt(model)
-    check_model(adapter)
-    tokens = check_tokens(adapter, tokens)
-    n, length = tokens.shape
-    positions = check_position(position, n, length).to(tokens.device)
-    if component is None:
-        check_supported(adapter)
-    names = partition(select(adapter.component_names, adapter.default_components, component))
-    check_padding_row(adapter, names, tokens)
-    if dtype is None:
-        dtype = adapter.dtype if adapter.dtype.itemsize >= 4 else torch.float32
-    if dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"dtype is {dtype!r}: pass torch.float32 or torch.float64.")
+    request = read_request(model, tokens, component, position, dtype)
+    adapter, tokens, positions = request.adapter, request.tokens, request.positions
+    n, dtype = len(tokens), request.dtype
     budget = check_memory_budget(DEFAULT_MEMORY_BUDGET if memory_budget is None else memory_budget)
     check_precision(precision, tokens.device)
     bound = _bound(adapter, readout, n, tokens.device)
-    names = _that_matter(names, bound)
+    names = _that_matter(partition(request.names), bound)
     info = provenance(
         adapter,
         tokens,

@@ -60,7 +60,7 @@ def best_block_size(product_seconds: float, further_seconds: float) -> int:
         further_seconds: of each further vector in the same product.
 
     Example:
-        >>> best_block_size(1.0, 1.0), best_block_size(1.0, 0.5), best_block_size(1.0, 0.1)
+        >>> best_block_size(1.0, 1.0), best_block_size(1.0, 0.5), best_block_size(1.0, 0.05)
         (1, 5, 10)
     """
 
@@ -91,7 +91,7 @@ def duration(seconds: float) -> str:
     """Seconds as a person would say it.
 
     Example:
-        >>> duration(0.0042), duration(7.25), duration(754), duration(7260)
+        >>> duration(0.0042), duration(7.25), duration(754.0), duration(7260.0)
         ('4.2 ms', '7.2 s', '12 min 34 s', '2 h 1 min')
     """
     if seconds < 1:

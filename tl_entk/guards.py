@@ -37,7 +37,7 @@ def check_model(adapter: ModelAdapter) -> None:
             "parametrisation; for the trained weights load the model without processing "
             "(from_pretrained_no_processing, or a bridge without compatibility mode).",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

@@ -79,6 +79,7 @@ def leading_eigenpairs(
         RuntimeWarning: if not all pairs have converged.
 
     Example:
+        >>> from tl_entk.build_operator import kernel_operator
         >>> from tl_entk.experiments import ModularSettings, build_model, modular_data
         >>> settings = ModularSettings(p=5)
         >>> model, data = build_model(settings), modular_data(settings)
