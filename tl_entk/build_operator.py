@@ -72,8 +72,9 @@ def kernel_operator(
         dtype: number format of vectors; default the model's, float32 for half precision. The
             network runs in its own format.
         precision: ``"full"``; ``"bfloat16"`` runs the network's matrix products in bfloat16,
-            ``"tf32"`` (CUDA) in TF32. The error of a product is measured on a few examples and
-            goes into ``provenance["precision_error"]``.
+            ``"tf32"`` (CUDA) in TF32. The error of a product is measured on two examples and
+            goes into ``provenance["precision_error"]``: its order of magnitude, since products
+            of many windows were seen to be off by up to four times as much.
 
     Returns:
         The operator: ``op @ x``, ``op.to_scipy()``, ``op.shape``, ``op.estimate()``.
