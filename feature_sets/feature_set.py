@@ -83,7 +83,7 @@ class FeatureSet:
         missing = [name for name in names if name not in self.families]
         if missing:
             raise ValueError(f"no family {missing[0]!r}: there are {self.family_names()}.")
-        return self._take([i for i, family in enumerate(self.families) if family in names])
+        return self.take([i for i, family in enumerate(self.families) if family in names])
 
     def group(self, name: str) -> FeatureSet:
         """The features of one group.
@@ -93,12 +93,25 @@ class FeatureSet:
         """
         if name not in self.groups:
             raise ValueError(f"no group {name!r}: there are {self.group_names()[:8]} ...")
-        return self._take([i for i, group in enumerate(self.groups) if group == name])
+        return self.take([i for i, group in enumerate(self.groups) if group == name])
 
-    def _take(self, columns: Sequence[int]) -> FeatureSet:
+    def take(self, columns: Sequence[int]) -> FeatureSet:
+        """The features of these columns, in this order."""
         return FeatureSet(
             self.values[:, list(columns)],
             tuple(self.names[i] for i in columns),
             tuple(self.families[i] for i in columns),
             tuple(self.groups[i] for i in columns),
         )
+
+    def rows(self, rows: Sequence[int] | np.ndarray) -> FeatureSet:
+        """The same features of these examples.
+
+        Raises:
+            ValueError: if a feature is constant over them.
+        """
+        return FeatureSet(self.values[np.asarray(rows)], self.names, self.families, self.groups)
+
+    def binary(self) -> FeatureSet:
+        """The features that only take the values 0 and 1."""
+        return self.take([i for i, binary in enumerate(self.is_binary) if binary])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, overload
 
 import torch
 from jaxtyping import Float, Int
@@ -15,22 +16,43 @@ from tl_entk.capture import reading
 from tl_entk.guards import Position, check_model, check_position, check_tokens
 
 
+@overload
+def activations_at(
+    model: Any, tokens: Tensor, hook: str, position: Position = -1, *, batch_size: int = 128
+) -> Tensor: ...
+
+
+@overload
 def activations_at(
     model: Any,
-    tokens: Int[Tensor, "n t"],
-    hook: str,
+    tokens: Tensor,
+    hook: Sequence[str],
     position: Position = -1,
     *,
     batch_size: int = 128,
-) -> Float[Tensor, "n d"]:
+) -> dict[str, Tensor]: ...
+
+
+def activations_at(
+    model: Any,
+    tokens: Int[Tensor, "n t"],
+    hook: str | Sequence[str],
+    position: Position = -1,
+    *,
+    batch_size: int = 128,
+) -> Float[Tensor, "n d"] | dict[str, Float[Tensor, "n d"]]:
     """Activations of a hook point at one position, heads and neurons flattened.
 
     Args:
         model: a TransformerLens model.
         tokens: (n, t).
-        hook: TransformerLens name, for example "blocks.0.hook_resid_post".
+        hook: TransformerLens name, for example "blocks.0.hook_resid_post", or several, which are
+            then read in the same forward passes.
         position: which position, or one per example.
         batch_size: examples per forward pass.
+
+    Returns:
+        (n, d), or hook to (n, d) for several hooks.
 
     Raises:
         ValueError: if the model has no such hook, it does not fire, or its activations are not
@@ -47,6 +69,22 @@ def activations_at(
     check_model(adapter)
     tokens = check_tokens(adapter, tokens)
     positions = check_position(position, *tokens.shape)
+    hooks = [hook] if isinstance(hook, str) else list(hook)
+    for name in hooks:
+        _check_hook(model, name)
+    parts = [
+        _one_batch(adapter, tokens[rows], hooks, positions[rows])
+        for rows in torch.arange(len(tokens)).split(batch_size)
+    ]
+    found = {name: torch.cat([part[name] for part in parts]) for name in hooks}
+    return found[hook] if isinstance(hook, str) else found
+
+
+# laid out (examples, heads, positions, ...)
+_BY_HEAD = frozenset({"hook_pattern", "hook_attn_scores", "q_norm", "k_norm"})
+
+
+def _check_hook(model: Any, hook: str) -> None:
     if hook not in model.hook_dict:
         near = [name for name in model.hook_dict if name.split(".")[-1] == hook.split(".")[-1]]
         raise ValueError(f"no hook {hook!r}; like it: {near[:4] or list(model.hook_dict)[:4]}.")
@@ -55,29 +93,28 @@ def activations_at(
             f"hook {hook!r} has heads before positions: choose one whose activations are "
             "(examples, positions, ...), such as hook_z."
         )
-    found = []
-    for rows in torch.arange(len(tokens)).split(batch_size):
-        found.append(_one_batch(adapter, tokens[rows], hook, positions[rows]))
-    return torch.cat(found)
-
-
-# laid out (examples, heads, positions, ...)
-_BY_HEAD = frozenset({"hook_pattern", "hook_attn_scores", "q_norm", "k_norm"})
 
 
 def _one_batch(
-    adapter: ModelAdapter, tokens: Int[Tensor, "b t"], hook: str, positions: Int[Tensor, " b"]
-) -> Float[Tensor, "b d"]:
+    adapter: ModelAdapter,
+    tokens: Int[Tensor, "b t"],
+    hooks: Sequence[str],
+    positions: Int[Tensor, " b"],
+) -> dict[str, Float[Tensor, "b d"]]:
     # all but the read position's logits would be thrown away
     whole = contextlib.nullcontext()
     cut = (
         whole
-        if hook.startswith("unembed")
+        if any(hook.startswith("unembed") for hook in hooks)
         else reading([], adapter.unembed_input, positions.to(tokens.device), len(tokens))
     )
     model: Any = adapter.model
     with torch.no_grad(), cut:
-        _, cache = model.run_with_cache(tokens, names_filter=[hook])
+        _, cache = model.run_with_cache(tokens, names_filter=list(hooks))
+    return {hook: _at(cache, hook, tokens, positions) for hook in hooks}
+
+
+def _at(cache: Any, hook: str, tokens: Tensor, positions: Tensor) -> Float[Tensor, "b d"]:
     if hook not in cache:
         raise ValueError(f"hook {hook!r} did not fire: choose another, or switch it on.")
     value = cache[hook]

@@ -24,6 +24,7 @@ from tl_entk.blocks import KernelBlocks, kernel_blocks
 from tl_entk.cliffs import Cliff, find_cliffs
 from tl_entk.comparison import Comparison, compare
 from tl_entk.eigen import EigenDirections, eigendecompose
+from tl_entk.experiments.clock import Clock
 from tl_entk.experiments.modular_addition import ModelClass, ModularSettings
 from tl_entk.experiments.training import TrainedModel, train
 from tl_entk.frequencies import embedding_spectrum, kernel_spectrum, key_frequencies
@@ -149,7 +150,7 @@ def analyse(
     """Kernels, key frequencies, alignment, shares and comparison of a trained model."""
     model, data = trained.model, trained.data
     a, b, p = data.a.numpy(), data.b.numpy(), settings.p
-    clock = _Clock({"training": training_seconds})
+    clock = Clock({"training": training_seconds})
     blocks = kernel_blocks(model, data.tokens, "mean_logit", weights_and_heads, progress=progress)
     clock.lap("blocks")
     everything = fourier(a, b, p, families=["a+b"])
@@ -231,19 +232,6 @@ def overlap_row(
         }
 
     return OverlapRow(name, by_family(first), by_family(second), cliffs)
-
-
-class _Clock:
-    """Wall time of consecutive parts."""
-
-    def __init__(self, seconds: dict[str, float]) -> None:
-        self.seconds = seconds
-        self._last = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        now = time.perf_counter()
-        self.seconds[name] = now - self._last
-        self._last = now
 
 
 def headline(result: ModularResult) -> dict[str, Any]:

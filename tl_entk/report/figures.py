@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from tl_entk.judgement import Judgement
+
 COLOURS = ("#3b6fb6", "#d1603d", "#4c9f70", "#8a5fa8", "#b8962e", "#5b6770", "#c65b8a", "#2f9aa0")
 GREY = "#8d959c"
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A figure with its interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
@@ -135,7 +127,7 @@ def stacked_shares(shares: Mapping[str, Mapping[str, float]]) -> Figure:
     return figure
 
 
-def intervals(rows: Mapping[str, Mapping[str, Interval]], label: str) -> Figure:
+def intervals(rows: Mapping[str, Mapping[str, Judgement]], label: str) -> Figure:
     """One line per row, one dot with its interval per basis."""
     figure, (axis,) = _figure(9, 1.2 + 0.26 * len(rows))
     bases = list(next(iter(rows.values())))
@@ -150,4 +142,39 @@ def intervals(rows: Mapping[str, Mapping[str, Interval]], label: str) -> Figure:
     axis.axvline(0, color=GREY, lw=0.8)
     axis.set(xlabel=label)
     axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def by_layer(curves: Mapping[str, Mapping[str, Judgement]], label: str) -> Figure:
+    """One line per method over the layers, with its interval as a band."""
+    figure, (axis,) = _figure(9, 3.6)
+    for (name, layers), colour in zip(curves.items(), COLOURS, strict=False):
+        x = [int(layer) for layer in layers if layer.isdigit()]
+        found = [layers[str(layer)] for layer in x]
+        if not found:
+            # kernels of all layers together have one figure
+            axis.axhline(next(iter(layers.values())).value, color=colour, ls="--", label=name)
+            continue
+        axis.plot(x, [f.value for f in found], "o-", ms=4, lw=1.3, color=colour, label=name)
+        low, high = [f.low for f in found], [f.high for f in found]
+        axis.fill_between(x, low, high, color=colour, alpha=0.12, lw=0)
+    axis.set(xlabel="layer", ylabel=label)
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def scores_by_group(groups: Mapping[str, Sequence[float]]) -> Figure:
+    """Histogram of a direction's scores, one small row per group."""
+    figure = Figure(figsize=(4.2, 0.5 + 0.24 * len(groups)), layout="constrained", dpi=100)
+    everything = np.concatenate([np.asarray(values) for values in groups.values()])
+    edges = np.linspace(everything.min(), everything.max() + 1e-12, 41)
+    axes = figure.subplots(len(groups), 1, sharex=True, squeeze=False)[:, 0]
+    for axis, (name, values), colour in zip(axes, groups.items(), COLOURS * 9, strict=False):
+        axis.hist(values, edges, color=colour)
+        axis.set_yticks([])
+        axis.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=7)
+        axis.spines[["top", "right", "left"]].set_visible(False)
+        axis.axvline(0, color=GREY, lw=0.6)
+        axis.tick_params(labelsize=7)
     return figure

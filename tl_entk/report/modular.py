@@ -256,10 +256,7 @@ def _share_table(result: ModularResult) -> Table:
 
 
 def _comparison(name: str, comparison: Comparison) -> list[Picture | Table]:
-    rows = {
-        row.group: {basis: draw.Interval(j.value, j.low, j.high) for basis, j in row.scores.items()}
-        for row in comparison.rows
-    }
+    rows = {row.group: row.scores for row in comparison.rows}
     macro: list[list[str | float | int]] = []
     for family in dict.fromkeys(row.family for row in comparison.rows):
         mean = comparison.macro(family)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
@@ -15,6 +15,8 @@ from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 
 from tl_entk.files import write_atomically
+
+Cells = list[str | float | int]
 
 
 @dataclass(frozen=True)
@@ -60,17 +62,44 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Card:
+    """One thing to look at closely: facts, a picture, lists of examples.
+
+    Attributes:
+        title: what it is.
+        facts: (label, value).
+        picture: beside the facts.
+        examples: heading to rows of cells; the first row is the head of the columns.
+        notes: lines under the facts.
+    """
+
+    title: str
+    facts: Sequence[tuple[str, str]]
+    picture: Picture
+    examples: Mapping[str, Sequence[Sequence[str]]]
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class Section:
     """A heading, a paragraph, and what it is about; a folded one is opened by the reader."""
 
     title: str
     text: str
-    parts: Sequence[Picture | Table] = ()
+    parts: Sequence[Picture | Table | Card] = ()
     folded: bool = False
 
 
 def _write_bytes(path: Path, data: bytes) -> None:
     path.write_bytes(data)
+
+
+def _inline(picture: Picture, folder: Path) -> str:
+    """Write the figure's file; its bytes as a data address."""
+    png = picture.png()
+    target = folder / "figures" / f"{picture.name}.png"
+    write_atomically(target, partial(_write_bytes, data=png))
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def write_page(
@@ -99,12 +128,10 @@ def write_page(
             if isinstance(part, Table):
                 part.write_csv(path.parent / "tables")
                 parts.append({"table": part, "rows": part.cells()})
+            elif isinstance(part, Card):
+                parts.append({"card": part, "source": _inline(part.picture, path.parent)})
             else:
-                png = part.png()
-                target = path.parent / "figures" / f"{part.name}.png"
-                write_atomically(target, partial(_write_bytes, data=png))
-                encoded = base64.b64encode(png).decode()
-                parts.append({"picture": part, "source": f"data:image/png;base64,{encoded}"})
+                parts.append({"picture": part, "source": _inline(part, path.parent)})
         blocks.append({"section": section, "parts": parts})
     environment = Environment(autoescape=True, undefined=StrictUndefined)
     template = environment.from_string(

@@ -1,0 +1,223 @@
+"""Grammatical labels of each window's next word, from spaCy."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from spacy.language import Language
+from spacy.matcher import Matcher
+from spacy.tokens import Doc, Token
+
+from feature_sets.feature_set import FeatureSet
+from feature_sets.pipelines import load_pipeline, with_sentences
+from feature_sets.windows import Windows
+
+# what a user's own label may be: a function of the word, the name of a column that the windows
+# kept, or a spaCy matcher pattern (a list of token descriptions) that the word takes part in
+Rule = Callable[[Token], bool] | str | Sequence[Mapping[str, Any]]
+
+FREQUENCY_CLASSES = ((0, 3), (4, 6), (7, 9), (10, 99))
+
+
+def next_tokens(windows: Windows, nlp: Language) -> list[Token]:
+    """The spaCy token of every window's next word, in the context of its whole story.
+
+    Raises:
+        ValueError: if the pipeline's words begin elsewhere than the windows' (another tokenizer).
+    """
+    starts = windows.start.tolist()
+    found: list[Token | None] = [None] * len(starts)
+    by_story: dict[int, list[int]] = {}
+    for row, story in enumerate(windows.story.tolist()):
+        by_story.setdefault(story, []).append(row)
+    for story, doc in enumerate(nlp.pipe(windows.stories)):
+        tokens = {token.idx: token for token in doc}
+        for row in by_story.get(story, []):
+            token = tokens.get(starts[row])
+            if token is None:
+                raise ValueError(
+                    f"no word of pipeline {nlp.meta['name']} begins at character {starts[row]} of "
+                    f"story {story}: label the windows with the pipeline that made them."
+                )
+            found[row] = token
+    return [token for token in found if token is not None]
+
+
+def grammar(
+    windows: Windows,
+    nlp: Language | None = None,
+    *,
+    own: Mapping[str, Rule] | None = None,
+) -> FeatureSet:
+    """Labels of every window's next word, as the text has it.
+
+    Families: ``tag`` (universal part of speech), ``morphology`` (every feature and value that the
+    pipeline gives, "Number=Sing"), ``relation`` (dependency, where there is a parser),
+    ``position`` (first of its sentence, inside a quotation, sentence ends within three words),
+    ``word`` (capitalised, occurred in the window before, one token of the model or several,
+    frequency class), ``distance`` (words to the sentence's end, a number) and ``own``.
+
+    Args:
+        windows: from :func:`context_windows`.
+        nlp: the pipeline that made them; default :func:`load_pipeline`.
+        own: your labels: name to a function of the spaCy token, the name of a column that the
+            windows kept (text gives one label per value), or a spaCy matcher pattern whose match
+            covers the word.
+
+    Returns:
+        (N, F) values; labels that are the same for every window are left out.
+
+    Raises:
+        ValueError: if the pipeline does not fit the windows, a column is missing, or a rule gives
+            the same for every window.
+
+    Source: arXiv 2510.00468, section 5 (tags and morphology; the other families are ours).
+    """
+    nlp = with_sentences(nlp or load_pipeline())
+    tokens = next_tokens(windows, nlp)
+    columns = _Columns(len(tokens))
+    columns.one_per_value("tag", [token.pos_ for token in tokens])
+    _add_morphology(columns, tokens)
+    if tokens[0].doc.has_annotation("DEP"):
+        columns.one_per_value("relation", [f"dep={token.dep_}" for token in tokens])
+    _add_position(columns, tokens)
+    _add_word(columns, windows, tokens)
+    columns.add("distance", "words to the sentence's end", [_to_end(token) for token in tokens])
+    for name, rule in (own or {}).items():
+        _add_own(columns, name, rule, windows, tokens, nlp)
+    return columns.feature_set()
+
+
+class _Columns:
+    """Labels under construction; constant ones are left out, but for a user's own."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self.found: dict[str, tuple[str, np.ndarray]] = {}
+
+    def add(self, family: str, name: str, values: Sequence[float]) -> None:
+        column = np.asarray(values, dtype=float)
+        if name in self.found:
+            raise ValueError(f"two labels are called {name!r}: choose another name for yours.")
+        if np.ptp(column) > 0:
+            self.found[name] = (family, column)
+        elif family == "own":
+            raise ValueError(
+                f"your label {name!r} is {column[0]:g} for every window: mend its rule, or drop it."
+            )
+
+    def one_per_value(self, family: str, values: Sequence[str], prefix: str = "") -> None:
+        for value, _ in Counter(values).most_common():
+            self.add(family, f"{prefix}{value}", [other == value for other in values])
+
+    def feature_set(self) -> FeatureSet:
+        names = tuple(self.found)
+        families = tuple(family for family, _ in self.found.values())
+        values = np.stack([column for _, column in self.found.values()], 1)
+        return FeatureSet(values, names, families, names)
+
+
+def _add_morphology(columns: _Columns, tokens: Sequence[Token]) -> None:
+    # a feature may have several values at once ("PronType=Int,Rel")
+    marks = [
+        {f"{name}={value}" for name in token.morph.to_dict() for value in token.morph.get(name)}
+        for token in tokens
+    ]
+    for label in sorted(set().union(*marks)):
+        columns.add("morphology", label, [label in mark for mark in marks])
+
+
+def _add_position(columns: _Columns, tokens: Sequence[Token]) -> None:
+    columns.add("position", "sentence start", [bool(token.is_sent_start) for token in tokens])
+    columns.add("position", "inside a quotation", [_quoted(token) for token in tokens])
+    near = [0 < _to_end(token) <= 3 for token in tokens]
+    columns.add("position", "sentence ends within 3 words", near)
+
+
+def _quoted(token: Token) -> bool:
+    before = token.doc.text[: token.idx]
+    straight = before.count('"') % 2 == 1
+    return straight or before.count("“") > before.count("”")
+
+
+def _to_end(token: Token) -> int:
+    """Words after this one in its sentence, punctuation and white space left out."""
+    rest = token.doc[token.i + 1 : token.sent.end]
+    return sum(not (word.is_punct or word.is_space) for word in rest)
+
+
+def _add_word(columns: _Columns, windows: Windows, tokens: Sequence[Token]) -> None:
+    columns.add("word", "capitalised", [token.text[:1].isupper() for token in tokens])
+    repeated = [
+        token.text.lower() in {word.lower() for word in _words_before(token, first)}
+        for token, first in zip(tokens, windows.window_start.tolist(), strict=True)
+    ]
+    columns.add("word", "occurred in the window", repeated)
+    columns.add("word", "several tokens", [count > 1 for count in windows.pieces.tolist()])
+    classes = frequency_classes(tokens)
+    for low, high in FREQUENCY_CLASSES:
+        name = f"frequency class {low}-{high}" if high < 99 else f"frequency class {low} on"
+        columns.add("word", name, [low <= c <= high for c in classes])
+
+
+def _words_before(token: Token, first: int) -> list[str]:
+    return [word.text for word in token.doc[: token.i] if word.idx >= first]
+
+
+def frequency_classes(tokens: Sequence[Token]) -> list[int]:
+    """log2 of how many times rarer a word is than the most frequent one, rounded; 0 is that one.
+
+    Counted in the stories that the words are of, without regard to case.
+    """
+    documents: dict[int, Doc] = {id(token.doc): token.doc for token in tokens}
+    counts = Counter(
+        word.lower_
+        for doc in documents.values()
+        for word in doc
+        if not (word.is_punct or word.is_space)
+    )
+    most = max(counts.values(), default=1)
+    return [round(math.log2(most / max(1, counts[token.lower_]))) for token in tokens]
+
+
+def _add_own(
+    columns: _Columns,
+    name: str,
+    rule: Rule,
+    windows: Windows,
+    tokens: Sequence[Token],
+    nlp: Language,
+) -> None:
+    if isinstance(rule, str):
+        if rule not in windows.columns:
+            raise ValueError(
+                f"no column {rule!r}: the windows kept {sorted(windows.columns)}; pass "
+                "keep_columns to context_windows."
+            )
+        values = windows.columns[rule]
+        if all(isinstance(value, str) for value in values):
+            columns.one_per_value("own", values, prefix=f"{name}=")
+        else:
+            columns.add("own", name, [float(value) for value in values])
+    elif callable(rule):
+        columns.add("own", name, [bool(rule(token)) for token in tokens])
+    else:
+        covered = _matched(rule, tokens, nlp)
+        columns.add("own", name, [token.i in covered[id(token.doc)] for token in tokens])
+
+
+def _matched(
+    pattern: Sequence[Mapping[str, Any]], tokens: Sequence[Token], nlp: Language
+) -> dict[int, set[int]]:
+    """Positions that a match of the pattern covers, by document."""
+    matcher = Matcher(nlp.vocab)
+    matcher.add("own", [[dict(item) for item in pattern]])
+    documents = {id(token.doc): token.doc for token in tokens}
+    return {
+        key: {i for _, first, end in matcher(doc) for i in range(first, end)}
+        for key, doc in documents.items()
+    }

@@ -1,0 +1,108 @@
+"""Settings of the language-model experiment (arXiv 2510.00468, section 5)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tl_entk.adapters.loading import EMBEDDED
+
+SAMPLED = "sampled"
+
+
+@dataclass(frozen=True)
+class LanguageSettings:
+    """Model, text, windows, kernels; the defaults are the embedded model and its own text.
+
+    Attributes:
+        model: "stories" (embedded), a local folder, or a TransformerLens model name.
+        model_class: "hooked", "bridge", or None for what fits.
+        dataset: a file, a folder or a hub data set; "sampled" is text of the embedded model.
+        column: of the data set, with the text.
+        split: of the data set.
+        pipeline: spaCy pipeline; None for the best there is.
+        length: tokens of a window.
+        per_tag: windows of each part of speech.
+        per_story: most windows of one text.
+        agree: keep a window only where the model's own next word has the same tag.
+        layers: "all", or layer numbers.
+        weight: whose kernel of all logits is analysed in each layer, "mlp.W_out".
+        k: directions of every basis.
+        readouts: scalar readouts of the sweep; none for no sweep.
+        components: of the sweep.
+        tol: residual up to which an eigenpair has converged, relative to the first eigenvalue.
+        max_texts: read no more texts than this.
+        sampled: how many stories are sampled, where they are.
+        seed: of sampling, windows, splits and solver.
+
+    Raises:
+        ValueError: if a setting is out of its range.
+    """
+
+    model: str = EMBEDDED
+    model_class: str | None = None
+    dataset: str = SAMPLED
+    column: str = "text"
+    split: str = "train"
+    pipeline: str | None = None
+    length: int = 64
+    per_tag: int = 32
+    per_story: int = 2
+    agree: bool = True
+    layers: str | tuple[int, ...] = "all"
+    weight: str = "mlp.W_out"
+    k: int = 25
+    readouts: tuple[str, ...] = ("logsumexp", "target_logit", "target_logprob", "mean_logit")
+    components: tuple[str, ...] = ("W_out", "W_in", "W_O", "whole layer", "all layers")
+    tol: float = 1e-3
+    max_texts: int | None = None
+    sampled: int = 600
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.length, self.per_tag, self.per_story, self.k, self.sampled) < 1:
+            raise ValueError("length, per_tag, per_story, k and sampled count from 1.")
+        if self.dataset == SAMPLED and self.model != EMBEDDED:
+            raise ValueError(
+                f"text for {self.model}: pass --dataset with a file, a folder or a hub data set "
+                "such as roneneldan/TinyStories (sampled text is the embedded model's own)."
+            )
+        if self.seed < 0:
+            raise ValueError(f"seed = {self.seed}: pass a number from 0 on.")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The settings as plain JSON values."""
+        return asdict(self)
+
+    def chosen_layers(self, n_layers: int) -> list[int]:
+        """Layer numbers of a model with so many.
+
+        Raises:
+            ValueError: for a layer that there is not.
+        """
+        if isinstance(self.layers, str):
+            if self.layers != "all":
+                raise ValueError(f"layers = {self.layers!r}: pass 'all' or numbers.")
+            return list(range(n_layers))
+        for layer in self.layers:
+            if not 0 <= layer < n_layers:
+                raise ValueError(f"layer {layer}: the model has layers 0 to {n_layers - 1}.")
+        return list(self.layers)
+
+
+def run_name(settings: LanguageSettings) -> str:
+    """A folder name that two runs share only if every setting is the same.
+
+    Example:
+        >>> run_name(LanguageSettings()).rsplit("-", 1)[0]
+        'language-stories-sampled-n256'
+    """
+    text = json.dumps(settings.as_dict(), sort_keys=True, default=str)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    parts = [settings.model, settings.dataset]
+    short = [re.sub(r"[^A-Za-z0-9.]+", "-", part.rstrip("/").split("/")[-1]) for part in parts]
+    n = 8 * settings.per_tag
+    return f"language-{short[0]}-{short[1]}-n{n}-{digest}"

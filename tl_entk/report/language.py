@@ -1,0 +1,158 @@
+"""The language-model report: which figures and tables, and what is said of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tl_entk.experiments.language import FLATTENED, PCA, RANDOM, LanguageResult
+from tl_entk.experiments.language_verdict import verdicts
+from tl_entk.files import write_json
+from tl_entk.report import language_alignment as alignment
+from tl_entk.report import language_details as details
+from tl_entk.report.language_alignment import METRICS, interval
+from tl_entk.report.language_cards import language_cards
+from tl_entk.report.page import Section, write_page
+from tl_entk.results import save
+
+
+def write_outputs(result: LanguageResult, out: Path) -> Path:
+    """Report, figures, tables, results.json and safetensors of a run.
+
+    Args:
+        result: of ``run_language``.
+        out: folder; made if missing.
+
+    Returns:
+        The path of report.html.
+
+    Raises:
+        OSError: if the folder cannot be written to.
+    """
+    save(result.data.features, out / "features")
+    summary = {
+        "settings": result.settings.as_dict(),
+        "model": result.model_info,
+        "headline": headline(result),
+        "dropped labels": result.data.dropped,
+        "windows": result.data.windows.counts,
+        "provenance": result.data.windows.provenance,
+        "seconds": result.seconds,
+    }
+    write_json(out / "results.json", summary)
+    page = out / "report.html"
+    info, windows = result.model_info, result.data.windows
+    write_page(
+        page,
+        f"Grammar in the eNTK of {info['name']}",
+        f"{info['class']}, {info['layers']} layers, {info['parameters'] / 1e6:.1f} million "
+        f"parameters; {len(windows)} windows of {windows.tokens.shape[1]} tokens, labelled by "
+        f"{result.data.pipeline}; method of arXiv 2510.00468, section 5. Directions, signs, best "
+        "layers and the best way to make a kernel are chosen on one half of the windows; figures "
+        "are of the other half, with 95 % bootstrap intervals.",
+        _key_figures(result),
+        _sections(result),
+    )
+    return page
+
+
+def headline(result: LanguageResult) -> dict[str, object]:
+    """The figures one looks at first, as plain JSON values."""
+    found: dict[str, object] = {}
+    for name, table in result.tables.items():
+        figures = {metric: vars(table.macro(metric)) for metric in METRICS}
+        found[name] = {
+            **figures,
+            "validation": result.validations[name],
+            "best layer": result.best_layer[name],
+            "directions to choose from": table.k,
+            "less PCA, ap": vars(table.difference(result.tables[PCA])),
+            "less PCA, auroc": vars(table.difference(result.tables[PCA], "auroc")),
+        }
+    return {"best over layers": found, "verdicts": verdicts(result), "winner": result.winner}
+
+
+def _key_figures(result: LanguageResult) -> list[tuple[str, str]]:
+    winner = result.winner
+    names = {
+        "eNTK, all logits": FLATTENED,
+        "best readout (by the train half)": winner,
+        "PCA": PCA,
+        "random": RANDOM,
+    }
+    figures = [
+        (f"macro AP, {label}", interval(result.tables[name].macro()))
+        for label, name in names.items()
+    ]
+    difference = result.tables[winner].difference(result.tables[PCA])
+    return [
+        *figures,
+        ("best readout less PCA", interval(difference, "+")),
+        ("labels", str(len(result.data.features))),
+    ]
+
+
+def _sections(result: LanguageResult) -> list[Section]:
+    sections = [
+        Section("What holds", " ".join(verdicts(result)), [alignment.macro_table(result)]),
+        Section(
+            "Feature by feature",
+            "Average precision of the best single direction over all layers. Chance is a label's "
+            "base rate; random directions show what choosing the best of so many reaches by luck.",
+            [alignment.feature_figure(result), *alignment.feature_tables(result)],
+        ),
+        Section(
+            "Layer by layer",
+            "Mean over the labels of the best single direction of each layer alone, at k = "
+            f"{result.settings.k} directions per layer for every method.",
+            [alignment.layer_figure(result, metric) for metric in ("ap", "auroc")]
+            + [alignment.layer_table(result, "ap"), alignment.layer_table(result, "auroc")],
+        ),
+    ]
+    if result.sweep:
+        sections.append(
+            Section(
+                "Readouts, components, normalisations",
+                "Macro AP within the train half (directions are chosen on one half of it and "
+                "judged on the other), best over layers. The best of this table is the one that "
+                "is judged on the test half above; nothing was chosen by the test half.",
+                [alignment.sweep_figure(result), alignment.sweep_table(result)],
+            )
+        )
+    return [
+        *sections,
+        Section(
+            "Probes",
+            "A logistic probe on k scores of each basis, and on all activations (the ceiling), at "
+            "the layer that is best for the method within the train half.",
+            [alignment.probe_table(result, name) for name in result.probes],
+        ),
+        Section(
+            "Directions, one by one",
+            "The directions chosen for labels, and the leading ones of the best layer. Tokens are "
+            "those whose logits a direction of the flattened kernel raises and lowers.",
+            language_cards(result),
+        ),
+        Section(
+            "Where a feature lives",
+            "Share of each layer, head and weight in a label's kernel energy u·K_b u / u·K u "
+            "(logsumexp, centred labels). Shares of a row add up to 1. A kernel's diagonal is "
+            "shared out by gradient size for any label: compare rows with each other.",
+            [details.share_figure(result), *details.share_tables(result)],
+        ),
+        Section(
+            "Spectra",
+            f"Leading eigenvalues of the flattened kernel of {result.settings.weight}.",
+            [details.spectra(result), details.solver_table(result)],
+        ),
+        Section(
+            "Windows",
+            details.windows_text(result),
+            [details.window_table(result), details.dropped_table(result)],
+        ),
+        Section(
+            "Provenance",
+            "What the numbers were computed from, and how long each part took.",
+            [details.provenance(result)],
+            folded=True,
+        ),
+    ]

@@ -1,0 +1,120 @@
+"""Figures and tables of where features live, of the spectra, the windows and the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from tl_entk.attribution import head_shares
+from tl_entk.experiments.language import LanguageResult
+from tl_entk.report import figures as draw
+from tl_entk.report.page import Cells, Picture, Table
+
+
+def _layer_of(component: str) -> str:
+    parts = component.split(".")
+    return f"layer {parts[1]}" if parts[0] == "blocks" else parts[0]
+
+
+def _grouped(shares: Mapping[str, float]) -> dict[str, float]:
+    """Whole weights (no heads, no roles of a tied embedding) summed by layer."""
+    whole = {name: share for name, share in shares.items() if "[" not in name}
+    if "tied_embedding" in whole:
+        whole = {k: v for k, v in whole.items() if k not in ("embed.W_E", "unembed.W_U")}
+    found: dict[str, float] = {}
+    for name, share in whole.items():
+        found[_layer_of(name)] = found.get(_layer_of(name), 0.0) + share
+    return found
+
+
+def share_figure(result: LanguageResult) -> Picture:
+    """Heatmap of labels against layers."""
+    by_layer = {name: _grouped(shares) for name, shares in result.directions.shares.items()}
+    layers = list(next(iter(by_layer.values())))
+    values = np.array([[row[layer] for layer in layers] for row in by_layer.values()])
+    picture = draw.heatmap(
+        values, list(by_layer), layers, label="share", highest=float(values.max()), numbers=True
+    )
+    return Picture("shares", "Share of each layer in each label's kernel energy.", picture)
+
+
+def share_tables(result: LanguageResult) -> list[Table]:
+    """Shares by head and by weight."""
+    shares = result.directions.shares
+    features = list(shares)
+    heads = {name: head_shares(shares[name]) for name in features}
+    weights = list(next(iter(shares.values())))
+    return [
+        Table(
+            f"shares_{kind}",
+            f"Share of every {kind}.",
+            (kind, *features),
+            [[name, *[found[feature][name] for feature in features]] for name in names],
+        )
+        for kind, found, names in (
+            ("head", heads, list(next(iter(heads.values())))),
+            ("weight", shares, [name for name in weights if "[" not in name]),
+        )
+    ]
+
+
+def spectra(result: LanguageResult) -> Picture:
+    """Eigenvalues by layer."""
+    values = {
+        f"layer {layer}": eigen.eigenvalues.numpy()
+        for layer, eigen in result.directions.flattened.items()
+    }
+    return Picture("spectra", "Eigenvalues relative to the first.", draw.spectra(values, ()))
+
+
+def solver_table(result: LanguageResult) -> Table:
+    """Convergence by layer."""
+    rows: list[Cells] = [
+        [
+            f"layer {layer}",
+            int(eigen.converged.sum()),
+            float(eigen.residuals.max()),
+            float(eigen.rank1_share.mean()),
+            eigen.provenance.get("products", ""),
+        ]
+        for layer, eigen in result.directions.flattened.items()
+    ]
+    columns = ("layer", "converged", "largest residual", "mean rank-1 share", "products")
+    return Table("solver", "How the eigenpairs converged.", columns, rows)
+
+
+def windows_text(result: LanguageResult) -> str:
+    """How many windows were tried and kept."""
+    return " ".join(result.data.windows.report().split("\n"))
+
+
+def window_table(result: LanguageResult) -> Table:
+    """A few windows."""
+    windows = result.data.windows
+    rows: list[Cells] = []
+    for row in range(0, len(windows), max(1, len(windows) // 24)):
+        own = windows.model_words[row] if windows.model_words else ""
+        rows.append([windows.tags[row], windows.text(row)[-90:], windows.words[row], own])
+    return Table(
+        "windows",
+        "Some windows.",
+        ("tag", "end of the window", "next word of the text", "the model's own"),
+        rows,
+    )
+
+
+def dropped_table(result: LanguageResult) -> Table:
+    """Labels left out."""
+    rows: list[Cells] = [[name, reason] for name, reason in result.data.dropped.items()]
+    return Table("dropped", "Labels that were left out, and why.", ("label", "reason"), rows)
+
+
+def provenance(result: LanguageResult) -> Table:
+    """Settings, versions, times."""
+    rows: list[Cells] = []
+    facts = {**result.settings.as_dict(), **result.model_info, **result.data.windows.provenance}
+    for name, value in facts.items():
+        rows.append([str(name), str(value)])
+    rows += [[f"seconds: {name}", value] for name, value in result.seconds.items()]
+    return Table("provenance", "Settings, versions and times.", ("what", "value"), rows)
