@@ -2,11 +2,14 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import Ridge
-from sklearn.metrics import r2_score
+from sklearn.metrics import average_precision_score, r2_score, roc_auc_score
 
 import tl_entk
 from feature_sets import FeatureSet, fourier
-from tl_entk.comparison import BASES
+from tl_entk.comparison import BASES, _r2
+from tl_entk.probes import probe_scores
+from tl_entk.scoring import METRICS, resamples
+from tl_entk.splitting import halves
 
 N = 240
 RNG = np.random.default_rng(0)
@@ -54,9 +57,7 @@ def test_ceiling_is_a_probe_on_all_activations():
 
 
 def test_real_probe_is_ridge_on_the_same_halves():
-    from sklearn.model_selection import train_test_split
-
-    train, test = train_test_split(np.arange(N), train_size=N // 2, random_state=3)
+    train, test = halves(features(), seed=3)
     x = ACTIVATIONS.numpy()
     expected = r2_score(REAL[test], Ridge(1e-6).fit(x[train], REAL[train]).predict(x[test]))
     ours = compare(seed=3).rows[0].scores["all activations"].value
@@ -64,19 +65,22 @@ def test_real_probe_is_ridge_on_the_same_halves():
 
 
 def test_bootstrap_by_counts_equals_bootstrap_by_rows():
-    from tl_entk.comparison import _bootstrap
-
     truth, predicted = REAL[:50], REAL[:50] + 0.4 * RNG.standard_normal((50, 2))
-    draws = np.random.default_rng(1).integers(0, 50, (20, 50))
-    value, samples = _bootstrap(truth, predicted, draws, False)
-    assert value == pytest.approx(r2_score(truth, predicted))
-    by_rows = [r2_score(truth[rows], predicted[rows]) for rows in draws]
+    times = resamples(50, 20, seed=1)
+    samples = _r2(truth, predicted, times.astype(float))
+    drawn = [np.repeat(np.arange(50), row) for row in times]
+    by_rows = [r2_score(truth[rows], predicted[rows]) for rows in drawn]
     np.testing.assert_allclose(samples, by_rows)
+    with_itself = _r2(truth, predicted, np.ones((1, 50)))
+    assert with_itself[0] == pytest.approx(r2_score(truth, predicted))
+    constant = np.eye(50)[:1] * 50  # one example, fifty times
+    assert np.isnan(_r2(truth, predicted, constant)).all()
 
 
 def test_the_seed_fixes_everything():
-    assert compare(seed=5).rows == compare(seed=5).rows
-    assert compare(seed=5).rows != compare(seed=6).rows
+    first = compare(seed=5).rows
+    assert first == compare(seed=5).rows
+    assert first != compare(seed=6).rows
 
 
 def test_macro_is_the_mean_over_rows():
@@ -87,6 +91,107 @@ def test_macro_is_the_mean_over_rows():
     assert table.macro("tags")["eNTK"] == table.rows[1].scores["eNTK"].value
     with pytest.raises(ValueError, match="no family"):
         table.macro("nothing")
+
+
+@pytest.mark.parametrize("probe", ["logistic", "ridge"])
+def test_binary_features_have_every_metric_on_the_common_halves(probe):
+    table = compare(probe=probe)
+    wave, big = table.rows
+    assert list(wave.metrics) == ["r2"]
+    assert list(big.metrics) == list(METRICS)
+    assert wave.metrics["r2"] == wave.scores
+    assert big.metrics["ap"] == big.scores
+    train, test = halves(features(), seed=0)
+    x, truth = ACTIVATIONS.numpy(), BINARY[test, 0]
+    score = probe_scores(x[train], BINARY[train], x[test], [True], probe)[:, 0]
+    judged = {metric: bases["all activations"] for metric, bases in big.metrics.items()}
+    assert judged["ap"].value == pytest.approx(average_precision_score(truth, score))
+    assert judged["auroc"].value == pytest.approx(roc_auc_score(truth, score))
+    first = truth[np.argsort(-score)][: int(truth.sum())].mean()
+    assert judged["precision"].value == pytest.approx(first)
+    assert judged["enrichment"].value == pytest.approx(first / truth.mean())
+    assert judged["auroc"].low > 0.5
+
+
+def test_one_ridge_fit_serves_all_features_as_well_as_one_each():
+    x, targets = HIDDEN[:120], np.concatenate([REAL, BINARY], 1)[:120]
+    together = probe_scores(x, targets, HIDDEN[120:], [False, False, True], "ridge")
+    for i in range(3):
+        alone = probe_scores(x, targets[:, [i]], HIDDEN[120:], [i == 2], "ridge")
+        np.testing.assert_allclose(together[:, [i]], alone)
+
+
+def test_a_group_of_binary_features_is_judged_by_their_mean():
+    values = np.concatenate([BINARY, HIDDEN[:, [1]] > 0.5], 1).astype(float)
+    names = ("big", "wide")
+    scores = torch.from_numpy(HIDDEN[:, :3])
+    alone, together = (
+        tl_entk.compare(
+            scores,
+            FeatureSet(values, names, names, groups),
+            ACTIVATIONS,
+            n_bootstrap=20,
+            probe="ridge",
+        )
+        for groups in (names, ("size", "size"))
+    )
+    for metric in METRICS:
+        for basis in BASES:
+            mean = np.mean([row.metrics[metric][basis].value for row in alone.rows])
+            assert together.rows[0].metrics[metric][basis].value == pytest.approx(mean)
+
+
+def test_macro_difference_is_paired():
+    table = compare()
+    difference = table.macro_difference("eNTK", "PCA")
+    assert difference.value == pytest.approx(table.macro()["eNTK"] - table.macro()["PCA"])
+    assert difference.low > 0
+    assert table.macro_difference("eNTK", "PCA", "tags") == table.rows[1].difference
+    itself = table.macro_difference("PCA", "PCA")
+    assert itself.low == itself.high == 0
+    # one basis under two names: both uncertain, and their difference not at all
+    twice = tl_entk.compare(
+        tl_entk.pca_scores(ACTIVATIONS, 4), features(), ACTIVATIONS, n_bootstrap=50
+    )
+    assert twice.macro_judgement("eNTK").high - twice.macro_judgement("eNTK").low > 0.05
+    none = twice.macro_difference("eNTK", "PCA")
+    assert none.low == none.value == none.high == 0
+
+
+def test_macro_judgement_has_the_interval_of_the_mean():
+    table = compare()
+    assert table.macro_judgement("PCA").value == table.macro()["PCA"]
+    assert table.macro_judgement("PCA", "tags") == table.rows[1].scores["PCA"]
+    auroc = table.macro_judgement("PCA", "tags", "auroc")
+    assert auroc == table.rows[1].metrics["auroc"]["PCA"]
+    with pytest.raises(ValueError, match="'wave' has no 'auroc': choose a family"):
+        table.macro_judgement("PCA", metric="auroc")
+    with pytest.raises(ValueError, match="no metric 'f1'"):
+        table.macro_judgement("PCA", metric="f1")
+    with pytest.raises(ValueError, match="no basis 'entk': there are eNTK"):
+        table.macro_difference("entk", "PCA")
+
+
+@pytest.mark.parametrize("probe", ["logistic", "ridge"])
+def test_no_basis_knows_labels_that_were_shuffled(probe):
+    rng = np.random.default_rng(3)
+    labels = np.stack([rng.permutation(np.arange(N) % 4 == 0) for _ in range(4)], 1)
+    names = tuple("abcd")
+    table = tl_entk.compare(
+        torch.from_numpy(HIDDEN[:, :3]),
+        FeatureSet(labels, names, ("t",) * 4, names),
+        ACTIVATIONS,
+        n_bootstrap=100,
+        probe=probe,
+    )
+    for basis in BASES:
+        macro = table.macro_judgement(basis, metric="auroc")
+        # four features: three standard errors of their mean
+        assert abs(macro.value - 0.5) < 3 * 0.06 / np.sqrt(4)
+        inside = [
+            r.metrics["auroc"][basis].low < 0.5 < r.metrics["auroc"][basis].high for r in table.rows
+        ]
+        assert sum(inside) >= 3
 
 
 def test_eigendirections_bring_their_provenance():
@@ -117,6 +222,10 @@ def test_refusals():
     rare = FeatureSet(rare, ("rare",), ("t",), ("rare",))
     with pytest.raises(ValueError, match="too rare"):
         tl_entk.compare(scores[:, :2], rare, ACTIVATIONS)
+    with pytest.raises(ValueError, match="pass 'logistic' or 'ridge'"):
+        compare(probe="svm")
+    with pytest.raises(ValueError, match="pass 1 or more"):
+        compare(n_bootstrap=0)
 
 
 def test_pca_is_the_eigenbasis_of_the_centred_gram_matrix():

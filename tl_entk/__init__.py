@@ -3,6 +3,7 @@
 from tl_entk.alignment import SubspaceOverlap, abs_cosines, group_projections, subspace_overlap
 from tl_entk.attribution import component_shares, head_shares, layer_shares
 from tl_entk.baselines import activations_at, pca_scores, random_directions
+from tl_entk.best_directions import DirectionTable, best_directions
 from tl_entk.blocks import KernelBlocks, kernel_blocks, list_components
 from tl_entk.build_operator import kernel_operator
 from tl_entk.cliffs import Cliff, find_cliffs
@@ -21,6 +22,7 @@ from tl_entk.top_directions import top_eigendirections
 __all__ = [
     "Cliff",
     "Comparison",
+    "DirectionTable",
     "EigenDirections",
     "Estimate",
     "KernelBlocks",
@@ -29,6 +31,7 @@ __all__ = [
     "SubspaceOverlap",
     "abs_cosines",
     "activations_at",
+    "best_directions",
     "center",
     "compare",
     "component_shares",

@@ -1,42 +1,31 @@
 """Comparison of eNTK directions with PCA, probes and chance, at one budget, with intervals.
 
 Every basis gives k scores per example; a linear probe on them is fitted on the train half and
-judged on the test half. A probe on all activations is the ceiling, k random directions are the
-floor. A binary feature is judged by average precision (AP), a real one by R^2.
+judged on the test half, the same halves for every feature. A probe on all activations is the
+ceiling, k random directions are the floor. A binary feature is judged by average precision (AP),
+with AUROC, precision at quota and enrichment beside it; a real one by R^2.
 """
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegressionCV, RidgeCV
-from sklearn.metrics import average_precision_score, r2_score
-from sklearn.model_selection import train_test_split
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from feature_sets.feature_set import FeatureSet
 from tl_entk.baselines import pca_scores, random_directions
 from tl_entk.eigen import EigenDirections
+from tl_entk.judgement import Judgement, Samples, check_bootstrap, rows_of
+from tl_entk.probes import Probe, probe_scores
+from tl_entk.scoring import METRICS, Ranking, resamples
+from tl_entk.splitting import halves
 
-Array = Float[np.ndarray, "n"]
 BASES = ("eNTK", "PCA", "random", "all activations")
-_PENALTIES = np.logspace(-6, 3, 10)
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """A figure on the test half with its 95 % bootstrap interval."""
-
-    value: float
-    low: float
-    high: float
+_MAIN = "main"
+_R2_BOUNDS = (-float("inf"), 1.0)
 
 
 @dataclass(frozen=True)
@@ -47,8 +36,10 @@ class ComparisonRow:
         group: its name; a group of several features is judged by their mean.
         family: its family.
         metric: "R2" or "AP".
-        scores: basis to judgement on the test half.
+        scores: basis to judgement on the test half, by ``metric``.
         difference: eNTK less PCA, paired over the same bootstrap examples.
+        metrics: every metric ("ap", "auroc", "precision", "enrichment"; "r2" of real features)
+            to basis to judgement.
     """
 
     group: str
@@ -56,6 +47,7 @@ class ComparisonRow:
     metric: str
     scores: dict[str, Judgement]
     difference: Judgement
+    metrics: dict[str, dict[str, Judgement]]
 
 
 @dataclass(frozen=True)
@@ -66,13 +58,16 @@ class Comparison:
         rows: one per feature group.
         k: directions per basis.
         n_test: examples judged on.
-        provenance: of the eNTK directions, with split and seed.
+        provenance: of the eNTK directions, with split, seed and probe.
+        samples: basis to metric to the rows' bootstrap samples, NaN where a row does not have
+            the metric; "main" is AP or R2 as a row has it.
     """
 
     rows: tuple[ComparisonRow, ...]
     k: int
     n_test: int
     provenance: dict[str, Any] = field(default_factory=dict)
+    samples: dict[str, dict[str, Samples]] = field(default_factory=dict, repr=False, compare=False)
 
     def macro(self, family: str | None = None) -> dict[str, float]:
         """Mean over the rows (of one family) per basis.
@@ -80,12 +75,51 @@ class Comparison:
         Raises:
             ValueError: if there is no such family.
         """
-        rows = [row for row in self.rows if family in (None, row.family)]
-        if not rows:
-            raise ValueError(
-                f"no family {family!r}: there are {sorted({r.family for r in self.rows})}."
-            )
+        rows = [self.rows[i] for i in self._rows(family, None)]
         return {name: float(np.mean([row.scores[name].value for row in rows])) for name in BASES}
+
+    def macro_judgement(
+        self, basis: str, family: str | None = None, metric: str | None = None
+    ) -> Judgement:
+        """Mean over the rows (of one family) of one basis, with its interval.
+
+        Args:
+            basis: one of ``BASES``.
+            family: None for all.
+            metric: None for the main one of every row, AP or R2.
+
+        Raises:
+            ValueError: if there is no such basis or family, or a row does not have the metric.
+        """
+        return self._samples(basis, metric).mean(self._rows(family, metric))
+
+    def macro_difference(
+        self, basis: str, other: str, family: str | None = None, metric: str | None = None
+    ) -> Judgement:
+        """Mean over the rows of one basis less that of another, over the same bootstrap examples.
+
+        Raises:
+            ValueError: as ``macro_judgement``.
+        """
+        difference = self._samples(basis, metric) - self._samples(other, metric)
+        return difference.mean(self._rows(family, metric))
+
+    def _samples(self, basis: str, metric: str | None) -> Samples:
+        if basis not in self.samples:
+            raise ValueError(f"no basis {basis!r}: there are {', '.join(self.samples)}.")
+        if metric not in (None, *self.samples[basis]):
+            raise ValueError(f"no metric {metric!r}: there are {', '.join(self.samples[basis])}.")
+        return self.samples[basis][metric or _MAIN]
+
+    def _rows(self, family: str | None, metric: str | None) -> list[int]:
+        rows = rows_of([row.family for row in self.rows], family)
+        for index in rows:
+            if metric not in (None, _MAIN, *self.rows[index].metrics):
+                raise ValueError(
+                    f"{self.rows[index].group!r} has no {metric!r}: choose a family whose features "
+                    f"have it, or one of {', '.join(self.rows[index].metrics)}."
+                )
+        return rows
 
 
 def compare(
@@ -96,17 +130,22 @@ def compare(
     split: float = 0.5,
     seed: int = 0,
     n_bootstrap: int = 500,
+    probe: Probe = "logistic",
 ) -> Comparison:
-    """Probe every feature from k eNTK scores, k PCA scores, k random ones and all activations.
+    r"""Probe every feature from k eNTK scores, k PCA scores, k random ones and all activations.
+
+    .. math:: \hat y = w \cdot u(x) + b, \quad (w, b) \text{ fitted on the train half, judged on
+        the test half, for } u \in \{eNTK, PCA, random, activations\}
 
     Args:
         eigen: eNTK directions, or their scores (N, k). k is the budget of every basis.
         feature_set: features of the same N examples.
         activations: (N, d) for PCA and for the ceiling; k must not exceed d.
-        split: share of the examples to fit on; the rest is judged on. Binary features are
-            stratified.
+        split: share of the examples to fit on; the rest is judged on. See ``halves``.
         seed: of the split, the random directions and the bootstrap.
         n_bootstrap: resamples of the test half for the 95 % intervals.
+        probe: of binary features: "logistic", or "ridge", one fit for all of them, for sweeps over
+            many layers. Real features are probed by ridge regression.
 
     Returns:
         One row per feature group with judgements and the paired difference eNTK - PCA.
@@ -114,6 +153,8 @@ def compare(
     Raises:
         ValueError: if numbers of examples differ, k exceeds the activations' width, or a binary
             feature is too rare to be split.
+
+    Source: arXiv 2510.00468, section 5 (PCA and probes beside the eNTK).
 
     Example:
         >>> import torch
@@ -127,25 +168,31 @@ def compare(
     """
     scores = eigen.scores if isinstance(eigen, EigenDirections) else eigen
     n, k = scores.shape
-    _check_lengths(n, k, feature_set, activations, split)
+    _check_lengths(n, k, feature_set, activations)
+    check_bootstrap(n_bootstrap)
     bases = {
         "eNTK": scores,
         "PCA": pca_scores(activations, k),
         "random": random_directions(n, k, seed),
         "all activations": activations,
     }
-    inputs = {name: basis.detach().cpu().double().numpy() for name, basis in bases.items()}
-    judge = _Judge(inputs, feature_set, split, seed, n_bootstrap)
-    rows = [judge.row(group) for group in feature_set.group_names()]
-    provenance = {"split": split, "seed": seed, "n_bootstrap": n_bootstrap}
+    train, test = halves(feature_set, split, seed)
+    times = resamples(len(test), n_bootstrap, seed)
+    truth = feature_set.values
+    samples = {}
+    for name, basis in bases.items():
+        inputs = basis.detach().cpu().double().numpy()
+        predicted = probe_scores(
+            inputs[train], truth[train], inputs[test], feature_set.is_binary, probe
+        )
+        samples[name] = _judge(feature_set, truth[test], predicted, times)
+    provenance = {"split": split, "seed": seed, "n_bootstrap": n_bootstrap, "probe": probe}
     if isinstance(eigen, EigenDirections):
         provenance = {**eigen.provenance, **provenance}
-    return Comparison(tuple(rows), k, len(judge.test), provenance)
+    return Comparison(_rows(feature_set, samples), k, len(test), provenance, samples)
 
 
-def _check_lengths(
-    n: int, k: int, feature_set: FeatureSet, activations: Tensor, split: float
-) -> None:
+def _check_lengths(n: int, k: int, feature_set: FeatureSet, activations: Tensor) -> None:
     if len(feature_set.values) != n or len(activations) != n:
         raise ValueError(
             f"directions of {n} examples, features of {len(feature_set.values)}, activations of "
@@ -156,131 +203,72 @@ def _check_lengths(
             f"{k} directions, but activations of width {activations.shape[1]} have no more "
             "principal components: compare fewer directions."
         )
-    if not 0 < split < 1:
-        raise ValueError(f"split = {split} leaves one half empty: pass a share between 0 and 1.")
 
 
-class _Judge:
-    """Probes of every basis, on one split."""
-
-    def __init__(
-        self,
-        inputs: dict[str, np.ndarray],
-        features: FeatureSet,
-        split: float,
-        seed: int,
-        n_bootstrap: int,
-    ) -> None:
-        self.inputs = inputs
-        self.features = features
-        self.split = split
-        self.seed = seed
-        self.is_binary = features.is_binary
-        real = [i for i, binary in enumerate(self.is_binary) if not binary]
-        self.train, self.test = self._halves(None)
-        # one set of resamples for every feature and basis, so that differences are paired
-        shape = (n_bootstrap, len(self.test))
-        self.draws = np.random.default_rng(seed).integers(0, len(self.test), shape)
-        # all real features share the split, so that one fit per basis serves them all
-        self.real = {
-            name: dict(zip(real, self._ridge(x, features.values[:, real]).T, strict=True))
-            for name, x in inputs.items()
-            if real
+def _rows(
+    feature_set: FeatureSet, samples: dict[str, dict[str, Samples]]
+) -> tuple[ComparisonRow, ...]:
+    rows = []
+    for i, group in enumerate(feature_set.group_names()):
+        first = feature_set.groups.index(group)
+        binary = feature_set.is_binary[first]
+        metrics = {
+            metric: {name: samples[name][metric].mean([i]) for name in samples}
+            for metric in (METRICS if binary else ("r2",))
         }
-
-    def row(self, group: str) -> ComparisonRow:
-        columns = [i for i, name in enumerate(self.features.groups) if name == group]
-        targets = self.features.values[:, columns]
-        binary = all(self.is_binary[i] for i in columns)
-        if binary:
-            self._refuse_rare(targets, self.features.names[columns[0]])
-            train, test = self._halves(targets[:, 0])
-            predictions = {
-                name: np.stack([_logistic(x[train], y[train], x[test]) for y in targets.T], 1)
-                for name, x in self.inputs.items()
-            }
-        else:
-            test = self.test
-            predictions = {
-                name: np.stack([found[i] for i in columns], 1) for name, found in self.real.items()
-            }
-        judged = {
-            name: _bootstrap(targets[test], predicted, self.draws, binary)
-            for name, predicted in predictions.items()
-        }
-        (ours, our_samples), (pca, pca_samples) = judged["eNTK"], judged["PCA"]
-        return ComparisonRow(
-            group,
-            self.features.families[columns[0]],
-            "AP" if binary else "R2",
-            {name: _judgement(value, samples) for name, (value, samples) in judged.items()},
-            _judgement(ours - pca, our_samples - pca_samples),
-        )
-
-    def _halves(self, stratify: Array | None) -> tuple[np.ndarray, np.ndarray]:
-        n = len(self.features.values)
-        train, test = train_test_split(
-            np.arange(n),
-            train_size=round(self.split * n),
-            random_state=self.seed,
-            stratify=stratify,
-        )
-        return train, test
-
-    def _ridge(self, x: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        """Predictions on the test half; the penalty is chosen on the train half, per target."""
-        probe = make_pipeline(StandardScaler(), RidgeCV(_PENALTIES, alpha_per_target=True))
-        probe.fit(x[self.train], targets[self.train])
-        return probe.predict(x[self.test]).reshape(len(self.test), -1)
-
-    @staticmethod
-    def _refuse_rare(targets: np.ndarray, name: str) -> None:
-        if min(targets.sum(0).min(), (1 - targets).sum(0).min()) < 4:
-            raise ValueError(
-                f"{name!r} has fewer than 4 examples on one side: too rare to split; drop it."
+        difference = samples["eNTK"][_MAIN] - samples["PCA"][_MAIN]
+        rows.append(
+            ComparisonRow(
+                group,
+                feature_set.families[first],
+                "AP" if binary else "R2",
+                metrics["ap" if binary else "r2"],
+                difference.mean([i]),
+                metrics,
             )
+        )
+    return tuple(rows)
 
 
-def _logistic(x: np.ndarray, y: np.ndarray, x_test: np.ndarray) -> np.ndarray:
-    """Scores of a logistic probe; the penalty is chosen on the train half."""
-    folds = int(max(2, min(5, y.sum(), (1 - y).sum())))
-    classifier = LogisticRegressionCV(
-        Cs=6,
-        cv=folds,
-        max_iter=500,
-        scoring="average_precision",
-        l1_ratios=(0.0,),
-        use_legacy_attributes=False,
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return make_pipeline(StandardScaler(), classifier).fit(x, y).decision_function(x_test)
+def _judge(
+    feature_set: FeatureSet,
+    truth: Float[np.ndarray, "t f"],
+    predicted: Float[np.ndarray, "t f"],
+    times: Int[np.ndarray, "b t"],
+) -> dict[str, Samples]:
+    """Every metric of every group on the test half (first) and on its resamples."""
+    weights = np.concatenate([np.ones((1, len(truth))), times])
+    groups = feature_set.group_names()
+    figures = {name: np.full((len(weights), len(groups)), np.nan) for name in (*METRICS, "r2")}
+    for i, group in enumerate(groups):
+        members = [j for j, name in enumerate(feature_set.groups) if name == group]
+        found = (
+            _ranked(truth[:, members], predicted[:, members], weights)
+            if feature_set.is_binary[members[0]]
+            else {"r2": _r2(truth[:, members], predicted[:, members], weights)}
+        )
+        for metric, values in found.items():
+            figures[metric][:, i] = values
+    bounds = {**METRICS, "r2": _R2_BOUNDS}
+    judged = {name: Samples(f[0], f[1:], bounds[name]) for name, f in figures.items()}
+    main = np.where(np.isnan(figures["ap"][0]), figures["r2"], figures["ap"])
+    return {**judged, _MAIN: Samples(main[0], main[1:], _R2_BOUNDS)}
 
 
-def _measure(truth: np.ndarray, predicted: np.ndarray, binary: bool) -> float:
-    if binary:
-        return float(average_precision_score(truth, predicted, average="macro"))
-    return float(r2_score(truth, predicted, multioutput="uniform_average"))
+def _ranked(
+    truth: np.ndarray, scores: np.ndarray, weights: Float[np.ndarray, "w t"]
+) -> dict[str, Float[np.ndarray, " w"]]:
+    """Ranking metrics under every weighting; the mean over a group's features."""
+    columns = zip(truth.T, scores.T, strict=True)
+    found = [Ranking(s).curve(y[:, None], weights.T).metrics() for y, s in columns]
+    return {metric: np.mean([one[metric] for one in found], 0) for metric in METRICS}
 
 
-def _bootstrap(
-    truth: np.ndarray, predicted: np.ndarray, draws: Int[np.ndarray, "b n"], binary: bool
-) -> tuple[float, np.ndarray]:
-    value = _measure(truth, predicted, binary)
-    if not binary:
-        # R^2 by sums over the times each example was drawn, for all resamples at once
-        times = np.stack([np.bincount(rows, minlength=len(truth)) for rows in draws]).astype(float)
-        error = times @ (truth - predicted) ** 2
-        spread = times @ truth**2 - (times @ truth) ** 2 / len(truth)
-        return value, (1 - error / spread).mean(1)
-    samples = [
-        _measure(truth[rows], predicted[rows], binary)
-        for rows in draws
-        if (truth[rows].min(0) < truth[rows].max(0)).all()
-    ]
-    return value, np.array(samples)
-
-
-def _judgement(value: float, samples: np.ndarray) -> Judgement:
-    low, high = np.percentile(samples, (2.5, 97.5))
-    return Judgement(value, float(low), float(high))
+def _r2(
+    truth: np.ndarray, predicted: np.ndarray, weights: Float[np.ndarray, "w t"]
+) -> Float[np.ndarray, " w"]:
+    """R^2 under every weighting by sums over examples; the mean over a group's features."""
+    error = weights @ (truth - predicted) ** 2
+    spread = weights @ truth**2 - (weights @ truth) ** 2 / len(truth)
+    # a resample in which the feature is constant has no figure
+    return (1 - error / np.where(spread > 0, spread, np.nan)).mean(1)

@@ -4,31 +4,37 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
 from feature_sets.feature_set import FeatureSet
+from feature_sets.windows import Windows
 from tl_entk.blocks import KernelBlocks
 from tl_entk.eigen import EigenDirections
 from tl_entk.files import write_tensors
 
-Saveable = KernelBlocks | EigenDirections | FeatureSet
+Saveable = KernelBlocks | EigenDirections | FeatureSet | Windows
+
+_WINDOW_TENSORS = ("tokens", "story", "start", "window_start", "pieces")
+_WINDOW_TEXTS = ("words", "model_words", "tags", "model_tags", "stories")
+_WINDOW_TABLES = ("counts", "tag_counts")
 
 
 def save(result: Saveable, path: str | Path) -> Path:
     """Save a result as one safetensors file; names, families and provenance go in its header.
 
     Args:
-        result: KernelBlocks, EigenDirections or FeatureSet.
+        result: KernelBlocks, EigenDirections, FeatureSet or Windows.
         path: the file; ``.safetensors`` is added where it is missing.
 
     Returns:
         The path written.
 
     Raises:
-        TypeError: for anything else.
+        TypeError: for anything else, or a column of windows that JSON cannot hold.
         OSError: if the folder cannot be written to.
 
     Example:
@@ -41,6 +47,7 @@ def save(result: Saveable, path: str | Path) -> Path:
     path = Path(path)
     path = path if path.suffix == ".safetensors" else path.with_name(path.name + ".safetensors")
     tensors: dict[str, Tensor]
+    fields: dict[str, Any]
     if isinstance(result, KernelBlocks):
         tensors, fields = dict(result.blocks), {"order": list(result)}
     elif isinstance(result, EigenDirections):
@@ -48,10 +55,14 @@ def save(result: Saveable, path: str | Path) -> Path:
     elif isinstance(result, FeatureSet):
         tensors = {"values": torch.as_tensor(result.values)}
         fields = {k: list(getattr(result, k)) for k in ("names", "families", "groups")}
+    elif isinstance(result, Windows):
+        tensors = {name: getattr(result, name) for name in _WINDOW_TENSORS}
+        fields = {name: getattr(result, name) for name in (*_WINDOW_TEXTS, *_WINDOW_TABLES)}
+        fields["columns"] = _checked_columns(result)
     else:
         raise TypeError(
-            f"cannot save a {type(result).__name__}: pass KernelBlocks, EigenDirections or a "
-            "FeatureSet."
+            f"cannot save a {type(result).__name__}: pass KernelBlocks, EigenDirections, a "
+            "FeatureSet or Windows."
         )
     info = {
         "kind": type(result).__name__,
@@ -83,5 +94,30 @@ def load(path: str | Path) -> Saveable:
         return KernelBlocks({name: tensors[name] for name in fields["order"]}, info["provenance"])
     if info["kind"] == "EigenDirections":
         return EigenDirections(**tensors, provenance=info["provenance"])
+    if info["kind"] == "Windows":
+        return _windows(tensors, fields, info["provenance"])
     values = tensors["values"].numpy()
     return FeatureSet(values, **{key: tuple(value) for key, value in fields.items()})
+
+
+def _checked_columns(windows: Windows) -> dict[str, Any]:
+    """The kept columns, if each can be written down."""
+    for name, values in windows.columns.items():
+        try:
+            json.dumps(values)
+        except TypeError as error:
+            raise TypeError(
+                f"column {name!r} of the windows cannot be saved ({error}): leave it out of "
+                "keep_columns."
+            ) from error
+    return dict(windows.columns)
+
+
+def _windows(
+    tensors: dict[str, Tensor], fields: dict[str, Any], provenance: dict[str, Any]
+) -> Windows:
+    """Windows again: JSON has lists where they have tuples."""
+    values: dict[str, Any] = tensors | {name: fields[name] for name in _WINDOW_TABLES}
+    values |= {name: fields[name] and tuple(fields[name]) for name in _WINDOW_TEXTS}
+    values["columns"] = {name: tuple(column) for name, column in fields["columns"].items()}
+    return Windows(**values, provenance=provenance)

@@ -1,0 +1,181 @@
+"""Texts to take context windows from: lists, files, folders, data sets of the Hugging Face hub."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+SEPARATOR = "<|endoftext|>"
+
+# what `datasets` calls the reader of each kind of file
+_BUILDERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
+
+
+class Text(NamedTuple):
+    """One text, and the other columns of its row.
+
+    Attributes:
+        text: the text itself.
+        row: the other columns of a data set by name; empty where there are none.
+    """
+
+    text: str
+    row: Mapping[str, Any]
+
+
+def read_texts(source: Any, *, column: str = "text", split: str = "train") -> Iterator[Text]:
+    """Texts one after the other, read no further than they are asked for.
+
+    Args:
+        source: strings; a ``datasets`` Dataset, IterableDataset, DatasetDict or
+            IterableDatasetDict; the path of a text file (stories separated by lines
+            ``<|endoftext|>``, without such a line one text; white space around a story is left
+            out), of a .jsonl, .json, .csv or .parquet file; a folder written by
+            ``save_to_disk``, laid out as on the hub (data/train-00000-of-00001.parquet), or of
+            .txt files; or the name of a data set on the Hugging Face hub, which is streamed.
+        column: the column of a data set that has the text.
+        split: which split of a data set that has several; a single file has none.
+
+    Returns:
+        An iterator over the texts.
+
+    Raises:
+        FileNotFoundError: for a path where there is nothing, or a folder without data.
+        ConnectionError: if ``source`` is nothing local and the hub does not give it.
+        ValueError: for a split or a column there is not, an empty source, a file not in UTF-8.
+        TypeError: for a text that is not a string, or a source of another kind.
+
+    Example:
+        >>> [text.text for text in read_texts(["Once upon a time.", "The end."])]
+        ['Once upon a time.', 'The end.']
+    """
+    if isinstance(source, str | Path):
+        rows, name = _open(source, column, split), str(source)
+    else:
+        kind = type(source).__name__
+        rows, name = _in_memory(source, column, split), f"the {kind}"
+    return _checked(rows, column, name)
+
+
+def _checked(rows: Iterable[Mapping[str, Any]], column: str, name: str) -> Iterator[Text]:
+    """Rows as texts; refuses what is no text when it comes up."""
+    number = -1
+    for number, row in enumerate(rows):
+        if column not in row:
+            raise ValueError(f"{name} has no column {column!r}: pass column=, one of {list(row)}.")
+        text = row[column]
+        if not isinstance(text, str):
+            raise TypeError(
+                f"text {number} of {name} is a {type(text).__name__}: pass strings, or as column= "
+                "the column that has them."
+            )
+        yield Text(text, {key: value for key, value in row.items() if key != column})
+    if number < 0:
+        raise ValueError(f"{name} is empty: pass a source with at least one text.")
+
+
+def _in_memory(source: Any, column: str, split: str) -> Iterable[Mapping[str, Any]]:
+    """Rows of a Python object."""
+    # datasets is slow to import; who has one of its objects has imported it
+    datasets = sys.modules.get("datasets")
+    if datasets is not None:
+        if isinstance(source, datasets.DatasetDict | datasets.IterableDatasetDict):
+            return _split_of(source, split, "the data set")
+        if isinstance(source, datasets.Dataset | datasets.IterableDataset):
+            return source
+    if isinstance(source, Mapping | bytes) or not isinstance(source, Iterable):
+        raise TypeError(
+            f"cannot read texts from a {type(source).__name__}: pass strings, a data set, a path "
+            "or the name of a data set on the hub."
+        )
+    return ({column: text} for text in source)
+
+
+def _open(source: str | Path, column: str, split: str) -> Iterable[Mapping[str, Any]]:
+    """Rows of a local file or folder, or of a data set on the hub."""
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return _folder(path, column, split)
+    if path.is_file():
+        if path.suffix in _BUILDERS:
+            # one file is one split, whatever is asked for
+            return _load(_BUILDERS[path.suffix], "train", data_files=str(path))
+        return ({column: story} for story in _stories(path))
+    # a name on the hub is "name" or "owner/name"
+    looks_local = path.suffix in (*_BUILDERS, ".txt") or str(source).startswith((".", "/", "~"))
+    if isinstance(source, Path) or looks_local or str(source).count("/") > 1 or not str(source):
+        raise FileNotFoundError(
+            f"no file or folder {str(source)!r}: pass a path there is, or the name of a data set "
+            'on the Hugging Face hub such as "roneneldan/TinyStories".'
+        )
+    return _load(str(source), split)
+
+
+def _folder(path: Path, column: str, split: str) -> Iterable[Mapping[str, Any]]:
+    """Rows of a folder, by what lies in it."""
+    if any((path / name).exists() for name in ("dataset_dict.json", "state.json")):
+        import datasets
+
+        loaded = datasets.load_from_disk(str(path))
+        if isinstance(loaded, datasets.DatasetDict):
+            return _split_of(loaded, split, str(path))
+        return loaded
+    if any(file.suffix in _BUILDERS for file in path.rglob("*.*")):
+        return _load(str(path), split)
+    files = sorted(path.glob("*.txt"))
+    if not files:
+        raise FileNotFoundError(
+            f"the folder {path} has no data: pass one written by save_to_disk, one with .parquet, "
+            ".jsonl, .json or .csv files as on the hub, or one with .txt files."
+        )
+    return ({column: story} for file in files for story in _stories(file))
+
+
+def _split_of(splits: Mapping[str, Any], split: str, name: str) -> Any:
+    if split not in splits:
+        raise ValueError(f"{name} has no split {split!r}: pass split=, one of {list(splits)}.")
+    return splits[split]
+
+
+def _load(name: str, split: str, **options: str) -> Any:
+    """A stream from ``datasets``, with its refusals in our words."""
+    import datasets
+
+    try:
+        return datasets.load_dataset(name, split=split, streaming=True, **options)
+    except ValueError as error:
+        raise ValueError(
+            f"cannot read {name!r} with split={split!r}: {error} Pass another split=, or a file "
+            "of the data set."
+        ) from error
+    except Exception as error:  # no network has many faces, of three libraries
+        raise ConnectionError(
+            f"cannot read {name!r}: it is no local file or folder, and the Hugging Face hub does "
+            f"not give it ({type(error).__name__}: {error}). Check the name and the network, or "
+            "pass a local file or folder."
+        ) from error
+
+
+def _stories(path: Path) -> Iterator[str]:
+    """The stories of a text file, line by line."""
+    lines: list[str] = []
+    try:
+        # utf-8-sig also reads plain UTF-8; a byte-order mark is no part of a story
+        with path.open(encoding="utf-8-sig") as file:
+            for line in file:
+                if line.strip() != SEPARATOR:
+                    lines.append(line)
+                    continue
+                yield from _story(lines)
+                lines = []
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text in UTF-8 ({error}): save it in UTF-8.") from error
+    yield from _story(lines)
+
+
+def _story(lines: list[str]) -> Iterator[str]:
+    story = "".join(lines).strip()
+    if story:
+        yield story

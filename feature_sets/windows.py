@@ -1,0 +1,306 @@
+"""Context windows of stories, balanced by the part of speech of the next word."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import rich.progress
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from feature_sets.agreement import REASONS, Continuation, OwnWord, OwnWords
+from feature_sets.boundaries import check_tokenizer
+from feature_sets.drawing import Candidate, Draw, Reader
+from feature_sets.tagging import Tagger
+from feature_sets.texts import Text
+
+DEFAULT_TAGS = ("PUNCT", "PRON", "PROPN", "DET", "ADV", "CCONJ", "NOUN", "VERB")
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """Windows of one length, each ending right before a word of a story.
+
+    Attributes:
+        tokens: model tokens, with <bos> in front where ``provenance["prepend_bos"]``.
+        words: the text's next word.
+        model_words: the model's own next word; None where there was no agreement check.
+        tags: universal part-of-speech tag of the next word.
+        model_tags: tag of the model's own next word; None where there was no check.
+        stories: the stories used, whole.
+        story: index into ``stories``.
+        start: character of its story at which the next word begins.
+        window_start: character of its story at which the window's own text begins.
+        pieces: model tokens that the next word takes; 1 is a whole-word token, 0 a word whose
+            last token holds more than the word (as in "don't" for "do").
+        columns: kept columns of the data set, a value per window.
+        counts: windows tried, kept, and fallen for each reason; kept and fallen add up to tried.
+        provenance: seed, length, tokenizer, pipeline and the other settings.
+        tag_counts: ``counts`` of each tag.
+
+    Raises:
+        ValueError: if the attributes are of different lengths.
+    """
+
+    tokens: Int[Tensor, "n t"]
+    words: tuple[str, ...]
+    model_words: tuple[str, ...] | None
+    tags: tuple[str, ...]
+    model_tags: tuple[str, ...] | None
+    stories: tuple[str, ...]
+    story: Int[Tensor, " n"]
+    start: Int[Tensor, " n"]
+    window_start: Int[Tensor, " n"]
+    pieces: Int[Tensor, " n"]
+    columns: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    tag_counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        given = {name: getattr(self, name) for name in (*_TEXTS, *_INDICES)} | dict(self.columns)
+        for name, values in given.items():
+            if values is not None and len(values) != len(self):
+                raise ValueError(
+                    f"{name} has {len(values)} values for {len(self)} windows: pass one each."
+                )
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def text(self, i: int) -> str:
+        """The window's own text, up to the first character of the next word."""
+        story = self.stories[int(self.story[i])]
+        return story[int(self.window_start[i]) : int(self.start[i])]
+
+    def report(self) -> str:
+        """How many windows were tried and kept of every tag, and why the others fell."""
+        return _report(self.counts, self.tag_counts, self.provenance)
+
+
+_TEXTS = ("words", "model_words", "tags", "model_tags")
+_INDICES = ("story", "start", "window_start", "pieces")
+
+
+def context_windows(
+    texts: Iterable[Text | str],
+    tokenizer: Any,
+    nlp: Any,
+    *,
+    length: int = 64,
+    per_tag: int = 128,
+    tags: Sequence[str] = DEFAULT_TAGS,
+    per_story: int = 1,
+    continuation: Continuation | None = None,
+    prepend_bos: bool = True,
+    keep_columns: Sequence[str] = (),
+    seed: int = 0,
+    max_texts: int | None = None,
+    batch_size: int = 64,
+    progress: bool = False,
+) -> Windows:
+    """Windows before words of every tag in equal number, at places drawn from stories.
+
+    A window is the ``length`` tokens before the first token of a word, of the whole story's
+    tokens. Stories are drawn from side by side, each up to ``per_story`` windows: first the tag
+    that lacks most windows, then a random place of that tag. With ``continuation`` a window is
+    kept only where the tag of the model's own next word is that of the text's; a story whose
+    window fell is drawn from again. The same seed gives the same windows, whatever the batch size.
+
+    Args:
+        texts: strings, or what :func:`read_texts` returns; read no further than needed.
+        tokenizer: the model's tokenizer, a fast one of Hugging Face.
+        nlp: spaCy pipeline that sets ``token.pos_``. Components that tags do not depend on
+            (parser, entities, lemmas, sentences) are left out.
+        length: tokens in a window, with <bos>.
+        per_tag: windows of each tag.
+        tags: universal part-of-speech tags of the next word.
+        per_story: windows of one story at most.
+        continuation: the model's greedy next tokens: integer tensor (b, length) to (b, m), m = 3
+            being enough for most words. Its word is tagged in the window's own text.
+        prepend_bos: put <bos> in front where the tokenizer has one.
+        keep_columns: columns of the data set to keep for each window.
+        seed: of the draws.
+        max_texts: texts to read at most; a tag that hardly occurs is else sought to the end.
+        batch_size: windows that ``continuation`` gets at once.
+        progress: show a bar of the windows kept.
+
+    Returns:
+        The windows in the order found.
+
+    Raises:
+        TypeError: if the texts, the tokenizer or the pipeline are something else.
+        ValueError: for a slow tokenizer, a tag there is not, a pipeline without tags, a number
+            out of range, or if no window is kept.
+
+    Warns:
+        UserWarning: if the texts end before every tag has its number.
+
+    Source: arXiv 2510.00468, language model (windows of 64 tokens, 128 for each of 8 tags).
+
+    Example:
+        >>> import spacy
+        >>> from tokenizers import Tokenizer, models, pre_tokenizers
+        >>> from transformers import PreTrainedTokenizerFast
+        >>> nlp = spacy.blank("en")
+        >>> rules = nlp.add_pipe("attribute_ruler")
+        >>> rules.add([[{"LOWER": "the"}]], {"POS": "DET"})
+        >>> rules.add([[{"LOWER": "fox"}]], {"POS": "NOUN"})
+        >>> words = Tokenizer(models.WordLevel({"The": 0, "fox": 1, "saw": 2, "the": 3}))
+        >>> words.pre_tokenizer = pre_tokenizers.Whitespace()
+        >>> windows = context_windows(
+        ...     ["The fox saw the fox"], PreTrainedTokenizerFast(tokenizer_object=words), nlp,
+        ...     length=3, per_tag=1, tags=["DET"],
+        ... )
+        >>> windows.text(0), windows.words, windows.tokens.tolist()
+        ('The fox saw ', ('the',), [[0, 1, 2]])
+    """
+    _check_numbers(
+        length=length, per_tag=per_tag, per_story=per_story, batch_size=batch_size,
+        max_texts=1 if max_texts is None else max_texts,
+    )  # fmt: skip
+    check_tokenizer(tokenizer)
+    _check_tags(tags)
+    if isinstance(texts, str):
+        raise TypeError("texts is one string: pass a list of texts, or read_texts(source).")
+    bos = [tokenizer.bos_token_id] if prepend_bos and tokenizer.bos_token_id is not None else []
+    size = length - len(bos)
+    if size < 1:
+        raise ValueError("length = 1 leaves no token beside <bos>: pass 2 or more.")
+    tagger = Tagger(nlp)
+    own = continuation and OwnWords(continuation, tokenizer, tagger, len(bos), batch_size)
+
+    def judge(wave: Sequence[Candidate]) -> Sequence[OwnWord | None]:
+        if not own:
+            return [None] * len(wave)
+        rows = torch.tensor([bos + candidate.ids(size) for candidate in wave])
+        return own(rows, [c.story.text.text[c.window_start : c.span[0]] for c in wave])
+
+    reader = Reader(texts, tokenizer, tagger, size, tags, keep_columns, max_texts)
+    draw = Draw(tags, per_tag, per_story, seed)
+    with rich.progress.Progress(
+        *rich.progress.Progress.get_default_columns(),
+        rich.progress.MofNCompleteColumn(),
+        disable=not progress,
+    ) as bar:
+        task = bar.add_task("windows", total=per_tag * len(tags))
+        kept = draw.run(reader, judge, lambda count: bar.update(task, advance=count))
+    provenance = {
+        "seed": seed,
+        "length": length,
+        "prepend_bos": bool(bos),
+        "tokenizer": tokenizer.name_or_path or type(tokenizer).__name__,
+        "pipeline": tagger.name,
+        "tags": list(tags),
+        "per_tag": per_tag,
+        "per_story": per_story,
+        "agree": own is not None,
+        "max_texts": max_texts,
+        "texts_read": reader.read,
+    }
+    counts = {name: sum(c[name] for c in draw.tag_counts.values()) for name in _COUNTED}
+    _check_kept(counts, draw, provenance)
+    return _windows(kept, bos, size, keep_columns, counts, draw.tag_counts, provenance)
+
+
+_COUNTED = ("tried", "kept", *REASONS)
+
+
+def _windows(
+    kept: Sequence[tuple[Candidate, OwnWord | None]],
+    bos: list[int],
+    size: int,
+    keep_columns: Sequence[str],
+    counts: dict[str, int],
+    tag_counts: dict[str, dict[str, int]],
+    provenance: dict[str, Any],
+) -> Windows:
+    """Candidates kept as arrays."""
+    found = [candidate for candidate, _ in kept]
+    own = [word for _, word in kept if word is not None]
+    stories = list(dict.fromkeys(candidate.story for candidate in found))
+    index = {story: i for i, story in enumerate(stories)}
+    return Windows(
+        tokens=torch.tensor([bos + candidate.ids(size) for candidate in found]),
+        words=tuple(c.story.text.text[slice(*c.span)] for c in found),
+        model_words=tuple(word.word for word in own) if own else None,
+        tags=tuple(candidate.tag for candidate in found),
+        model_tags=tuple(word.tag for word in own) if own else None,
+        stories=tuple(story.text.text for story in stories),
+        story=torch.tensor([index[candidate.story] for candidate in found]),
+        start=torch.tensor([candidate.span[0] for candidate in found]),
+        window_start=torch.tensor([candidate.window_start for candidate in found]),
+        pieces=torch.tensor([int(c.story.places.pieces[c.place]) for c in found]),
+        columns={name: tuple(c.story.text.row[name] for c in found) for name in keep_columns},
+        counts=counts,
+        provenance=provenance,
+        tag_counts=tag_counts,
+    )
+
+
+def _check_numbers(**numbers: int) -> None:
+    for name, number in numbers.items():
+        if number < 1:
+            raise ValueError(f"{name} = {number}: pass 1 or more.")
+
+
+def _check_tags(tags: Sequence[str]) -> None:
+    # a pipeline was passed, so spaCy is there and imported
+    from spacy.parts_of_speech import IDS
+
+    known = sorted(set(IDS) - {"", "SPACE", "EOL", "CONJ"})
+    unknown = [tag for tag in tags if tag not in known]
+    if isinstance(tags, str) or not tags or unknown or len(set(tags)) < len(tags):
+        raise ValueError(f"tags = {tags!r}: pass different universal tags, some of {known}.")
+
+
+def _check_kept(counts: dict[str, int], draw: Draw, provenance: dict[str, Any]) -> None:
+    """Say that windows are missing.
+
+    Raises:
+        ValueError: if all are.
+    """
+    missing = {tag: left for tag, left in draw.left.items() if left}
+    if not missing:
+        return
+    mend = (
+        "Pass more text, a higher per_story, a smaller per_tag, or leave out the tags that lack "
+        "windows"
+    )
+    if not counts["kept"]:
+        report = _report(counts, draw.tag_counts, provenance)
+        raise ValueError(f"no window was kept. {mend}; shorter windows fit short texts.\n{report}")
+    lacking = ", ".join(f"{tag} {left}" for tag, left in missing.items())
+    warnings.warn(
+        f"the texts ended before every tag had {provenance['per_tag']} windows; missing: "
+        f"{lacking}. {mend}.",
+        UserWarning,
+        stacklevel=3,
+    )
+
+
+def _report(
+    counts: Mapping[str, int],
+    tag_counts: Mapping[str, Mapping[str, int]],
+    provenance: Mapping[str, Any],
+) -> str:
+    names = ["tried", "kept", *(name for name in counts if name in REASONS and counts[name])]
+    rows = [["tag", *names]]
+    rows += [
+        [tag, *(str(table.get(name, 0)) for name in names)] for tag, table in tag_counts.items()
+    ]
+    rows.append(["all", *(str(counts.get(name, 0)) for name in names)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        f"{counts.get('kept', 0)} windows kept of {counts.get('tried', 0)} tried, from "
+        f"{provenance.get('texts_read', '?')} texts read."
+    ]
+    for row in rows:
+        cells = [row[0].ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        lines.append("  ".join(cells))
+    return "\n".join(lines)

@@ -1,0 +1,148 @@
+import json
+import os
+import subprocess
+import sys
+
+import datasets
+import pytest
+
+from feature_sets import read_texts
+from feature_sets.texts import Text
+
+ROWS = {"text": [f"Story {i}." for i in range(3)], "number": [0, 1, 2]}
+EXPECTED = [Text(text, {"number": i}) for i, text in enumerate(ROWS["text"])]
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return datasets.Dataset.from_dict(ROWS)
+
+
+def test_strings():
+    assert list(read_texts(["a b", "c"])) == [Text("a b", {}), Text("c", {})]
+    assert [text.text for text in read_texts(str(i) for i in range(2))] == ["0", "1"]
+
+
+def test_data_sets(dataset):
+    assert list(read_texts(dataset)) == EXPECTED
+    assert list(read_texts(dataset.to_iterable_dataset())) == EXPECTED
+    splits = datasets.DatasetDict(test=dataset)
+    assert list(read_texts(splits, split="test")) == EXPECTED
+    with pytest.raises(ValueError, match=r"no split 'train'.*\['test'\]"):
+        read_texts(splits)
+
+
+def test_another_column(dataset):
+    renamed = dataset.rename_column("text", "story")
+    assert list(read_texts(renamed, column="story")) == EXPECTED
+    with pytest.raises(ValueError, match=r"no column 'text': pass column=, one of .*'story'"):
+        next(read_texts(renamed))
+
+
+def test_a_text_file_has_stories_between_separators(tmp_path):
+    path = tmp_path / "stories.txt"
+    path.write_bytes("\ufeffOne “day”.\r\nTwo.\n<|endoftext|>\n\n<|endoftext|>\nEnd\n".encode())
+    assert [text.text for text in read_texts(path)] == ["One “day”.\nTwo.", "End"]
+    (tmp_path / "plain.md").write_text("One\n\nday <|endoftext|> it is.\n")
+    plain = list(read_texts(str(tmp_path / "plain.md")))
+    assert plain == [Text("One\n\nday <|endoftext|> it is.", {})]
+
+
+def test_a_folder_of_text_files(tmp_path):
+    for name in ("b", "a"):
+        (tmp_path / f"{name}.txt").write_text(f"{name} 1\n<|endoftext|>\n{name} 2\n")
+    assert [text.text for text in read_texts(tmp_path)] == ["a 1", "a 2", "b 1", "b 2"]
+
+
+def test_files_of_rows(dataset, tmp_path):
+    lines = [json.dumps({"text": t, "number": n}) for t, n in zip(*ROWS.values(), strict=True)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines))
+    (tmp_path / "rows.json").write_text(f"[{','.join(lines)}]")
+    dataset.to_csv(tmp_path / "rows.csv")
+    dataset.to_parquet(tmp_path / "rows.parquet")
+    for kind in ("jsonl", "json", "csv", "parquet"):
+        assert list(read_texts(tmp_path / f"rows.{kind}")) == EXPECTED, kind
+
+
+def test_a_folder_saved_to_disk(dataset, tmp_path):
+    dataset.save_to_disk(tmp_path / "one")
+    datasets.DatasetDict(train=dataset, test=dataset.select([0])).save_to_disk(tmp_path / "two")
+    assert list(read_texts(tmp_path / "one")) == EXPECTED
+    assert list(read_texts(tmp_path / "two")) == EXPECTED
+    assert list(read_texts(tmp_path / "two", split="test")) == EXPECTED[:1]
+
+
+def test_a_folder_laid_out_as_on_the_hub(dataset, tmp_path):
+    (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n# Stories\n")
+    for split, rows in (("train", dataset), ("validation", dataset.select([2]))):
+        rows.to_parquet(tmp_path / "data" / f"{split}-00000-of-00001.parquet")
+    assert list(read_texts(tmp_path)) == EXPECTED
+    assert list(read_texts(str(tmp_path), split="validation")) == EXPECTED[2:]
+    with pytest.raises(ValueError, match=r"split='test'.*validation.*another split"):
+        read_texts(tmp_path, split="test")
+
+
+def test_a_stream_is_read_no_further_than_asked():
+    taken = []
+
+    def rows():
+        for i in range(10**6):
+            taken.append(i)
+            yield {"text": str(i)}
+
+    texts = read_texts(datasets.IterableDataset.from_generator(rows))
+    assert [next(texts).text for _ in range(3)] == ["0", "1", "2"]
+    assert len(taken) < 10
+
+
+def test_a_name_is_streamed_from_the_hub(monkeypatch, dataset):
+    asked = []
+    monkeypatch.setattr(
+        datasets, "load_dataset", lambda name, **options: asked.append((name, options)) or dataset
+    )
+    assert list(read_texts("roneneldan/TinyStories", split="validation")) == EXPECTED
+    assert asked == [("roneneldan/TinyStories", {"split": "validation", "streaming": True})]
+
+
+def test_refusals(monkeypatch, tmp_path):
+    def fails(*_, **__):
+        raise OSError("Couldn't reach the hub")
+
+    monkeypatch.setattr(datasets, "load_dataset", fails)
+    with pytest.raises(ConnectionError, match=r"Couldn't reach.*pass a local file or folder"):
+        read_texts("nobody/nothing")
+    for missing in ("stories.txt", "./stories", "a/b/c", tmp_path / "nothing"):
+        with pytest.raises(FileNotFoundError, match=r"no file or folder.*roneneldan"):
+            read_texts(missing)
+    with pytest.raises(FileNotFoundError, match=r"has no data: .*parquet"):
+        read_texts(tmp_path)
+    with pytest.raises(ValueError, match="list is empty"):
+        next(read_texts([]))
+    (tmp_path / "empty.txt").write_text("\n<|endoftext|>\n")
+    with pytest.raises(ValueError, match=r"empty.txt is empty"):
+        list(read_texts(tmp_path / "empty.txt"))
+    with pytest.raises(TypeError, match=r"text 1 of the list is a int.*column="):
+        list(read_texts(["a", 1]))
+    for source in (3, {"text": "a"}, b"a"):
+        with pytest.raises(TypeError, match="cannot read texts from"):
+            read_texts(source)
+    (tmp_path / "latin.txt").write_bytes("é".encode("latin-1"))
+    with pytest.raises(ValueError, match="save it in UTF-8"):
+        list(read_texts(tmp_path / "latin.txt"))
+
+
+def test_the_package_imports_nothing_slow_and_a_function_stays_a_function():
+    code = (
+        "import sys, feature_sets\n"
+        "assert not {'spacy', 'datasets', 'torch'} & set(sys.modules), 'slow import'\n"
+        "import feature_sets.grammar\n"
+        "import feature_sets.fourier\n"
+        "assert feature_sets.grammar is sys.modules['feature_sets.grammar'].grammar\n"
+        "assert all(callable(getattr(feature_sets, name)) for name in feature_sets.__all__)\n"
+    )
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+    import feature_sets
+
+    with pytest.raises(AttributeError, match="no attribute 'grammer'"):
+        feature_sets.grammer  # noqa: B018

@@ -1,0 +1,210 @@
+"""Where a language model's files are: a local folder, or a download from the hub, checked."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import torch
+
+# besides the weights; files of subfolders (other formats) are left out
+_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+_OLD_WEIGHTS = ["pytorch_model*.bin"]
+_SINGLE = ("model.safetensors", "pytorch_model.bin")
+_TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+_PROBE_SECONDS = 5
+
+
+def official_name(name: str) -> str:
+    """The hub's name of a model that TransformerLens knows by an alias, else the name itself.
+
+    Example:
+        >>> official_name("gemma-3-270m"), official_name("me/mine")
+        ('google/gemma-3-270m', 'me/mine')
+    """
+    from transformer_lens.supported_models import MODEL_ALIASES
+
+    for official, aliases in MODEL_ALIASES.items():
+        if name.lower() in (official.lower(), *(alias.lower() for alias in aliases)):
+            return official
+    return name
+
+
+def model_folder(name: str) -> Path:
+    """A complete folder in Hugging Face's format: the one named, or the hub model's download.
+
+    A model that is in the local cache is taken from there, without asking the hub.
+
+    Args:
+        name: a folder, or a model's name on the hub.
+
+    Raises:
+        OSError: if there is no such folder or model, no network, or no permission.
+        ValueError: if config.json, weights or tokenizer are missing; names them.
+    """
+    path = Path(name).expanduser()
+    if not path.is_dir():
+        if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+            raise FileNotFoundError(
+                f"there is no folder {name}: pass a folder in Hugging Face's format "
+                "(config.json, model.safetensors, tokenizer.json), or a model's name on the hub."
+            )
+        path = _cached(name) or _download(name)
+    missing = _missing(path)
+    if missing:
+        raise ValueError(
+            f"{name} has no {missing}: tl-entk loads models in Hugging Face's format; write one "
+            "with model.save_pretrained(folder) and tokenizer.save_pretrained(folder)."
+        )
+    return path
+
+
+def check_memory(name: str, needed: float) -> None:
+    """Refuse a model that memory has no room for, before it is loaded.
+
+    Args:
+        name: for the message.
+        needed: bytes.
+
+    Raises:
+        ValueError: names both numbers.
+
+    Example:
+        >>> check_memory("a small model", 1e6)
+    """
+    available = psutil.virtual_memory().available
+    if needed > available:
+        raise ValueError(
+            f"{name} needs about {needed / 1e9:.1f} GB of memory in float32 and "
+            f"{available / 1e9:.1f} GB are free: close other programs, take a smaller model, or a "
+            "machine with more memory (the bridge takes less than a HookedTransformer: pass "
+            "--model-class bridge)."
+        )
+
+
+def float32_bytes(folder: Path) -> int:
+    """Size of a folder's weights once they are in float32, from the files' headers."""
+    from safetensors import safe_open
+
+    numbers = 0
+    for path in _weight_files(folder):
+        if path.suffix == ".safetensors":
+            with safe_open(path, "pt") as file:
+                shapes = [file.get_slice(key).get_shape() for key in file.keys()]  # noqa: SIM118
+            numbers += sum(torch.Size(shape).numel() for shape in shapes)
+        else:
+            numbers += path.stat().st_size // _stored(folder).itemsize
+    return 4 * numbers
+
+
+def _stored(folder: Path) -> torch.dtype:
+    """The number format that config.json says of the weights."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return getattr(torch, str(config.get("dtype") or config.get("torch_dtype")), torch.float32)
+
+
+def _missing(folder: Path) -> str | None:
+    """What a folder lacks of a model, or None."""
+    if not (folder / "config.json").is_file():
+        return "config.json"
+    files = list(_weight_files(folder))
+    if not files:
+        return " or ".join(_SINGLE)
+    for path in files:
+        if not path.is_file():
+            return path.name
+    if not any((folder / file).is_file() for file in _TOKENIZER):
+        return "tokenizer (" + ", ".join(_TOKENIZER[:2]) + ", ...)"
+    return None
+
+
+def _weight_files(folder: Path) -> Iterator[Path]:
+    """The files of the weights, in the format that Hugging Face would take."""
+    for single in _SINGLE:
+        index = folder / f"{single}.index.json"
+        if (folder / single).is_file():
+            yield folder / single
+            return
+        if index.is_file():
+            shards = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+            yield from (folder / shard for shard in sorted(set(shards)))
+            return
+
+
+def _cached(name: str) -> Path | None:
+    """The hub's local snapshot of a model, if all that is needed is there."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        config = try_to_load_from_cache(name, "config.json")
+    except HFValidationError as error:
+        raise FileNotFoundError(f"{name!r} is neither a folder nor a model's name.") from error
+    if not isinstance(config, str):
+        return None
+    folder = Path(config).parent
+    return None if _missing(folder) else folder
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+
+    if constants.HF_HUB_OFFLINE:
+        raise FileNotFoundError(
+            f"{name} is neither a folder nor in the local cache, and HF_HUB_OFFLINE is set: unset "
+            "it for the download, or pass a local folder."
+        )
+    _check_network(constants.ENDPOINT, name)
+    try:
+        folder = Path(snapshot_download(name, allow_patterns=_FILES, ignore_patterns=["*/*"]))
+        if not list(_weight_files(folder)):
+            # the old format only where there is no other: some repositories hold both
+            patterns = _FILES + _OLD_WEIGHTS
+            folder = Path(snapshot_download(name, allow_patterns=patterns, ignore_patterns=["*/*"]))
+        return folder
+    except Exception as error:  # errors of the transport are no OSError
+        # the hub's client may wrap what the server answered
+        for reason in (error, error.__cause__):
+            status = getattr(getattr(reason, "response", None), "status_code", None)
+            unknown = isinstance(reason, RepositoryNotFoundError)
+            if isinstance(reason, GatedRepoError) or (status in (401, 403) and not unknown):
+                raise PermissionError(
+                    f"{name} is a gated model: accept the licence on its page "
+                    f"({constants.ENDPOINT}/{name}) and log in with `hf auth login`, or pass a "
+                    "local folder."
+                ) from error
+            if unknown:
+                raise FileNotFoundError(
+                    f"there is no folder and no public model {name}: check the name, log in with "
+                    "`hf auth login` if it is private, or pass a local folder."
+                ) from error
+            if isinstance(reason, HfHubHTTPError):
+                break
+        message = str(error).strip().splitlines() or [type(error).__name__]
+        raise OSError(
+            f"the download of {name} failed ({message[0]}): try again (what was downloaded is "
+            "kept), or pass a local folder."
+        ) from error
+
+
+def _check_network(endpoint: str, name: str) -> None:
+    """Refuse at once what the hub's client would try for half a minute."""
+    request = urllib.request.Request(endpoint, method="HEAD")
+    try:
+        urllib.request.urlopen(request, timeout=_PROBE_SECONDS).close()
+    except urllib.error.HTTPError:
+        return  # it answered
+    except OSError as error:
+        if isinstance(getattr(error, "reason", None), ssl.SSLError):
+            return  # it answered; the client brings certificates of its own
+        raise ConnectionError(
+            f"no connection to {endpoint}, and {name} is neither a folder nor in the local cache: "
+            "connect to the network for the download, or pass a local folder, or stories (the "
+            "embedded model)."
+        ) from error

@@ -1,0 +1,82 @@
+"""Linear probes: fitted on the train half, with a penalty chosen there, for the test half.
+
+Real features are probed by ridge regression. Binary ones by logistic regression, or by ridge
+regression on 0 and 1: one fit for all features, for sweeps over many layers.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegressionCV, RidgeCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+Probe = Literal["logistic", "ridge"]
+_PENALTIES = np.logspace(-6, 3, 10)
+
+
+def probe_scores(
+    train: Float[np.ndarray, "a d"],
+    targets: Float[np.ndarray, "a f"],
+    test: Float[np.ndarray, "b d"],
+    binary: list[bool],
+    probe: Probe = "logistic",
+) -> Float[np.ndarray, "b f"]:
+    """What probes fitted on the train half say of the test half.
+
+    Args:
+        train: (a, d) inputs, such as scores on d directions.
+        targets: (a, f) features of the same examples.
+        test: (b, d) inputs to predict from.
+        binary: which of the f features are binary.
+        probe: for the binary ones.
+
+    Returns:
+        Predicted values of real features; of binary ones a score to rank the examples by.
+
+    Raises:
+        ValueError: if there is no such probe.
+
+    Example:
+        >>> x = np.arange(20.0)[:, None]
+        >>> found = probe_scores(x, np.concatenate([2 * x, x > 9], 1), x[:2], [False, True])
+        >>> found[:, 0].round(3).tolist(), bool(found[0, 1] < 0)
+        ([0.0, 2.0], True)
+    """
+    if probe not in ("logistic", "ridge"):
+        raise ValueError(f"no probe {probe!r}: pass 'logistic' or 'ridge'.")
+    alone = [i for i, is_binary in enumerate(binary) if is_binary and probe == "logistic"]
+    together = [i for i in range(len(binary)) if i not in alone]
+    found = np.empty((len(test), len(binary)))
+    if together:
+        found[:, together] = _ridge(train, targets[:, together], test)
+    for i in alone:
+        found[:, i] = _logistic(train, targets[:, i], test)
+    return found
+
+
+def _ridge(x: np.ndarray, targets: np.ndarray, x_test: np.ndarray) -> np.ndarray:
+    """One fit for all targets, with a penalty for each."""
+    probe = make_pipeline(StandardScaler(), RidgeCV(_PENALTIES, alpha_per_target=True))
+    return probe.fit(x, targets).predict(x_test).reshape(len(x_test), -1)
+
+
+def _logistic(x: np.ndarray, y: np.ndarray, x_test: np.ndarray) -> np.ndarray:
+    """Scores of a logistic probe; the penalty has the best average precision over folds."""
+    folds = int(max(2, min(5, y.sum(), (1 - y).sum())))
+    classifier = LogisticRegressionCV(
+        Cs=6,
+        cv=folds,
+        max_iter=500,
+        scoring="average_precision",
+        l1_ratios=(0.0,),
+        use_legacy_attributes=False,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return make_pipeline(StandardScaler(), classifier).fit(x, y).decision_function(x_test)

@@ -1,0 +1,95 @@
+"""One split of the examples into a half to fit or choose on and a half to judge on.
+
+Every method and every feature of a feature set shares it, so that figures can be compared pair by
+pair. A family of mutually exclusive labels, such as part-of-speech tags, is kept in proportion.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Int
+from sklearn.model_selection import train_test_split
+
+from feature_sets.feature_set import FeatureSet
+
+_LEAST = 2  # positives and negatives in either half: with one, a bootstrap says nothing
+
+
+def halves(
+    feature_set: FeatureSet, split: float = 0.5, seed: int = 0
+) -> tuple[Int[np.ndarray, " train"], Int[np.ndarray, " test"]]:
+    """Indices of the train and the test half, the same for all features of the set.
+
+    The split is stratified by the largest family whose binary features exclude each other (no
+    example has two of them; a single binary feature is such a family). Examples with none of them
+    are a stratum of their own, strata of one example are merged. Without such a family, or with
+    fewer examples in a half than strata, the split is not stratified.
+
+    Args:
+        feature_set: features of N examples.
+        split: share of the examples in the train half.
+        seed: of the split.
+
+    Returns:
+        The two index arrays, shuffled; together they are 0..N-1.
+
+    Raises:
+        ValueError: if a half would be empty, or a binary feature has fewer than two positives or
+            two negatives in either half.
+
+    Source: arXiv 2510.00468, section 5 (stratified 50/50 split).
+
+    Example:
+        >>> tags = np.repeat(np.eye(2), 6, axis=0)
+        >>> features = FeatureSet(tags, ("NOUN", "VERB"), ("tag", "tag"), ("NOUN", "VERB"))
+        >>> train, test = halves(features)
+        >>> tags[train].sum(0).tolist(), tags[test].sum(0).tolist()
+        ([3.0, 3.0], [3.0, 3.0])
+    """
+    n = len(feature_set.values)
+    if not 0 < split < 1 or not 0 < round(split * n) < n:
+        raise ValueError(
+            f"split = {split} of {n} examples leaves one half empty: pass a share between 0 and 1."
+        )
+    size = round(split * n)
+    strata = _strata(feature_set)
+    if strata is not None and len(np.unique(strata)) > min(size, n - size):
+        strata = None
+    train, test = train_test_split(
+        np.arange(n), train_size=size, random_state=seed, stratify=strata
+    )
+    for rows, half in ((train, "train"), (test, "test")):
+        _refuse_rare(feature_set, rows, half)
+    return train, test
+
+
+def _strata(feature_set: FeatureSet) -> Int[np.ndarray, " n"] | None:
+    """Stratum of every example; None where nothing can be stratified by."""
+    binary = np.array(feature_set.is_binary)
+    families = np.array(feature_set.families)
+    # max keeps the first of several of one size
+    chosen = max(
+        (feature_set.values[:, binary & (families == name)] for name in feature_set.family_names()),
+        key=lambda labels: labels.shape[1] if labels.sum(1).max(initial=0) == 1 else 0,
+    )
+    if chosen.shape[1] == 0 or chosen.sum(1).max() != 1:
+        return None
+    strata = np.where(chosen.any(1), chosen.argmax(1), chosen.shape[1])
+    sizes = np.bincount(strata)
+    alone = np.isin(strata, np.flatnonzero(sizes == 1))
+    # a lone stratum has no other to merge with: it joins the largest
+    strata[alone] = len(sizes) if alone.sum() > 1 else sizes.argmax()
+    return strata
+
+
+def _refuse_rare(feature_set: FeatureSet, rows: np.ndarray, half: str) -> None:
+    for index, name in enumerate(feature_set.names):
+        if not feature_set.is_binary[index]:
+            continue
+        positives = int(feature_set.values[rows, index].sum())
+        negatives = len(rows) - positives
+        if min(positives, negatives) < _LEAST:
+            raise ValueError(
+                f"{name!r} has {positives} positives and {negatives} negatives in the {half} half, "
+                f"and needs {_LEAST} of either: too rare to split; drop it or add examples."
+            )
