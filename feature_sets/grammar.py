@@ -57,7 +57,7 @@ def grammar(
 
     Families: ``tag`` (universal part of speech), ``morphology`` (every feature and value that the
     pipeline gives, "Number=Sing"), ``relation`` (dependency, where there is a parser),
-    ``position`` (first of its sentence, inside a quotation, sentence ends within three words),
+    ``position`` (first word of its sentence, inside a quotation, sentence ends within three words),
     ``word`` (capitalised, occurred in the window before, one token of the model or several,
     frequency class), ``distance`` (words to the sentence's end, a number) and ``own``.
 
@@ -99,7 +99,9 @@ class _Columns:
         self.n = n
         self.found: dict[str, tuple[str, np.ndarray]] = {}
 
-    def add(self, family: str, name: str, values: Sequence[float]) -> None:
+    def add(
+        self, family: str, name: str, values: Sequence[float] | Sequence[bool] | Sequence[int]
+    ) -> None:
         column = np.asarray(values, dtype=float)
         if name in self.found:
             raise ValueError(f"two labels are called {name!r}: choose another name for yours.")
@@ -124,7 +126,11 @@ class _Columns:
 def _add_morphology(columns: _Columns, tokens: Sequence[Token]) -> None:
     # a feature may have several values at once ("PronType=Int,Rel")
     marks = [
-        {f"{name}={value}" for name in token.morph.to_dict() for value in token.morph.get(name)}
+        {
+            f"{name}={value}"
+            for name, values in token.morph.to_dict().items()
+            for value in values.split(",")
+        }
         for token in tokens
     ]
     for label in sorted(set().union(*marks)):
@@ -132,10 +138,16 @@ def _add_morphology(columns: _Columns, tokens: Sequence[Token]) -> None:
 
 
 def _add_position(columns: _Columns, tokens: Sequence[Token]) -> None:
-    columns.add("position", "sentence start", [bool(token.is_sent_start) for token in tokens])
+    columns.add("position", "first word of the sentence", [_first(token) for token in tokens])
     columns.add("position", "inside a quotation", [_quoted(token) for token in tokens])
     near = [0 < _to_end(token) <= 3 for token in tokens]
     columns.add("position", "sentence ends within 3 words", near)
+
+
+def _first(token: Token) -> bool:
+    """Whether only punctuation (an opening quotation mark) comes before it in its sentence."""
+    before = token.doc[token.sent.start : token.i]
+    return not token.is_punct and all(word.is_punct or word.is_space for word in before)
 
 
 def _quoted(token: Token) -> bool:

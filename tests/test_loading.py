@@ -212,7 +212,7 @@ def test_gemma_that_transformer_lens_would_convert_wrongly_is_refused(changes, r
 
 @needs_hooked
 def test_other_local_folder_as_hooked_is_refused(gpt2):
-    with pytest.raises(ValueError, match="gpt2 is not.*pass --model-class bridge"):
+    with pytest.raises(ValueError, match=r"gpt2 is not.*pass --model-class bridge"):
         load_language_model(str(gpt2[0]), "hooked")
 
 
@@ -286,7 +286,7 @@ def test_slow_tokenizer_is_refused(story, monkeypatch):
 def test_broken_tokenizer_is_named(story, tmp_path):
     folder = shutil.copytree(story[0], tmp_path / "model")
     (folder / "tokenizer.json").write_text("{}")
-    with pytest.raises(ValueError, match="tokenizer in .* cannot be loaded"):
+    with pytest.raises(ValueError, match=r"tokenizer in .* cannot be loaded"):
         load_language_model(str(folder))
 
 
@@ -369,7 +369,7 @@ def test_hub_model_that_transformer_lens_does_not_list(hub, gpt2):
 
 def test_no_network_is_told_at_once(hub, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "snapshot_download", None)
-    with pytest.raises(ConnectionError, match="no connection to .*pass a local folder"):
+    with pytest.raises(ConnectionError, match=r"no connection to .*pass a local folder"):
         load_language_model("gemma-3-270m")
 
 

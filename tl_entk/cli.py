@@ -1,4 +1,4 @@
-"""Command line: ``tl-entk modular-transformer`` trains, analyses and reports."""
+"""Command line: ``tl-entk modular-transformer`` and ``tl-entk language``."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, cast, get_args
 
-import torch
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from tl_entk.command_checks import check_device, check_writable
 from tl_entk.experiments.modular_addition import ModelClass, ModularSettings
 from tl_entk.experiments.modular_transformer import (
     UNEMBED,
@@ -21,6 +21,7 @@ from tl_entk.experiments.modular_transformer import (
     run_modular_transformer,
     run_name,
 )
+from tl_entk.language_cli import language
 from tl_entk.report.modular import write_outputs
 
 app = typer.Typer(
@@ -35,13 +36,15 @@ _DEFAULTS = ModularSettings()
 
 @app.callback()
 def _root() -> None:
-    # a callback keeps the name of the command in the call while there is only one
     warnings.filterwarnings("ignore", category=DeprecationWarning, module="transformer_lens")
 
 
 def default_model_class() -> ModelClass:
     """HookedTransformer where TransformerLens still has it, else the bridge."""
     return "hooked" if version("transformer_lens").startswith("3.") else "bridge"
+
+
+app.command("language")(language)
 
 
 @app.command("modular-transformer")
@@ -110,36 +113,6 @@ def check_model_class(model_class: str | None) -> ModelClass:
     if model_class not in get_args(ModelClass):
         raise ValueError(f"--model-class {model_class!r}: pass hooked or bridge.")
     return cast(ModelClass, model_class)
-
-
-def check_writable(folder: Path) -> None:
-    """Refuse an output folder before the work instead of after it.
-
-    Raises:
-        OSError: if it cannot be made or written to.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise OSError(
-            f"cannot write to {folder} ({error.strerror}): pass another --out."
-        ) from error
-
-
-def check_device(device: str) -> None:
-    """Refuse a device that is not there before anything is trained.
-
-    Raises:
-        ValueError: names the mend.
-    """
-    try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"--device {device}: {reason} Pass --device cpu.") from error
 
 
 def _summary(result: ModularResult) -> None:

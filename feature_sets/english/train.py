@@ -11,6 +11,7 @@ import random
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import spacy
 from spacy.cli.train import train
@@ -62,7 +63,7 @@ def finish(trained: Path, out: Path) -> None:
     """Write the trained pipeline with a rule for white space and what it is made from."""
     nlp = spacy.load(trained)
     # newlines are tokens of their own, which a treebank of sentences has none of
-    ruler = nlp.add_pipe("attribute_ruler", last=True)
+    ruler: Any = nlp.add_pipe("attribute_ruler", last=True)
     ruler.add([[{"IS_SPACE": True}]], {"POS": "SPACE", "TAG": "_SP", "MORPH": "_"})
     nlp.meta.update(
         name="ewt_tl_entk",

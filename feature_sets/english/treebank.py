@@ -16,10 +16,10 @@ DROPPED_FEATURES = frozenset({"ExtPos", "Typo", "Abbr", "Style", "Foreign", "Cor
 
 # share of the names put into copies that are made up, so that unseen ones are known as names
 INVENTED = 0.3
-_ONSETS = "b br ch d dr f fl g gr h j k kr l m n p ph pl qu r s sh sn sp st t th tr v w y z".split()
-_VOWELS = "a a ai e e ee i i ie o o oo u y".split()
-_CODAS = ["", "", "", *"ck d f g k l ll m n nn p r rt s sh ss t tt x z".split()]
-_ENDINGS = ["", "", "", *"y ie o a er ers ly ey ina ette et us on".split()]
+_ONSETS = "b br ch d dr f fl g gr h j k kr l m n p ph pl qu r s sh sn sp st t th tr v w y z"
+_VOWELS = "a a ai e e ee i i ie o o oo u y"
+_CODAS = "- - - ck d f g k l ll m n nn p r rt s sh ss t tt x z"
+_ENDINGS = "- - - y ie o a er ers ly ey ina ette et us on"
 
 
 @dataclass(frozen=True)
@@ -123,11 +123,11 @@ def invented_name(rng: random.Random) -> str:
         >>> invented_name(random.Random(0)).istitle()
         True
     """
-    syllables = [
-        rng.choice(_ONSETS) + rng.choice(_VOWELS) + rng.choice(_CODAS)
-        for _ in range(rng.choice((1, 1, 2)))
-    ]
-    return ("".join(syllables) + rng.choice(_ENDINGS)).title()
+    parts: list[str] = []
+    for _ in range(rng.choice((1, 1, 2))):
+        parts += [rng.choice(sounds.split()) for sounds in (_ONSETS, _VOWELS, _CODAS)]
+    parts.append(rng.choice(_ENDINGS.split()))
+    return "".join(parts).replace("-", "").title()
 
 
 def _replaceable(word: Word) -> bool:
@@ -145,7 +145,8 @@ def documents_of(
 
 def _document(vocab: Vocab, sentences: Sequence[Sentence]) -> Doc:
     words = [word for sentence in sentences for word in sentence]
-    heads, starts = [], []
+    heads: list[int] = []
+    starts: list[bool | int | None] = []
     for sentence in sentences:
         first = len(heads)
         heads += [first + word.head for word in sentence]

@@ -99,7 +99,7 @@ class LanguageResult:
 
     def decode(self, token: int) -> str:
         """Text of one token."""
-        return self.model.tokenizer.decode([token])
+        return str(self.model.tokenizer.decode([token]))
 
     @property
     def winner(self) -> str:

@@ -83,11 +83,11 @@ def _window_rows(
 ) -> list[tuple[str, ...]]:
     own = windows.model_words
     head = ("score", "end of the window", "next word", "tag", "model's own", "its tag")
-    found = [head if own else head[:4]]
+    found: list[tuple[str, ...]] = [head if own else head[:4]]
     for row in rows:
         text = windows.text(row).replace("\n", " / ")
         text = "…" + text[-_TAIL:] if len(text) > _TAIL else text
-        cells = (f"{scores[row]:.3g}", text, windows.words[row], windows.tags[row])
+        cells: tuple[str, ...] = (f"{scores[row]:.3g}", text, windows.words[row], windows.tags[row])
         if own and windows.model_tags:
             cells += (own[row], windows.model_tags[row])
         found.append(cells)

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from tl_entk.judgement import Judgement
 
@@ -159,7 +160,7 @@ def by_layer(curves: Mapping[str, Mapping[str, Judgement]], label: str) -> Figur
         low, high = [f.low for f in found], [f.high for f in found]
         axis.fill_between(x, low, high, color=colour, alpha=0.12, lw=0)
     axis.set(xlabel="layer", ylabel=label)
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 

@@ -93,12 +93,19 @@ def _key_figures(result: LanguageResult) -> list[tuple[str, str]]:
 
 def _sections(result: LanguageResult) -> list[Section]:
     sections = [
-        Section("What holds", " ".join(verdicts(result)), [alignment.macro_table(result)]),
+        Section("What holds", "\n\n".join(verdicts(result)), [alignment.macro_table(result)]),
         Section(
             "Feature by feature",
             "Average precision of the best single direction over all layers. Chance is a label's "
             "base rate; random directions show what choosing the best of so many reaches by luck.",
-            [alignment.feature_figure(result), *alignment.feature_tables(result)],
+            [alignment.feature_figure(result)],
+        ),
+        Section(
+            "Feature by feature, in numbers",
+            "Direction and sign are those chosen on the train half; p is the share of label "
+            "permutations, the choice made anew in each, that reach as much.",
+            alignment.feature_tables(result),
+            folded=True,
         ),
         Section(
             "Layer by layer",
@@ -146,8 +153,13 @@ def _sections(result: LanguageResult) -> list[Section]:
         ),
         Section(
             "Windows",
-            details.windows_text(result),
-            [details.window_table(result), details.dropped_table(result)],
+            "Each ends right before a word; the labels are that word's. Where the text's next word "
+            "and the model's own have different tags, the window falls.",
+            [
+                details.counts_table(result),
+                details.window_table(result),
+                details.dropped_table(result),
+            ],
         ),
         Section(
             "Provenance",

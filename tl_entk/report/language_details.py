@@ -84,9 +84,21 @@ def solver_table(result: LanguageResult) -> Table:
     return Table("solver", "How the eigenpairs converged.", columns, rows)
 
 
-def windows_text(result: LanguageResult) -> str:
-    """How many windows were tried and kept."""
-    return " ".join(result.data.windows.report().split("\n"))
+def counts_table(result: LanguageResult) -> Table:
+    """How many windows of every tag were tried and kept, and why the others fell."""
+    windows = result.data.windows
+    reasons = list(windows.counts)
+    rows: list[Cells] = [
+        [tag, *[counts.get(reason, 0) for reason in reasons]]
+        for tag, counts in windows.tag_counts.items()
+    ]
+    rows.append(["all", *windows.counts.values()])
+    return Table(
+        "window_counts",
+        "Windows tried and kept, and why the others fell.",
+        ("tag of the next word", *reasons),
+        rows,
+    )
 
 
 def window_table(result: LanguageResult) -> Table:

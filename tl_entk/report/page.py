@@ -82,7 +82,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, a paragraph, and what it is about; a folded one is opened by the reader."""
+    """A heading, paragraphs (an empty line between), and parts; the reader opens a folded one."""
 
     title: str
     text: str

@@ -1,0 +1,219 @@
+import math
+
+import numpy as np
+import pytest
+import spacy
+import torch
+
+from feature_sets import FeatureSet, Windows, grammar, load_pipeline, select_labels
+from feature_sets.grammar import frequency_classes, next_tokens
+from feature_sets.pipelines import describe, with_sentences
+
+STORY = (
+    'Lily had two dogs. "They are happy," said Lily. She gave the big dogs a bone.\n'
+    "Her mom was very proud of her."
+)
+FAMILIES = {"tag", "morphology", "relation", "position", "word", "distance"}
+
+
+@pytest.fixture(scope="module")
+def nlp():
+    return load_pipeline("embedded")
+
+
+def windows_before(words, story=STORY, window_start=0, columns=None):
+    """Windows that end before the first occurrence of each word (after the one before it)."""
+    starts, last = [], 0
+    for word in words:
+        last = story.index(word, last)
+        starts.append(last)
+    n = len(words)
+    return Windows(
+        tokens=torch.zeros(n, 4, dtype=torch.long),
+        words=tuple(words),
+        model_words=None,
+        tags=("X",) * n,
+        model_tags=None,
+        stories=(story,),
+        story=torch.zeros(n, dtype=torch.long),
+        start=torch.tensor(starts),
+        window_start=torch.full((n,), window_start),
+        pieces=torch.tensor([1 + (index % 2) for index in range(n)]),
+        columns=columns or {},
+    )
+
+
+def column(features, name):
+    return features.values[:, features.names.index(name)].astype(int).tolist()
+
+
+def test_labels_of_plain_words_are_right(nlp):
+    words = ["Lily", "had", "dogs", "They", "are", "said", "She", "the", "dogs", "Her", "was"]
+    features = grammar(windows_before(words), nlp)
+    assert set(features.families) == FAMILIES
+    assert column(features, "PROPN") == [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+    assert column(features, "NOUN") == [0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0]
+    assert column(features, "DET") == [0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0]
+    assert column(features, "Tense=Past") == [0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 1]
+    assert column(features, "PronType=Prs") == [0, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0]
+    assert column(features, "first word of the sentence") == [1, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0]
+    assert column(features, "inside a quotation") == [0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0]
+    assert column(features, "capitalised") == [1, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0]
+    assert column(features, "occurred in the window") == [0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0]
+    assert column(features, "several tokens") == [0, 1] * 5 + [0]
+
+
+def test_a_repetition_counts_within_the_window_only(nlp):
+    story = "The dog saw a cat. Then the dog ran to it."
+    words = ["dog", "saw", "dog"]
+    inside = grammar(windows_before(words, story), nlp)
+    assert column(inside, "occurred in the window") == [0, 0, 1]
+    outside = grammar(windows_before(words, story, window_start=story.index("saw")), nlp)
+    assert "occurred in the window" not in outside.names
+
+
+def test_every_morphological_value_of_the_pipeline_is_a_label(nlp):
+    words = ["Lily", "had", "two", "dogs", "They", "are", "happy", "said", "She", "the", "a"]
+    windows = windows_before(words)
+    tokens = next_tokens(windows, nlp)
+    expected = {f"{k}={v}" for t in tokens for k, vs in t.morph.to_dict().items() for v in [vs]}
+    found = grammar(windows, nlp).family("morphology").names
+    assert {name for name in expected if "," not in name} <= set(found)
+
+
+def test_distance_counts_words_not_punctuation(nlp):
+    story = "The dog ran home, fast. It slept."
+    features = grammar(windows_before(["dog", "ran", "home", "It", "slept"], story), nlp)
+    assert column(features, "words to the sentence's end") == [3, 2, 1, 1, 0]
+    assert column(features, "sentence ends within 3 words") == [1, 1, 1, 1, 0]
+
+
+def test_frequency_classes_are_octaves_below_the_most_frequent_word(nlp):
+    doc = nlp("the the the the the the the the cat cat")
+    assert frequency_classes([doc[0], doc[8]]) == [0, round(math.log2(8 / 2))]
+
+
+def test_own_labels_by_function_column_and_pattern(nlp):
+    words = ["Lily", "had", "dogs", "They", "said", "She", "big", "dogs"]
+    windows = windows_before(
+        words, columns={"source": ("a", "b") * 4, "flag": (True,) * 3 + (False,) * 5}
+    )
+    features = grammar(
+        windows,
+        nlp,
+        own={
+            "short": lambda token: len(token.text) < 4,
+            "source": "source",
+            "flag": "flag",
+            "adjective noun": [{"POS": "ADJ"}, {"POS": "NOUN"}],
+        },
+    )
+    assert column(features, "short") == [0, 1, 0, 0, 0, 1, 1, 0]
+    assert column(features, "source=a") == [1, 0] * 4
+    assert column(features, "flag") == [1, 1, 1, 0, 0, 0, 0, 0]
+    assert column(features, "adjective noun") == [0, 0, 0, 0, 0, 0, 1, 1]
+    assert set(features.family("own").names) == {
+        "short", "source=a", "source=b", "flag", "adjective noun",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        ({"x": "author"}, "no column 'author'"),
+        ({"x": lambda token: True}, "'x' is 1 for every window"),
+        ({"NOUN": lambda token: token.text == "Lily"}, "two labels are called 'NOUN'"),
+    ],
+)
+def test_own_labels_that_cannot_be_meant(nlp, own, message):
+    with pytest.raises(ValueError, match=message):
+        grammar(windows_before(["Lily", "had", "dogs"]), nlp, own=own)
+
+
+def test_windows_of_another_tokenizer_are_refused(nlp):
+    windows = windows_before(["ily"])
+    with pytest.raises(ValueError, match="label the windows with the pipeline that made them"):
+        grammar(windows, nlp)
+
+
+def test_a_pipeline_without_sentences_gets_them_by_punctuation():
+    nlp = spacy.blank("en")
+    ruler = nlp.add_pipe("attribute_ruler")
+    ruler.add([[{"IS_ALPHA": True}]], {"POS": "NOUN"})
+    ruler.add([[{"LOWER": "ran"}]], {"POS": "VERB"})
+    with pytest.warns(UserWarning, match="marks no sentences"):
+        features = grammar(windows_before(["The", "ran", "It"], "The dog ran. It fell."), nlp)
+    assert column(features, "first word of the sentence") == [1, 0, 1]
+    assert "relation" not in features.families
+    assert nlp.pipe_names == ["attribute_ruler"]
+
+
+def test_load_pipeline_says_what_it_is_and_refuses_what_does_not_tag(tmp_path):
+    assert describe(load_pipeline("embedded")).startswith("en_ewt_tl_entk")
+    with pytest.raises(ValueError, match="no spaCy pipeline 'en_nothing'"):
+        load_pipeline("en_nothing")
+    spacy.blank("en").to_disk(tmp_path / "blank")
+    with pytest.raises(ValueError, match="gives no parts of speech"):
+        load_pipeline(str(tmp_path / "blank"))
+
+
+def test_an_installed_pipeline_comes_before_the_embedded_one(monkeypatch):
+    asked = []
+    monkeypatch.setattr("feature_sets.pipelines.is_package", lambda name: name.endswith("_md"))
+    monkeypatch.setattr(
+        "feature_sets.pipelines.spacy.load", lambda name: asked.append(name) or _tagger()
+    )
+    load_pipeline()
+    assert asked == ["en_core_web_md"]
+
+
+def _tagger():
+    nlp = spacy.blank("en")
+    nlp.add_pipe("attribute_ruler").add([[{"IS_ALPHA": True}]], {"POS": "NOUN"})
+    return nlp
+
+
+def test_the_embedded_pipeline_marks_sentences_itself(nlp):
+    assert with_sentences(nlp) is nlp
+
+
+def labels(**columns):
+    n = len(next(iter(columns.values())))
+    names = tuple(columns)
+    families = tuple("tag" if name.isupper() else "morphology" for name in names)
+    return FeatureSet(np.array(list(columns.values())).T.reshape(n, -1), names, families, names)
+
+
+def test_selection_follows_the_papers_rules():
+    half = [1] * 20 + [0] * 20
+    features = labels(
+        NOUN=half,
+        rare=[1] * 3 + [0] * 37,
+        common=[0] * 2 + [1] * 38,
+        few=[0] * 20 + [1] * 8 + [0] * 12,
+        one_word=[0] * 8 + [1] * 12 + [0] * 20,
+        same=half,
+        opposite=[1 - x for x in half],
+        kept=[1, 0] * 20,
+        PUNCT=[0] * 30 + [1] * 10,
+    )
+    words = [f"w{i}" for i in range(8)] + ["the"] * 9 + [f"v{i}" for i in range(23)]
+    words[20:28] = ["x", "y"] * 4
+    words[30:40] = ["."] * 10
+    found = select_labels(features, words, min_positives=5, min_words=4)
+    assert found.features.names == ("NOUN", "kept", "PUNCT")
+    assert {name: reason.split(" ")[0] for name, reason in found.dropped.items()} == {
+        "rare": "3", "common": "2", "few": "2", "one_word": "75%", "same": "says",
+        "opposite": "says",
+    }  # fmt: skip
+
+
+def test_selection_keeps_numbers_and_refuses_an_empty_rest():
+    features = FeatureSet(
+        np.array([[0.5, 1], [1.5, 0], [2.5, 0]]), ("x", "y"), ("distance", "morphology"), ("x", "y")
+    )
+    assert select_labels(features, ["a", "b", "c"]).features.names == ("x",)
+    with pytest.raises(ValueError, match="no label is left"):
+        select_labels(features.binary(), ["a", "b", "c"])
+    with pytest.raises(ValueError, match="2 words for 3 examples"):
+        select_labels(features, ["a", "b"])
