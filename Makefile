@@ -4,10 +4,11 @@ VENV := .venv
 VENV4 := .venv-tl4
 PIP_INSTALL := pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-bridge benchmark benchmark-operator clean
+.PHONY: demo test test-bridge benchmark benchmark-operator pipeline story-model clean
 
-demo: $(VENV)/ready  ## train the modular-addition Transformer, analyse it, write the report
+demo: $(VENV)/ready  ## modular addition (trained here), then grammar in the embedded story model
 	$(VENV)/bin/tl-entk modular-transformer --out runs
+	$(VENV)/bin/tl-entk language --out runs
 
 test: $(VENV)/ready  ## lint, types, and the whole suite on TransformerLens 3.9
 	$(VENV)/bin/ruff check .
@@ -24,6 +25,15 @@ benchmark: $(VENV)/ready  ## kernel blocks against the plain jacrev twin
 benchmark-operator: $(VENV)/ready  ## products and eigenpairs at Gemma-3-270M's size (15 minutes)
 	$(VENV)/bin/python -m benchmarks.operator_products
 	$(VENV)/bin/python -m benchmarks.operator_eigenpairs --n 8
+
+# The embedded pipeline and story model, made anew from texts that are not part of this project:
+# make pipeline TREEBANK=folder-of-UD_English-EWT STORIES="TinyStories.txt ..."
+pipeline: $(VENV)/ready  ## train the embedded spaCy pipeline (half an hour), print its scores
+	$(VENV)/bin/python -m feature_sets.english.train --treebank $(TREEBANK)
+	$(VENV)/bin/python -m feature_sets.english.evaluate --treebank $(TREEBANK) --stories $(STORIES)
+
+story-model: $(VENV)/ready  ## (STORIES=...) train the embedded story model (an hour and a half)
+	$(VENV)/bin/python -m tl_entk.story_model.train --text $(STORIES) --state runs/story-model
 
 $(VENV)/ready: pyproject.toml constraints/transformer-lens-3.9.txt
 	$(PYTHON) -m venv $(VENV)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast, get_args
 
 import typer
 from rich.console import Console
@@ -13,6 +13,7 @@ from tl_entk.command_checks import check_device, check_writable
 from tl_entk.experiments.language import PCA, LanguageResult, run_language
 from tl_entk.experiments.language_settings import LanguageSettings, run_name
 from tl_entk.experiments.language_verdict import verdicts
+from tl_entk.probes import Probe
 from tl_entk.readout_sweep import COMPONENTS
 from tl_entk.report.language import write_outputs
 
@@ -70,6 +71,7 @@ def language(
     tol: Annotated[
         float, typer.Option(help="Residual of an eigenpair, over the first eigenvalue.")
     ] = _DEFAULTS.tol,
+    probe: Annotated[str, typer.Option(help="logistic, or ridge (faster).")] = _DEFAULTS.probe,
     seed: Annotated[int, typer.Option(help="Of windows, splits, solver.")] = _DEFAULTS.seed,
     memory_budget: Annotated[float, typer.Option(help="GiB for the kernels' temporaries.")] = 4.0,
     out: Annotated[Path, typer.Option(help="Folder for results and reports.")] = Path("runs"),
@@ -100,6 +102,7 @@ def language(
         readouts=parse_names(readouts),
         components=parse_names(components),
         tol=tol,
+        probe=check_probe(probe),
         max_texts=max_texts,
         sampled=sampled,
         seed=seed,
@@ -129,6 +132,17 @@ def parse_names(text: str) -> tuple[str, ...]:
         (('logsumexp', 'target_logit'), ())
     """
     return () if text == "none" else tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def check_probe(name: str) -> Probe:
+    """The kind of probe asked for.
+
+    Raises:
+        ValueError: for one that there is not.
+    """
+    if name not in get_args(Probe):
+        raise ValueError(f"--probe {name!r}: pass {' or '.join(get_args(Probe))}.")
+    return cast(Probe, name)
 
 
 def parse_layers(text: str) -> str | tuple[int, ...]:

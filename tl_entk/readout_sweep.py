@@ -25,7 +25,7 @@ from tl_entk.progress import Progress
 from tl_entk.random_probes import sampled_class_trace
 from tl_entk.readouts import ReadoutLike
 from tl_entk.sites import glob_match
-from tl_entk.splitting import halves
+from tl_entk.splitting import halves, too_rare
 
 # what the kernel of a layer is made of
 COMPONENTS: dict[str, str] = {
@@ -226,9 +226,6 @@ def judge_sweep(
 
     Returns:
         Rows, best first.
-
-    Raises:
-        ValueError: if features are too rare to be halved twice.
     """
     train, _ = halves(features, split, seed)
     inside = features.rows(train)
@@ -246,10 +243,14 @@ def judge_sweep(
 def validation(scores: Float[Tensor, "n k"], features: FeatureSet, seed: int = 0) -> float:
     """Macro AP of the best directions, chosen on one half of these examples, judged on the other.
 
+    Features too rare to be halved again are left out, the same for every candidate.
+
     Args:
         scores: (n, k) of the train half.
         features: of the same examples.
         seed: of the split.
     """
-    table = best_directions(scores, features, seed=seed, n_bootstrap=1, n_permutations=0)
+    rare = set(too_rare(features, seed=seed))
+    kept = features.take([i for i, name in enumerate(features.names) if name not in rare])
+    table = best_directions(scores, kept, seed=seed, n_bootstrap=1, n_permutations=0)
     return table.macro().value

@@ -20,10 +20,11 @@ def halves(
 ) -> tuple[Int[np.ndarray, " train"], Int[np.ndarray, " test"]]:
     """Indices of the train and the test half, the same for all features of the set.
 
-    The split is stratified by the largest family whose binary features exclude each other (no
-    example has two of them; a single binary feature is such a family). Examples with none of them
-    are a stratum of their own, strata of one example are merged. Without such a family, or with
-    fewer examples in a half than strata, the split is not stratified.
+    The split is stratified by the first family of several binary features that exclude each other
+    (no example has two of them), or by a single binary feature where there is no such family.
+    Examples with none of them are a stratum of their own, strata of one example are merged.
+    Without such a family, or with fewer examples in a half than strata, the split is not
+    stratified.
 
     Args:
         feature_set: features of N examples.
@@ -46,6 +47,39 @@ def halves(
         >>> tags[train].sum(0).tolist(), tags[test].sum(0).tolist()
         ([3.0, 3.0], [3.0, 3.0])
     """
+    train, test = _split(feature_set, split, seed)
+    for rows, half in ((train, "train"), (test, "test")):
+        for index in _rare(feature_set, rows):
+            positives = int(feature_set.values[rows, index].sum())
+            raise ValueError(
+                f"{feature_set.names[index]!r} has {positives} positives and "
+                f"{len(rows) - positives} negatives in the {half} half, and needs {_LEAST} of "
+                "either: too rare to split; drop it or add examples."
+            )
+    return train, test
+
+
+def too_rare(feature_set: FeatureSet, split: float = 0.5, seed: int = 0) -> list[str]:
+    """Names of the binary features that :func:`halves` would refuse.
+
+    Args:
+        feature_set: features of N examples.
+        split: as there.
+        seed: as there.
+
+    Example:
+        >>> tags, names = np.repeat(np.eye(3), (6, 6, 3), axis=0), ("NOUN", "VERB", "INTJ")
+        >>> too_rare(FeatureSet(tags, names, ("tag",) * 3, names))
+        ['INTJ']
+    """
+    parts = _split(feature_set, split, seed)
+    rare = {index for rows in parts for index in _rare(feature_set, rows)}
+    return [feature_set.names[index] for index in sorted(rare)]
+
+
+def _split(
+    feature_set: FeatureSet, split: float, seed: int
+) -> tuple[Int[np.ndarray, " train"], Int[np.ndarray, " test"]]:
     n = len(feature_set.values)
     if not 0 < split < 1 or not 0 < round(split * n) < n:
         raise ValueError(
@@ -58,8 +92,6 @@ def halves(
     train, test = train_test_split(
         np.arange(n), train_size=size, random_state=seed, stratify=strata
     )
-    for rows, half in ((train, "train"), (test, "test")):
-        _refuse_rare(feature_set, rows, half)
     return train, test
 
 
@@ -67,13 +99,14 @@ def _strata(feature_set: FeatureSet) -> Int[np.ndarray, " n"] | None:
     """Stratum of every example; None where nothing can be stratified by."""
     binary = np.array(feature_set.is_binary)
     families = np.array(feature_set.families)
-    # max keeps the first of several of one size
-    chosen = max(
-        (feature_set.values[:, binary & (families == name)] for name in feature_set.family_names()),
-        key=lambda labels: labels.shape[1] if labels.sum(1).max(initial=0) == 1 else 0,
-    )
-    if chosen.shape[1] == 0 or chosen.sum(1).max() != 1:
+    found = [
+        labels
+        for name in feature_set.family_names()
+        if (labels := feature_set.values[:, binary & (families == name)]).sum(1).max(initial=0) == 1
+    ]
+    if not found:
         return None
+    chosen = next((labels for labels in found if labels.shape[1] > 1), found[0])
     strata = np.where(chosen.any(1), chosen.argmax(1), chosen.shape[1])
     sizes = np.bincount(strata)
     alone = np.isin(strata, np.flatnonzero(sizes == 1))
@@ -82,14 +115,8 @@ def _strata(feature_set: FeatureSet) -> Int[np.ndarray, " n"] | None:
     return strata
 
 
-def _refuse_rare(feature_set: FeatureSet, rows: np.ndarray, half: str) -> None:
-    for index, name in enumerate(feature_set.names):
-        if not feature_set.is_binary[index]:
-            continue
-        positives = int(feature_set.values[rows, index].sum())
-        negatives = len(rows) - positives
-        if min(positives, negatives) < _LEAST:
-            raise ValueError(
-                f"{name!r} has {positives} positives and {negatives} negatives in the {half} half, "
-                f"and needs {_LEAST} of either: too rare to split; drop it or add examples."
-            )
+def _rare(feature_set: FeatureSet, rows: np.ndarray) -> list[int]:
+    """Binary features with too few positives or negatives among these examples."""
+    positives = feature_set.values[rows].sum(0)
+    fewest = np.minimum(positives, len(rows) - positives)
+    return [i for i, binary in enumerate(feature_set.is_binary) if binary and fewest[i] < _LEAST]

@@ -161,7 +161,7 @@ def _no_hooked_gemma(config: Any) -> str | None:
 
 
 def _needed(folder: Path, config: Any, model_class: ModelClass) -> float:
-    """Bytes that loading and the start of the kernel work take (measured: benchmarks/gemma)."""
+    """Bytes that loading and the start of the kernel work take (benchmarks/gemma_local.py)."""
     weights = float32_bytes(folder)
     if model_class == "bridge":
         return 1.2 * weights

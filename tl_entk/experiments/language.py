@@ -49,7 +49,8 @@ class LanguageResult:
             flattened kernel, the best candidate of each of the best readouts, PCA, random.
         tables: method to best directions over all layers.
         by_layer: method to layer to best directions of that layer.
-        probes: method to probes on its k scores at its best layer, with PCA's there.
+        probes: method to probes on its k scores at its best layer; the flattened kernel and the
+            winner.
         validations: method to what it reaches within the train half, best over layers.
         best_layer: method to the layer that is best there.
         seconds: part to wall time.
@@ -71,7 +72,7 @@ class LanguageResult:
     @property
     def entk_methods(self) -> list[str]:
         """The methods that are neither PCA nor random."""
-        return [name for name in self.methods if name not in (PCA, RANDOM)]
+        return _entk(self.methods)
 
     @property
     def model_info(self) -> dict[str, Any]:
@@ -104,7 +105,7 @@ class LanguageResult:
     @property
     def winner(self) -> str:
         """The eNTK method that is best within the train half."""
-        return max(self.entk_methods, key=lambda name: self.validations[name])
+        return _winner(self.validations)
 
 
 def run_language(
@@ -168,12 +169,12 @@ def run_language(
         best_layer[name] = _best_layer(layers, train, inside, seed)
     clock.lap("best directions")
     probes = {}
-    for name in methods:
-        if name in (PCA, RANDOM):
-            continue
+    for name in dict.fromkeys([FLATTENED, _winner(validations)]):
         layer = best_layer[name]
         activations = data.activations.get(layer, data.activations[best_layer[PCA]])
-        probes[name] = compare(methods[name][layer], features, activations, seed=seed)
+        probes[name] = compare(
+            methods[name][layer], features, activations, seed=seed, probe=settings.probe
+        )
     clock.lap("probes")
     return LanguageResult(
         settings,
@@ -208,6 +209,14 @@ def _methods(directions: Directions, sweep: list[SweepRow]) -> dict[str, dict[st
     methods[PCA] = scores_by_layer(directions.pca)
     methods[RANDOM] = scores_by_layer(directions.random)
     return methods
+
+
+def _entk(methods: Mapping[str, Any]) -> list[str]:
+    return [name for name in methods if name not in (PCA, RANDOM)]
+
+
+def _winner(validations: Mapping[str, float]) -> str:
+    return max(_entk(validations), key=lambda name: validations[name])
 
 
 def _best_layer(

@@ -23,6 +23,7 @@ from tl_entk.experiments.language_settings import SAMPLED, LanguageSettings
 from tl_entk.files import write_json
 from tl_entk.next_words import greedy_continuation
 from tl_entk.results import load, save
+from tl_entk.splitting import too_rare
 from tl_entk.story_model.sample import sample_stories
 
 
@@ -68,14 +69,18 @@ def language_data(
     windows = _windows(settings, language_model, nlp, folder, progress)
     labels = grammar(windows, nlp, own=own)
     selection = select_labels(labels.binary(), windows.words, min_positives=_support(settings))
+    features, dropped = selection.features, dict(selection.dropped)
+    for name in too_rare(features, seed=settings.seed):
+        dropped[name] = "too few positives in one half"
+        features = features.take([i for i, kept in enumerate(features.names) if kept != name])
     layers = settings.chosen_layers(language_model.model.cfg.n_layers)
     hooks = {f"blocks.{layer}.hook_resid_post": str(layer) for layer in layers}
     activations = activations_at(language_model.model, windows.tokens, list(hooks), batch_size=64)
     return LanguageData(
         windows,
         labels,
-        selection.features,
-        selection.dropped,
+        features,
+        dropped,
         describe(nlp),
         {layer: activations[hook] for hook, layer in hooks.items()},
     )

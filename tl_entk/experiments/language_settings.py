@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tl_entk.adapters.loading import EMBEDDED
+from tl_entk.probes import Probe
 
 SAMPLED = "sampled"
 
@@ -34,6 +35,7 @@ class LanguageSettings:
         readouts: scalar readouts of the sweep; none for no sweep.
         components: of the sweep.
         tol: residual up to which an eigenpair has converged, relative to the first eigenvalue.
+        probe: "logistic", or "ridge", which is faster.
         max_texts: read no more texts than this.
         sampled: how many stories are sampled, where they are.
         seed: of sampling, windows, splits and solver.
@@ -58,6 +60,7 @@ class LanguageSettings:
     readouts: tuple[str, ...] = ("logsumexp", "target_logit", "target_logprob", "mean_logit")
     components: tuple[str, ...] = ("W_out", "W_in", "W_O", "whole layer", "all layers")
     tol: float = 1e-3
+    probe: Probe = "logistic"
     max_texts: int | None = None
     sampled: int = 600
     seed: int = 0
@@ -69,6 +72,11 @@ class LanguageSettings:
             raise ValueError(
                 f"text for {self.model}: pass --dataset with a file, a folder or a hub data set "
                 "such as roneneldan/TinyStories (sampled text is the embedded model's own)."
+            )
+        if self.per_tag < 8:
+            raise ValueError(
+                f"per_tag = {self.per_tag}: the windows are halved twice, to choose and to judge; "
+                "pass 8 or more."
             )
         if self.seed < 0:
             raise ValueError(f"seed = {self.seed}: pass a number from 0 on.")

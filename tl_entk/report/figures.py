@@ -26,7 +26,7 @@ def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, list
 
 def training_curve(curve: Mapping[str, Sequence[float]]) -> Figure:
     """Accuracy and loss by epoch, on the training and the test part."""
-    figure, (accuracy, loss) = _figure(9, 3, columns=2)
+    figure, (accuracy, loss) = _figure(9.0, 3.0, columns=2)
     for part, colour in (("train", COLOURS[0]), ("test", COLOURS[1])):
         accuracy.plot(curve["epoch"], curve[f"{part}_accuracy"], color=colour, label=part)
         loss.plot(curve["epoch"], curve[f"{part}_loss"], color=colour, label=part)
@@ -43,7 +43,7 @@ def frequency_bars(
     keys: tuple[Sequence[int], Sequence[int]],
 ) -> Figure:
     """Power of each frequency in the embedding and in the kernel; key frequencies in colour."""
-    figure, axes = _figure(9, 2.8, columns=2)
+    figure, axes = _figure(9.0, 2.8, columns=2)
     titles = ("in the rows of W_E", "of the a + b pair in the W_U block")
     for axis, power, chosen, title in zip(axes, (weights, kernel), keys, titles, strict=True):
         colours = [COLOURS[1] if k in chosen else "#c9cfd4" for k in power]
@@ -56,7 +56,7 @@ def frequency_bars(
 
 def spectra(eigenvalues: Mapping[str, Float[np.ndarray, " k"]], expected: Sequence[int]) -> Figure:
     """Leading eigenvalues of several kernels, relative to the first; expected cliffs marked."""
-    figure, (axis,) = _figure(9, 3.6)
+    figure, (axis,) = _figure(9.0, 3.6)
     for (name, values), colour in zip(eigenvalues.items(), COLOURS, strict=False):
         relative = np.clip(values / values[0], 1e-8, None)
         axis.plot(np.arange(len(values)), relative, "o-", ms=3, lw=1, color=colour, label=name)
@@ -107,7 +107,7 @@ def heatmap(
 
 def stacked_shares(shares: Mapping[str, Mapping[str, float]]) -> Figure:
     """Shares of each feature family over components, as one bar per family."""
-    figure, (axis,) = _figure(9, 1.4 + 0.36 * len(shares))
+    figure, (axis,) = _figure(9.0, 1.4 + 0.36 * len(shares))
     components = list(next(iter(shares.values())))
     left = np.zeros(len(shares))
     palette = [*COLOURS, "#a3b86c", "#7a4b3a", "#46505a", "#d9a5a0"]
@@ -130,7 +130,7 @@ def stacked_shares(shares: Mapping[str, Mapping[str, float]]) -> Figure:
 
 def intervals(rows: Mapping[str, Mapping[str, Judgement]], label: str) -> Figure:
     """One line per row, one dot with its interval per basis."""
-    figure, (axis,) = _figure(9, 1.2 + 0.26 * len(rows))
+    figure, (axis,) = _figure(9.0, 1.2 + 0.26 * len(rows))
     bases = list(next(iter(rows.values())))
     for index, (basis, colour) in enumerate(zip(bases, COLOURS, strict=False)):
         found = [row[basis] for row in rows.values()]
@@ -148,7 +148,7 @@ def intervals(rows: Mapping[str, Mapping[str, Judgement]], label: str) -> Figure
 
 def by_layer(curves: Mapping[str, Mapping[str, Judgement]], label: str) -> Figure:
     """One line per method over the layers, with its interval as a band."""
-    figure, (axis,) = _figure(9, 3.6)
+    figure, (axis,) = _figure(9.0, 3.6)
     for (name, layers), colour in zip(curves.items(), COLOURS, strict=False):
         x = [int(layer) for layer in layers if layer.isdigit()]
         found = [layers[str(layer)] for layer in x]

@@ -276,10 +276,11 @@ def finish(
     run: Run, tokenizer: PreTrainedTokenizerFast, test: Tensor, characters: float, out: Path
 ) -> None:
     """Write the averaged weights in bfloat16 and what was measured of them."""
-    model = run.average.module.to(torch.bfloat16)
-    model.save_pretrained(out)
+    run.average.module.to(torch.bfloat16).save_pretrained(out)
     tokenizer.save_pretrained(out)
-    loss = held_out_loss(model.float().eval(), test)
+    # read back: what is judged is what is kept
+    model = Gemma3ForCausalLM.from_pretrained(out, dtype=torch.float32)
+    loss = held_out_loss(model, test)
     found: dict[str, Any] = {
         "recipe": vars(run.recipe),
         "parameters": sum(p.numel() for p in model.parameters()),

@@ -1,0 +1,185 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import tl_entk
+from tl_entk.adapters.loading import load_language_model
+from tl_entk.direction_tokens import logit_directions, score_covariances
+from tl_entk.experiments.language import FLATTENED, PCA, RANDOM, run_language
+from tl_entk.experiments.language_settings import LanguageSettings, run_name
+from tl_entk.experiments.language_verdict import verdicts
+from tl_entk.report.language import write_outputs
+
+SMALL = LanguageSettings(
+    per_tag=8, length=12, sampled=60, k=5, per_story=4, layers=(4, 5), tol=1e-2, probe="ridge",
+    readouts=("logsumexp", "target_logit"), components=("W_out", "whole layer", "all layers"),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    result = run_language(SMALL, folder)
+    return result, folder
+
+
+def test_methods_have_the_same_budget_and_windows_are_balanced(run):
+    result, _ = run
+    assert {FLATTENED, PCA, RANDOM} < set(result.methods)
+    for name, layers in result.methods.items():
+        expected = {"all"} if name.split(", ")[2:3] == ["all layers"] else {"4", "5"}
+        assert set(layers) == expected, name
+        assert all(scores.shape == (64, 5) for scores in layers.values())
+    tags = list(result.data.windows.tags)
+    assert {tag: tags.count(tag) for tag in set(tags)} == dict.fromkeys(set(tags), 8)
+    assert result.data.windows.model_tags == result.data.windows.tags
+    assert all(eigen.converged.all() for eigen in result.directions.flattened.values())
+
+
+def test_directions_are_those_of_the_public_calls(run):
+    result, _ = run
+    tokens, model = result.data.windows.tokens, result.model.model
+    blocks = tl_entk.kernel_blocks(model, tokens, "target_logit", "blocks.5.*")
+    centred = tl_entk.center(tl_entk.cosine_normalize(blocks.total().double()))
+    (candidate,) = [
+        c for c in result.directions.sweep if str(c) == "target_logit, whole layer, cosine, centred"
+    ]
+    found = result.directions.sweep[candidate]["5"]
+    expected = tl_entk.eigendecompose(centred, 5)
+    np.testing.assert_allclose(found.eigenvalues, expected.eigenvalues, rtol=1e-5)
+    overlap = tl_entk.subspace_overlap(found.vectors, expected.vectors)
+    assert overlap.overlap > 5 - 1e-4
+    pca = tl_entk.pca_scores(tl_entk.activations_at(model, tokens, "blocks.4.hook_resid_post"), 5)
+    torch.testing.assert_close(result.methods[PCA]["4"], pca)
+
+
+def test_the_winner_is_chosen_within_the_train_half(run):
+    """Labels of the test half changed: the ranking stays as it was."""
+    result, _ = run
+    features = result.data.features
+    train, test = tl_entk.splitting.halves(features)
+    # the tags, by which the split is stratified, stay; all else is shuffled in the test half
+    others = [i for i, family in enumerate(features.families) if family != "tag"]
+    values = features.values.copy()
+    values[np.ix_(test, others)] = values[np.random.default_rng(0).permutation(test)][:, others]
+    changed = replace(features, values=values)
+    np.testing.assert_array_equal(tl_entk.splitting.halves(changed)[0], train)
+    assert not np.array_equal(values, features.values)
+    again = tl_entk.readout_sweep.judge_sweep(result.directions.sweep, changed)
+    assert again == result.sweep
+
+
+def test_shares_add_up_to_one(run):
+    result, _ = run
+    for shares in result.directions.shares.values():
+        whole = {name: share for name, share in shares.items() if "[" not in name}
+        if "tied_embedding" in whole:
+            whole = {k: v for k, v in whole.items() if k not in ("embed.W_E", "unembed.W_U")}
+        assert sum(whole.values()) == pytest.approx(1, abs=1e-6)
+
+
+def test_a_second_run_reuses_what_is_there_and_gives_the_same(run, monkeypatch):
+    result, folder = run
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr("tl_entk.experiments.language_kernels.top_eigendirections", refuse)
+    monkeypatch.setattr("tl_entk.experiments.language_data.context_windows", refuse)
+    monkeypatch.setattr("tl_entk.experiments.language_data.sample_stories", refuse)
+    again = run_language(SMALL, folder)
+    assert again.tables[FLATTENED].rows == result.tables[FLATTENED].rows
+    assert again.tables[PCA].rows == result.tables[PCA].rows
+
+
+def test_the_report_has_every_part_and_no_network_address(run):
+    result, folder = run
+    page = write_outputs(result, folder / run_name(SMALL))
+    text = page.read_text()
+    for section in ("What holds", "Feature by feature", "Layer by layer", "Probes", "Directions"):
+        assert section in text
+    for sentence in verdicts(result):
+        assert "PCA" in sentence or "Random" in sentence
+    assert "http://" not in text
+    assert "https://" not in text
+    summary = json.loads((page.parent / "results.json").read_text())
+    best = summary["headline"]["best over layers"][PCA]["ap"]
+    assert best["value"] == result.tables[PCA].macro().value
+    assert (page.parent / "tables" / "macro.csv").exists()
+    assert text.count('class="card"') >= 10
+
+
+def test_logit_directions_are_the_derivative_of_the_logits_along_the_eigenvector(run):
+    """K v = J J^T v: moving the weight by J^T v moves every window's logits along its rows."""
+    result, _ = run
+    model = result.model.model
+    eigen = result.directions.flattened["5"]
+    found = logit_directions(model, eigen)
+    # the last layer's W_out moves the final residual only: a step along the top direction's
+    # weight gradient changes the logits of the highest-scoring window along the token direction
+    op = tl_entk.kernel_operator(model, result.data.windows.tokens, "blocks.5.mlp.W_out")
+    vector = eigen.vectors[:, :, 0]
+    moved = (op @ vector.reshape(-1).to(op.dtype)).reshape(vector.shape).double()
+    white = tl_entk.whitening.whitening(tl_entk.adapters.adapt(model).unembedding.double())
+    W_U = tl_entk.adapters.adapt(model).unembedding.double()
+    logits = moved @ (white.inverse @ white.root).T @ W_U
+    row = int(eigen.scores[:, 0].abs().argmax())
+    cosine = torch.cosine_similarity(
+        logits[row] * torch.sign(eigen.scores[row, 0]), found[:, 0], dim=0
+    )
+    assert cosine > 0.9 * float(eigen.rank1_share[0]) ** 0.5
+
+
+def test_score_covariances_are_those_of_the_logits(run):
+    result, _ = run
+    model, tokens = result.model.model, result.data.windows.tokens
+    scores = result.methods[PCA]["5"]
+    with torch.no_grad():
+        logits = model(tokens)[:, -1].double()
+    expected = logits.T @ (scores - scores.mean(0))
+    expected = expected / expected.norm(dim=0)
+    found = score_covariances(model, tokens, scores, batch_size=7)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_token_directions_of_a_dense_kernel_are_refused(run):
+    result, _ = run
+    eigen = next(iter(next(iter(result.directions.sweep.values())).values()))
+    with pytest.raises(ValueError, match="none per logit"):
+        logit_directions(result.model.model, eigen)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"per_tag": 4}, "halved twice"),
+        ({"k": 0}, "count from 1"),
+        ({"seed": -1}, "from 0 on"),
+        ({"model": "gpt2"}, "pass --dataset"),
+        ({"layers": "some"}, "pass 'all' or numbers"),
+        ({"layers": (7,)}, "layers 0 to 5"),
+    ],
+)
+def test_settings_that_cannot_be_meant(change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(SMALL, **change).chosen_layers(6)
+
+
+def test_runs_with_other_settings_have_other_folders():
+    names = {
+        run_name(replace(SMALL, **change))
+        for change in ({}, {"k": 6}, {"tol": 1e-3}, {"readouts": ()}, {"model_class": "bridge"})
+    }
+    assert len(names) == 5
+
+
+def test_the_bridge_gives_the_same_directions(run):
+    result, _ = run
+    bridge = load_language_model("stories", "bridge").model
+    tokens = result.data.windows.tokens
+    found = tl_entk.top_eigendirections(bridge, tokens, "blocks.5.mlp.W_out", k=5, tol=1e-3)
+    expected = result.directions.flattened["5"].eigenvalues
+    torch.testing.assert_close(found.eigenvalues, expected, rtol=2e-2, atol=0.0)
