@@ -27,7 +27,7 @@ def sample_stories(
     seed: int = 0,
     *,
     temperature: float = 0.8,
-    top_p: float = 1.0,
+    top_p: float = 0.95,
     max_tokens: int = 220,
     batch_size: int = 64,
     folder: Path = WEIGHTS,
