@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,15 +32,15 @@ def select_labels(
     min_words: int = 12,
     top_share: float = 0.5,
     max_correlation: float = 0.95,
-    tags: str = "tag",
+    exempt: Collection[str] = ("tag", "own"),
 ) -> Selection:
     """Keep binary labels that are frequent enough, of many words, and no second name of another.
 
     A label is dropped if it has fewer than ``min_positives`` positives or negatives; if its
     positives are fewer than ``min_words`` different words, or one word is more than ``top_share``
     of them (it would be a feature of that word); or if it correlates (phi, in size) more than
-    ``max_correlation`` with a tag or with a label kept before it. Tags are asked for support
-    alone; real-valued features are kept as they are.
+    ``max_correlation`` with a tag or with a label kept before it. Tags and a user's own labels are
+    asked for support alone; real-valued features are kept as they are.
 
     Args:
         features: labels of N windows, tags first.
@@ -49,7 +49,7 @@ def select_labels(
         min_words: least number of different words among the positives.
         top_share: largest share of one word among the positives.
         max_correlation: with any label that stays.
-        tags: family of the labels that need support only.
+        exempt: families of the labels that need support only.
 
     Raises:
         ValueError: if the numbers of words and examples differ, or nothing is left.
@@ -76,7 +76,7 @@ def select_labels(
             continue
         column = features.values[:, index]
         reason = _unsupported(column, min_positives)
-        if reason is None and features.families[index] != tags:
+        if reason is None and features.families[index] not in exempt:
             found = Counter(word for word, positive in zip(lower, column, strict=True) if positive)
             reason = _uniform(found, min_words, top_share) or _redundant(
                 column, features, [i for i in kept if features.is_binary[i]], max_correlation

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
+import tl_entk
 from tests.models import HAS_HOOKED
 
 ROOT = Path(__file__).parent.parent
 SNIPPETS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-HOOKED, BRIDGE, FIVE_LINES, FEATURES, OPERATOR = SNIPPETS
+HOOKED, BRIDGE, FIVE_LINES, FEATURES, OPERATOR, LANGUAGE = SNIPPETS
 
 
 @pytest.mark.parametrize("start", [*([HOOKED] if HAS_HOOKED else []), BRIDGE])
@@ -30,14 +31,19 @@ def test_snippets(start, tmp_path, monkeypatch, capsys):
     assert bool(names["top"].converged.all())
 
 
+def test_language_snippet(capsys):
+    names: dict = {"tl_entk": tl_entk}
+    exec(compile(LANGUAGE, "README.md", "exec"), names)
+    shown = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in shown] == list(names["labels"].features.family("tag").names)
+
+
 def test_it_is_five_lines():
     lines = [line for line in FIVE_LINES.splitlines() if line and not line.startswith("import")]
     assert len(lines) == 5
 
 
 def test_public_names_are_documented():
-    import tl_entk
-
     for name in tl_entk.__all__:
         assert getattr(tl_entk, name).__doc__, name
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, cast, get_args
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from transformers.utils.logging import disable_progress_bar
 
+from feature_sets.grammar import Rule
 from tl_entk.command_checks import check_device, check_writable
 from tl_entk.experiments.language import PCA, LanguageResult, run_language
 from tl_entk.experiments.language_settings import LanguageSettings, run_name
@@ -56,6 +59,13 @@ def language(
     weight: Annotated[
         str, typer.Option(help="Weight whose kernel of all logits is analysed in each layer.")
     ] = _DEFAULTS.weight,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Your own label, NAME=RULE: a column of the data set, or a spaCy matcher pattern "
+            'as JSON, adjective=[{"POS": "ADJ"}]. May be given several times.'
+        ),
+    ] = None,
     agree: Annotated[
         bool, typer.Option(help="Keep windows where the model's own next word has the same tag.")
     ] = _DEFAULTS.agree,
@@ -107,14 +117,18 @@ def language(
         sampled=sampled,
         seed=seed,
     )
+    own = dict(parse_label(text) for text in label or [])
     target = out / run_name(settings)
     check_writable(target)
     check_device(device)
     console.print(f"[bold]{target.name}[/bold]")
+    # loading a model shows bars of its own
+    disable_progress_bar()
     result = run_language(
         settings,
         out,
         device=device,
+        own=own,
         memory_budget=round(memory_budget * 2**30),
         progress=console.is_terminal,
     )
@@ -132,6 +146,30 @@ def parse_names(text: str) -> tuple[str, ...]:
         (('logsumexp', 'target_logit'), ())
     """
     return () if text == "none" else tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def parse_label(text: str) -> tuple[str, Rule]:
+    """Name and rule of a user's label.
+
+    Raises:
+        ValueError: if it has no rule, or the rule is no JSON list of token descriptions.
+
+    Example:
+        >>> parse_label('adjective=[{"POS": "ADJ"}]')
+        ('adjective', [{'POS': 'ADJ'}])
+    """
+    name, _, rule = text.partition("=")
+    if not name or not rule:
+        raise ValueError(f"--label {text!r}: pass NAME=COLUMN or NAME=PATTERN.")
+    if not rule.lstrip().startswith("["):
+        return name, rule
+    try:
+        return name, json.loads(rule)
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"--label {text!r}: the pattern is no JSON ({error}); pass a list such as "
+            '[{"POS": "ADJ"}].'
+        ) from error
 
 
 def check_probe(name: str) -> Probe:

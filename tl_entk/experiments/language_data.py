@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -66,7 +66,9 @@ def language_data(
         progress: show bars.
     """
     nlp = load_pipeline(settings.pipeline)
-    windows = _windows(settings, language_model, nlp, folder, progress)
+    own = own or {}
+    columns = [rule for rule in own.values() if isinstance(rule, str)]
+    windows = _windows(settings, language_model, nlp, folder, columns, progress)
     labels = grammar(windows, nlp, own=own)
     selection = select_labels(labels.binary(), windows.words, min_positives=_support(settings))
     features, dropped = selection.features, dict(selection.dropped)
@@ -96,12 +98,13 @@ def _windows(
     language_model: LanguageModel,
     nlp: Language,
     folder: Path,
+    columns: Sequence[str],
     progress: bool,
 ) -> Windows:
     path = folder / "windows.safetensors"
     if path.exists():
         kept = load(path)
-        if isinstance(kept, Windows):
+        if isinstance(kept, Windows) and set(columns) <= set(kept.columns):
             return kept
     continuation = partial(greedy_continuation, language_model.model)
     windows = context_windows(
@@ -112,6 +115,7 @@ def _windows(
         per_tag=settings.per_tag,
         per_story=settings.per_story,
         continuation=continuation if settings.agree else None,
+        keep_columns=columns,
         seed=settings.seed,
         max_texts=settings.max_texts,
         progress=progress,

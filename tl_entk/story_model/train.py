@@ -276,7 +276,8 @@ def finish(
     run: Run, tokenizer: PreTrainedTokenizerFast, test: Tensor, characters: float, out: Path
 ) -> None:
     """Write the averaged weights in bfloat16 and what was measured of them."""
-    run.average.module.to(torch.bfloat16).save_pretrained(out)
+    average: Any = run.average.module
+    average.to(torch.bfloat16).save_pretrained(out)
     tokenizer.save_pretrained(out)
     # read back: what is judged is what is kept
     model = Gemma3ForCausalLM.from_pretrained(out, dtype=torch.float32)
