@@ -140,6 +140,7 @@ def run_language(
     language_model = load_language_model(
         settings.model, model_class=settings.model_class, device=device
     )
+    settings.check_model(language_model.model)
     clock.lap("model")
     data = language_data(settings, language_model, home, own=own, progress=progress)
     clock.lap("windows and labels")

@@ -8,8 +8,13 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from feature_sets.windows import DEFAULT_TAGS
 from tl_entk.adapters.loading import EMBEDDED
+from tl_entk.blocks import list_components
 from tl_entk.probes import Probe
+from tl_entk.readout_sweep import COMPONENTS
+from tl_entk.readouts import NAMES as READOUTS
+from tl_entk.sites import match_names
 
 SAMPLED = "sampled"
 
@@ -78,12 +83,37 @@ class LanguageSettings:
                 f"per_tag = {self.per_tag}: the windows are halved twice, to choose and to judge; "
                 "pass 8 or more."
             )
+        for kind, names, known in (
+            ("readout", self.readouts, READOUTS),
+            ("component", self.components, COMPONENTS),
+        ):
+            for name in names:
+                if name not in known:
+                    raise ValueError(f"no {kind} {name!r}: there are {', '.join(known)}.")
         if self.seed < 0:
             raise ValueError(f"seed = {self.seed}: pass a number from 0 on.")
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as plain JSON values."""
         return asdict(self)
+
+    def check_model(self, model: Any) -> None:
+        """Refuse what this model does not have, before any work.
+
+        Raises:
+            ValueError: for a layer or weight that there is not, or more directions than the
+                residual stream or the windows have.
+        """
+        names = list_components(model)
+        for layer in self.chosen_layers(model.cfg.n_layers):
+            match_names(names, f"blocks.{layer}.{self.weight}")
+        n = len(DEFAULT_TAGS) * self.per_tag
+        most = min(model.cfg.d_model, n)
+        if self.k > most:
+            raise ValueError(
+                f"k = {self.k}: activations of width {model.cfg.d_model} and {n} windows have "
+                f"{most} principal components to compare with; pass no more."
+            )
 
     def chosen_layers(self, n_layers: int) -> list[int]:
         """Layer numbers of a model with so many.
@@ -112,5 +142,5 @@ def run_name(settings: LanguageSettings) -> str:
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     parts = [settings.model, settings.dataset]
     short = [re.sub(r"[^A-Za-z0-9.]+", "-", part.rstrip("/").split("/")[-1]) for part in parts]
-    n = 8 * settings.per_tag
+    n = len(DEFAULT_TAGS) * settings.per_tag
     return f"language-{short[0]}-{short[1]}-n{n}-{digest}"
