@@ -55,7 +55,7 @@ class LanguageSettings:
     column: str = "text"
     split: str = "train"
     pipeline: str | None = None
-    length: int = 64
+    length: int = 32
     per_tag: int = 32
     per_story: int = 2
     agree: bool = True
@@ -67,7 +67,7 @@ class LanguageSettings:
     tol: float = 1e-3
     probe: Probe = "logistic"
     max_texts: int | None = None
-    sampled: int = 600
+    sampled: int = 300
     seed: int = 0
 
     def __post_init__(self) -> None:

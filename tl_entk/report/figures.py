@@ -167,15 +167,17 @@ def by_layer(curves: Mapping[str, Mapping[str, Judgement]], label: str) -> Figur
 
 def scores_by_group(groups: Mapping[str, Sequence[float]]) -> Figure:
     """Histogram of a direction's scores, one small row per group."""
-    figure = Figure(figsize=(4.2, 0.5 + 0.24 * len(groups)), layout="constrained", dpi=100)
+    figure = Figure(figsize=(4.2, 0.5 + 0.24 * len(groups)), dpi=100)
+    axis = figure.add_axes((0.14, 0.14, 0.84, 0.84))
     everything = np.concatenate([np.asarray(values) for values in groups.values()])
     edges = np.linspace(everything.min(), everything.max() + 1e-12, 41)
-    axes = figure.subplots(len(groups), 1, sharex=True, squeeze=False)[:, 0]
-    for axis, (name, values), colour in zip(axes, groups.items(), COLOURS * 9, strict=False):
-        axis.hist(values, edges, color=colour)
-        axis.set_yticks([])
-        axis.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=7)
-        axis.spines[["top", "right", "left"]].set_visible(False)
-        axis.axvline(0, color=GREY, lw=0.6)
-        axis.tick_params(labelsize=7)
+    for row, (values, colour) in enumerate(zip(groups.values(), COLOURS * 9, strict=False)):
+        counts, _ = np.histogram(values, edges)
+        height = 0.85 * counts / max(1, counts.max())
+        axis.stairs(height - row, edges, baseline=-row, fill=True, color=colour)
+    axis.set_yticks([-row + 0.3 for row in range(len(groups))], list(groups), fontsize=7)
+    axis.tick_params(axis="y", length=0)
+    axis.tick_params(axis="x", labelsize=7)
+    axis.spines[["top", "right", "left"]].set_visible(False)
+    axis.axvline(0, color=GREY, lw=0.6)
     return figure

@@ -121,8 +121,18 @@ def _sections(result: LanguageResult) -> list[Section]:
                 "Readouts, components, normalisations",
                 "Macro AP within the train half (directions are chosen on one half of it and "
                 "judged on the other), best over layers. The best of this table is the one that "
-                "is judged on the test half above; nothing was chosen by the test half.",
-                [alignment.sweep_figure(result), alignment.sweep_table(result)],
+                "is judged on the test half above; nothing was chosen by the test half.\n\n"
+                "target_logit and target_logprob are read at the model's own top token, so their "
+                "kernels know which word the model would write; logsumexp and mean_logit do not.",
+                [alignment.sweep_figure(result)],
+            )
+        )
+        sections.append(
+            Section(
+                "Every combination, in numbers",
+                "Best first; the last rows are the other methods by the same measure.",
+                [alignment.sweep_table(result)],
+                folded=True,
             )
         )
     return [

@@ -26,7 +26,7 @@ def sample_stories(
     n: int,
     seed: int = 0,
     *,
-    temperature: float = 0.8,
+    temperature: float = 0.9,
     top_p: float = 0.95,
     max_tokens: int = 220,
     batch_size: int = 64,
