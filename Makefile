@@ -14,10 +14,10 @@ test: $(VENV)/ready  ## lint, types, and the whole suite on TransformerLens 3.9
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/pytest
+	$(VENV)/bin/pytest -n 2
 
 test-bridge: $(VENV4)/ready  ## the suite without HookedTransformer, on TransformerLens 4.3
-	$(VENV4)/bin/pytest
+	$(VENV4)/bin/pytest -n 2
 
 benchmark: $(VENV)/ready  ## kernel blocks against the plain jacrev twin
 	$(VENV)/bin/python benchmarks/kernel_blocks.py

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from feature_sets.network import hub_answers
+
 SEPARATOR = "<|endoftext|>"
 
 # what `datasets` calls the reader of each kind of file
@@ -110,7 +112,18 @@ def _open(source: str | Path, column: str, split: str) -> Iterable[Mapping[str, 
             f"no file or folder {str(source)!r}: pass a path there is, or the name of a data set "
             'on the Hugging Face hub such as "roneneldan/TinyStories".'
         )
-    return _load(str(source), split)
+    return _from_hub(str(source), split)
+
+
+def _from_hub(name: str, split: str) -> Iterable[Mapping[str, Any]]:
+    from huggingface_hub import constants
+
+    if not constants.HF_HUB_OFFLINE and not hub_answers(constants.ENDPOINT):
+        raise ConnectionError(
+            f"cannot read {name!r}: it is no local file or folder, and there is no connection to "
+            f"{constants.ENDPOINT}. Check the name and the network, or pass a local file or folder."
+        )
+    return _load(name, split)
 
 
 def _folder(path: Path, column: str, split: str) -> Iterable[Mapping[str, Any]]:

@@ -1,3 +1,5 @@
+import os
+
 import jaxtyping
 import pytest
 import torch
@@ -7,7 +9,8 @@ from tests.models import build
 
 @pytest.fixture(scope="session", autouse=True)
 def _few_threads():
-    torch.set_num_threads(2)
+    # workers side by side share the cores
+    torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 
 @pytest.fixture

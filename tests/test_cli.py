@@ -20,7 +20,7 @@ def run(*arguments):
     return subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "tl_entk.cli", *map(str, arguments)],
         capture_output=True, text=True, timeout=300,
-        env={**os.environ, "COLUMNS": "200", "HF_HUB_OFFLINE": "1"},
+        env={**os.environ, "COLUMNS": "200", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
 
 

@@ -68,7 +68,8 @@ def test_a_data_set_in_the_hubs_layout(stories, tmp_path):
         (["--device", "nowhere"], "--device nowhere"),
     ],
 )
-def test_bad_options_are_refused_before_any_work(options, message, tmp_path):
+def test_bad_options_are_refused_before_any_work(options, message, tmp_path, monkeypatch):
+    monkeypatch.setattr("feature_sets.texts.hub_answers", lambda endpoint: False)
     with pytest.raises((ValueError, OSError), match=message):
         app(["language", "--out", str(tmp_path), *options], standalone_mode=False)
     assert not list(tmp_path.rglob("*.safetensors"))

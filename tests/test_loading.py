@@ -12,6 +12,7 @@ from huggingface_hub import constants
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
 from benchmarks.gemma import FULL
+from feature_sets import network
 from tests.models import HAS_HOOKED
 from tl_entk.adapters import adapt, loading, model_folder
 from tl_entk.adapters.loading import EMBEDDED, load_language_model
@@ -322,7 +323,7 @@ def hub(monkeypatch, tmp_path):
     def unreachable(*args, **kwargs):
         raise urllib.error.URLError("no network")
 
-    monkeypatch.setattr(model_folder.urllib.request, "urlopen", unreachable)
+    monkeypatch.setattr(network.urllib.request, "urlopen", unreachable)
 
     def put(name, folder):
         base = tmp_path / f"models--{name.replace('/', '--')}"
@@ -338,7 +339,7 @@ def hub(monkeypatch, tmp_path):
 def reachable(hub, monkeypatch):
     """The hub answers the probe."""
     answer = SimpleNamespace(close=lambda: None)
-    monkeypatch.setattr(model_folder.urllib.request, "urlopen", lambda *a, **k: answer)
+    monkeypatch.setattr(network.urllib.request, "urlopen", lambda *a, **k: answer)
     return hub
 
 

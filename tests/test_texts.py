@@ -97,6 +97,7 @@ def test_a_stream_is_read_no_further_than_asked():
 
 def test_a_name_is_streamed_from_the_hub(monkeypatch, dataset):
     asked = []
+    monkeypatch.setattr("feature_sets.texts.hub_answers", lambda endpoint: True)
     monkeypatch.setattr(
         datasets, "load_dataset", lambda name, **options: asked.append((name, options)) or dataset
     )
@@ -108,6 +109,10 @@ def test_refusals(monkeypatch, tmp_path):
     def fails(*_, **__):
         raise OSError("Couldn't reach the hub")
 
+    monkeypatch.setattr("feature_sets.texts.hub_answers", lambda endpoint: False)
+    with pytest.raises(ConnectionError, match=r"no connection to .*pass a local file or folder"):
+        read_texts("nobody/nothing")
+    monkeypatch.setattr("feature_sets.texts.hub_answers", lambda endpoint: True)
     monkeypatch.setattr(datasets, "load_dataset", fails)
     with pytest.raises(ConnectionError, match=r"Couldn't reach.*pass a local file or folder"):
         read_texts("nobody/nothing")

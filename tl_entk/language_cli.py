@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, cast, get_args
+from typing import Annotated, Any, cast, get_args
 
 import typer
 from rich.console import Console
 from rich.table import Table
-from transformers.utils.logging import disable_progress_bar
 
-from feature_sets.grammar import Rule
 from tl_entk.command_checks import check_device, check_writable
-from tl_entk.experiments.language import PCA, LanguageResult, run_language
 from tl_entk.experiments.language_settings import LanguageSettings, run_name
-from tl_entk.experiments.language_verdict import verdicts
 from tl_entk.probes import Probe
 from tl_entk.readout_sweep import COMPONENTS
-from tl_entk.report.language import write_outputs
 
 _DEFAULTS = LanguageSettings()
 console = Console()
@@ -95,6 +90,12 @@ def language(
     A second call with the same settings reuses windows and eigendirections; an interrupted run
     goes on.
     """
+    # transformers and spaCy are slow to import, and other commands need neither
+    from transformers.utils.logging import disable_progress_bar
+
+    from tl_entk.experiments.language import run_language
+    from tl_entk.report.language import write_outputs
+
     settings = LanguageSettings(
         model=model,
         model_class=model_class,
@@ -148,7 +149,7 @@ def parse_names(text: str) -> tuple[str, ...]:
     return () if text == "none" else tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-def parse_label(text: str) -> tuple[str, Rule]:
+def parse_label(text: str) -> tuple[str, Any]:
     """Name and rule of a user's label.
 
     Raises:
@@ -204,7 +205,10 @@ def parse_layers(text: str) -> str | tuple[int, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _summary(result: LanguageResult) -> None:
+def _summary(result: Any) -> None:
+    from tl_entk.experiments.language import PCA
+    from tl_entk.experiments.language_verdict import verdicts
+
     console.print(result.data.windows.report())
     console.print(
         f"labels by {result.data.pipeline}: {len(result.data.features)} kept, "

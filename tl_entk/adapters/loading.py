@@ -16,9 +16,9 @@ from tl_entk.adapters.model_folder import (
     model_folder,
     official_name,
 )
+from tl_entk.story_model import EMBEDDED
 from tl_entk.story_model.architecture import WEIGHTS
 
-EMBEDDED = "stories"
 ModelClass = Literal["hooked", "bridge"]
 
 # its TransformerLens configuration has every switch of Gemma 3; sizes come from the folder

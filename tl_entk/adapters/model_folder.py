@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import ssl
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import torch
 
+from feature_sets.network import hub_answers
+
 # besides the weights; files of subfolders (other formats) are left out
 _FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 _OLD_WEIGHTS = ["pytorch_model*.bin"]
 _SINGLE = ("model.safetensors", "pytorch_model.bin")
 _TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
-_PROBE_SECONDS = 5
 
 
 def official_name(name: str) -> str:
@@ -195,16 +193,9 @@ def _download(name: str) -> Path:
 
 def _check_network(endpoint: str, name: str) -> None:
     """Refuse at once what the hub's client would try for half a minute."""
-    request = urllib.request.Request(endpoint, method="HEAD")
-    try:
-        urllib.request.urlopen(request, timeout=_PROBE_SECONDS).close()
-    except urllib.error.HTTPError:
-        return  # it answered
-    except OSError as error:
-        if isinstance(getattr(error, "reason", None), ssl.SSLError):
-            return  # it answered; the client brings certificates of its own
+    if not hub_answers(endpoint):
         raise ConnectionError(
             f"no connection to {endpoint}, and {name} is neither a folder nor in the local cache: "
             "connect to the network for the download, or pass a local folder, or stories (the "
             "embedded model)."
-        ) from error
+        )

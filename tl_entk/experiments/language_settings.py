@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from feature_sets.windows import DEFAULT_TAGS
-from tl_entk.adapters.loading import EMBEDDED
 from tl_entk.blocks import list_components
 from tl_entk.probes import Probe
 from tl_entk.readout_sweep import COMPONENTS
 from tl_entk.readouts import NAMES as READOUTS
 from tl_entk.sites import match_names
+from tl_entk.story_model import EMBEDDED
 
 SAMPLED = "sampled"
 
