@@ -183,17 +183,12 @@ def _words_before(token: Token, first: int) -> list[str]:
 def frequency_classes(tokens: Sequence[Token]) -> list[int]:
     """log2 of how many times rarer a word is than the most frequent one, rounded; 0 is that one.
 
-    Counted in the stories that the words are of, without regard to case.
+    Counted in the stories that the words are of, without regard to case; punctuation counts.
     """
     documents: dict[int, Doc] = {id(token.doc): token.doc for token in tokens}
-    counts = Counter(
-        word.lower_
-        for doc in documents.values()
-        for word in doc
-        if not (word.is_punct or word.is_space)
-    )
-    most = max(counts.values(), default=1)
-    return [round(math.log2(most / max(1, counts[token.lower_]))) for token in tokens]
+    counts = Counter(word.lower_ for doc in documents.values() for word in doc if not word.is_space)
+    most = max(counts.values())
+    return [round(math.log2(most / counts[token.lower_])) for token in tokens]
 
 
 def _add_own(

@@ -89,8 +89,8 @@ def test_distance_counts_words_not_punctuation(nlp):
 
 
 def test_frequency_classes_are_octaves_below_the_most_frequent_word(nlp):
-    doc = nlp("the the the the the the the the cat cat")
-    assert frequency_classes([doc[0], doc[8]]) == [0, round(math.log2(8 / 2))]
+    doc = nlp("the the the the the the the The cat cat.")
+    assert frequency_classes([doc[0], doc[7], doc[8], doc[10]]) == [0, 0, math.log2(8 / 2), 3]
 
 
 def test_own_labels_by_function_column_and_pattern(nlp):
