@@ -140,7 +140,7 @@ def _add_morphology(columns: _Columns, tokens: Sequence[Token]) -> None:
 def _add_position(columns: _Columns, tokens: Sequence[Token]) -> None:
     columns.add("position", "first word of the sentence", [_first(token) for token in tokens])
     columns.add("position", "inside a quotation", [_quoted(token) for token in tokens])
-    near = [0 < _to_end(token) <= 3 for token in tokens]
+    near = [_to_end(token) <= 3 and not token.is_punct for token in tokens]
     columns.add("position", "sentence ends within 3 words", near)
 
 

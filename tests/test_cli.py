@@ -4,8 +4,10 @@ import csv
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,24 @@ def test_modular_transformer_end_to_end(model_class, tmp_path):
     repeated = json.loads((home / "results.json").read_text())
     assert repeated["weight_spectrum"] == results["weight_spectrum"]
     check_outputs(home)
+
+
+def test_an_interruption_says_so_and_is_no_success(tmp_path):
+    command = [sys.executable, "-W", "ignore", "-m", "tl_entk.cli", "modular-transformer",
+               "--epochs", "100000", "--out", tmp_path]  # fmt: skip
+    process = subprocess.Popen(
+        list(map(str, command)), stderr=subprocess.PIPE, text=True,
+        # a shell's background job would leave interruptions out
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    while not list(tmp_path.rglob("epoch_00025.safetensors")):
+        assert process.poll() is None
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "goes on where it stopped" in errors
 
 
 def check_outputs(home: Path):

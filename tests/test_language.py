@@ -12,6 +12,8 @@ from tl_entk.experiments.language import FLATTENED, PCA, RANDOM, run_language
 from tl_entk.experiments.language_settings import LanguageSettings, run_name
 from tl_entk.experiments.language_verdict import verdicts
 from tl_entk.report.language import write_outputs
+from tl_entk.report.language_details import share_tables
+from tl_entk.sites import partition
 
 SMALL = LanguageSettings(
     per_tag=8, length=12, sampled=60, k=5, per_story=4, layers=(4, 5), tol=1e-2, probe="ridge",
@@ -75,10 +77,11 @@ def test_the_winner_is_chosen_within_the_train_half(run):
 def test_shares_add_up_to_one(run):
     result, _ = run
     for shares in result.directions.shares.values():
-        whole = {name: share for name, share in shares.items() if "[" not in name}
-        if "tied_embedding" in whole:
-            whole = {k: v for k, v in whole.items() if k not in ("embed.W_E", "unembed.W_U")}
-        assert sum(whole.values()) == pytest.approx(1, abs=1e-6)
+        assert sum(shares[name] for name in partition(shares)) == pytest.approx(1, abs=1e-6)
+    for kind in share_tables(result):
+        if kind.name == "shares_weight":
+            columns = np.array([row[1:] for row in kind.rows])
+            np.testing.assert_allclose(columns.sum(0), 1, atol=1e-6)
 
 
 def test_a_second_run_reuses_what_is_there_and_gives_the_same(run, monkeypatch):
@@ -161,6 +164,8 @@ def test_token_directions_of_a_dense_kernel_are_refused(run):
         ({"model": "gpt2"}, "pass --dataset"),
         ({"layers": "some"}, "pass 'all' or numbers"),
         ({"layers": (7,)}, "layers 0 to 5"),
+        ({"layers": ()}, "no layer"),
+        ({"components": ()}, "no component is asked for"),
     ],
 )
 def test_settings_that_cannot_be_meant(change, message):

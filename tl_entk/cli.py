@@ -32,6 +32,7 @@ app = typer.Typer(
 )
 console = Console()
 _DEFAULTS = ModularSettings()
+_INTERRUPTED = 130
 
 
 @app.callback()
@@ -139,13 +140,13 @@ def _summary(result: ModularResult) -> None:
 def main() -> None:
     """Entry point: user errors as one line, anything else as it is."""
     try:
-        app(standalone_mode=False)
-    except (ValueError, OSError, ImportError) as error:
+        # typer turns an interruption into a return value
+        if app(standalone_mode=False) == _INTERRUPTED:
+            Console(stderr=True).print("interrupted: the same command goes on where it stopped.")
+            sys.exit(_INTERRUPTED)
+    except (ValueError, TypeError, OSError, ImportError) as error:
         Console(stderr=True).print(f"[red]error:[/red] {error}")
         sys.exit(2)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted: the same command goes on where it stopped.")
-        sys.exit(130)
     except Exception as error:
         # typer's own usage errors know how to show themselves
         if not (hasattr(error, "show") and hasattr(error, "exit_code")):

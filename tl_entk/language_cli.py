@@ -201,6 +201,8 @@ def parse_layers(text: str) -> str | tuple[int, ...]:
         ends = part.strip().split("-")
         if len(ends) > 2 or not all(end.isdigit() for end in ends):
             raise ValueError(f"--layers {text!r}: pass all, or numbers such as 0,3,5 or 2-4.")
+        if int(ends[0]) > int(ends[-1]):
+            raise ValueError(f"--layers {text!r}: {part} runs backwards.")
         found += range(int(ends[0]), int(ends[-1]) + 1)
     return tuple(dict.fromkeys(found))
 

@@ -1,6 +1,6 @@
 """Trains the embedded pipeline on UD English EWT: ``python -m feature_sets.english.train``.
 
-About a quarter of an hour on one core. The treebank is not part of this project; get it from
+About half an hour on one core. The treebank is not part of this project; get it from
 https://github.com/UniversalDependencies/UD_English-EWT.
 """
 

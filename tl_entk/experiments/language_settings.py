@@ -78,6 +78,8 @@ class LanguageSettings:
                 f"text for {self.model}: pass --dataset with a file, a folder or a hub data set "
                 "such as roneneldan/TinyStories (sampled text is the embedded model's own)."
             )
+        if not self.layers or (self.readouts and not self.components):
+            raise ValueError("no layer or no component is asked for: name one, or all layers.")
         if self.per_tag < 8:
             raise ValueError(
                 f"per_tag = {self.per_tag}: the windows are halved twice, to choose and to judge; "

@@ -152,7 +152,7 @@ def _sections(result: LanguageResult) -> list[Section]:
         Section(
             "Where a feature lives",
             "Share of each layer, head and weight in a label's kernel energy u·K_b u / u·K u "
-            "(logsumexp, centred labels). Shares of a row add up to 1. A kernel's diagonal is "
+            "(logsumexp, centred labels). A kernel's diagonal is "
             "shared out by gradient size for any label: compare rows with each other.",
             [details.share_figure(result), *details.share_tables(result)],
         ),

@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
-from tl_entk.attribution import head_shares
+from tl_entk.attribution import head_shares, layer_shares
 from tl_entk.experiments.language import LanguageResult
 from tl_entk.report import figures as draw
 from tl_entk.report.page import Cells, Picture, Table
-
-
-def _layer_of(component: str) -> str:
-    parts = component.split(".")
-    return f"layer {parts[1]}" if parts[0] == "blocks" else parts[0]
-
-
-def _grouped(shares: Mapping[str, float]) -> dict[str, float]:
-    """Whole weights (no heads, no roles of a tied embedding) summed by layer."""
-    whole = {name: share for name, share in shares.items() if "[" not in name}
-    if "tied_embedding" in whole:
-        whole = {k: v for k, v in whole.items() if k not in ("embed.W_E", "unembed.W_U")}
-    found: dict[str, float] = {}
-    for name, share in whole.items():
-        found[_layer_of(name)] = found.get(_layer_of(name), 0.0) + share
-    return found
+from tl_entk.sites import partition
 
 
 def share_figure(result: LanguageResult) -> Picture:
     """Heatmap of labels against layers."""
-    by_layer = {name: _grouped(shares) for name, shares in result.directions.shares.items()}
+    by_layer = {
+        name: layer_shares(shares, partition(shares))
+        for name, shares in result.directions.shares.items()
+    }
     layers = list(next(iter(by_layer.values())))
     values = np.array([[row[layer] for layer in layers] for row in by_layer.values()])
     picture = draw.heatmap(
@@ -48,13 +34,13 @@ def share_tables(result: LanguageResult) -> list[Table]:
     return [
         Table(
             f"shares_{kind}",
-            f"Share of every {kind}.",
+            f"Share of every {kind}; shares of all weights add up to 1 for every label.",
             (kind, *features),
             [[name, *[found[feature][name] for feature in features]] for name in names],
         )
         for kind, found, names in (
             ("head", heads, list(next(iter(heads.values())))),
-            ("weight", shares, [name for name in weights if "[" not in name]),
+            ("weight", shares, partition(weights)),
         )
     ]
 

@@ -47,7 +47,7 @@ class Recipe:
         average: decay of the running average of the weights, which is what is kept.
     """
 
-    steps: int = 6000
+    steps: int = 2300
     rows: int = 16
     warmup: int = 200
     matrix_rate: float = 3e-3
