@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -6,9 +7,12 @@ import pytest
 import torch
 
 import tl_entk
+from feature_sets import load_pipeline
 from tl_entk.adapters.loading import load_language_model
 from tl_entk.direction_tokens import logit_directions, score_covariances
 from tl_entk.experiments.language import FLATTENED, PCA, RANDOM, run_language
+from tl_entk.experiments.language_inputs import claim, fingerprint
+from tl_entk.experiments.language_kernels import _flattened
 from tl_entk.experiments.language_settings import LanguageSettings, run_name
 from tl_entk.experiments.language_verdict import verdicts
 from tl_entk.report.language import write_outputs
@@ -96,6 +100,40 @@ def test_a_second_run_reuses_what_is_there_and_gives_the_same(run, monkeypatch):
     again = run_language(SMALL, folder)
     assert again.tables[FLATTENED].rows == result.tables[FLATTENED].rows
     assert again.tables[PCA].rows == result.tables[PCA].rows
+
+
+def test_other_weights_texts_or_windows_are_not_taken_for_the_old_ones(run, tmp_path):
+    result, _ = run
+    folder = tmp_path / "home"
+    text = tmp_path / "text.txt"
+    text.write_text("A story.")
+    nlp = load_pipeline("embedded")
+    first = fingerprint(result.model, nlp, str(text))
+    claim(folder, first)
+    (folder / "windows.safetensors").write_text("old")
+    (folder / "eigen").mkdir()
+    claim(folder, fingerprint(result.model, nlp, str(text)))
+    assert (folder / "windows.safetensors").exists()
+    text.write_text("Another story.")
+    with pytest.warns(UserWarning, match="text changed"):
+        claim(folder, fingerprint(result.model, nlp, str(text)))
+    assert not (folder / "windows.safetensors").exists()
+    assert not (folder / "eigen").exists()
+    parameter = next(result.model.model.parameters())
+    with torch.no_grad():
+        parameter[0, 0] += 1
+        other = fingerprint(result.model, nlp, str(text))
+        parameter[0, 0] -= 1
+    with pytest.warns(UserWarning, match="weights changed"):
+        claim(folder, other)
+
+
+def test_directions_of_other_windows_are_computed_anew(run, tmp_path):
+    result, folder = run
+    shutil.copytree(folder / run_name(SMALL) / "eigen", tmp_path / "eigen")
+    tokens = result.data.windows.tokens[:40]
+    found = _flattened(SMALL, result.model.model, tokens, "5", tmp_path, None, False)
+    assert found.scores.shape == (40, 5)
 
 
 def test_the_report_has_every_part_and_no_network_address(run):

@@ -73,4 +73,4 @@ def test_bad_options_are_refused_before_any_work(options, message, tmp_path, mon
     with pytest.raises((ValueError, OSError), match=message):
         app(["language", "--out", str(tmp_path), *options], standalone_mode=False)
     assert not list(tmp_path.rglob("*.safetensors"))
-    assert not list(tmp_path.rglob("*.json"))
+    assert not list(tmp_path.rglob("sampled_stories.json"))

@@ -17,6 +17,11 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in ("tl_entk", "transformer_lens", "torch", "numpy")}
 
 
+def hash_of(tokens: Int[Tensor, "n t"]) -> str:
+    """Sixteen digits that tell token windows from others."""
+    return hashlib.sha256(tokens.cpu().numpy().tobytes()).hexdigest()[:16]
+
+
 def provenance(
     adapter: ModelAdapter, tokens: Int[Tensor, "n t"], **settings: str | int
 ) -> dict[str, Any]:
@@ -28,7 +33,7 @@ def provenance(
         "model_dtype": str(adapter.dtype),
         "n": len(tokens),
         "positions": tokens.shape[1],
-        "tokens_sha256": hashlib.sha256(tokens.cpu().numpy().tobytes()).hexdigest()[:16],
+        "tokens_sha256": hash_of(tokens),
         **settings,
         "versions": versions(),
     }

@@ -19,6 +19,7 @@ from feature_sets.texts import Text, read_texts
 from feature_sets.windows import Windows, context_windows
 from tl_entk.adapters.loading import LanguageModel
 from tl_entk.baselines import activations_at
+from tl_entk.experiments.language_inputs import claim, fingerprint
 from tl_entk.experiments.language_settings import SAMPLED, LanguageSettings
 from tl_entk.files import write_json
 from tl_entk.next_words import greedy_continuation
@@ -66,6 +67,7 @@ def language_data(
         progress: show bars.
     """
     nlp = load_pipeline(settings.pipeline)
+    claim(folder, fingerprint(language_model, nlp, settings.dataset))
     own = own or {}
     columns = [rule for rule in own.values() if isinstance(rule, str)]
     windows = _windows(settings, language_model, nlp, folder, columns, progress)

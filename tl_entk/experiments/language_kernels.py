@@ -17,6 +17,7 @@ from tl_entk.blocks import kernel_blocks
 from tl_entk.eigen import EigenDirections
 from tl_entk.experiments.language_data import LanguageData
 from tl_entk.experiments.language_settings import LanguageSettings
+from tl_entk.provenance import hash_of
 from tl_entk.readout_sweep import Candidate, sweep_directions
 from tl_entk.results import load, save
 from tl_entk.top_directions import top_eigendirections
@@ -107,7 +108,8 @@ def _flattened(
     path = folder / "eigen" / f"layer_{layer}.safetensors"
     if path.exists():
         kept = load(path)
-        if isinstance(kept, EigenDirections):
+        hash_now = hash_of(tokens)
+        if isinstance(kept, EigenDirections) and kept.provenance["tokens_sha256"] == hash_now:
             return kept
     basis = path.with_name(f"layer_{layer}.basis.safetensors")
     found = top_eigendirections(

@@ -32,7 +32,8 @@ class LanguageSettings:
         pipeline: spaCy pipeline; None for the best there is.
         length: tokens of a window.
         per_tag: windows of each part of speech.
-        per_story: most windows of one text.
+        per_story: most windows of one text; more than one makes examples depend on each other,
+            which intervals and p-values do not know.
         agree: keep a window only where the model's own next word has the same tag.
         layers: "all", or layer numbers.
         weight: whose kernel of all logits is analysed in each layer, "mlp.W_out".
@@ -57,7 +58,7 @@ class LanguageSettings:
     pipeline: str | None = None
     length: int = 32
     per_tag: int = 32
-    per_story: int = 2
+    per_story: int = 1
     agree: bool = True
     layers: str | tuple[int, ...] = "all"
     weight: str = "mlp.W_out"
@@ -67,7 +68,7 @@ class LanguageSettings:
     tol: float = 1e-3
     probe: Probe = "logistic"
     max_texts: int | None = None
-    sampled: int = 300
+    sampled: int = 400
     seed: int = 0
 
     def __post_init__(self) -> None:
