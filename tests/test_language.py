@@ -1,3 +1,4 @@
+import html
 import json
 import shutil
 from dataclasses import replace
@@ -14,7 +15,8 @@ from tl_entk.experiments.language import FLATTENED, PCA, RANDOM, run_language
 from tl_entk.experiments.language_inputs import claim, fingerprint
 from tl_entk.experiments.language_kernels import _flattened
 from tl_entk.experiments.language_settings import LanguageSettings, run_name
-from tl_entk.experiments.language_verdict import verdicts
+from tl_entk.experiments.language_verdict import _said, verdicts
+from tl_entk.judgement import Judgement
 from tl_entk.report.language import write_outputs
 from tl_entk.report.language_details import share_tables
 from tl_entk.sites import partition
@@ -142,8 +144,7 @@ def test_the_report_has_every_part_and_no_network_address(run):
     text = page.read_text()
     for section in ("What holds", "Feature by feature", "Layer by layer", "Probes", "Directions"):
         assert section in text
-    for sentence in verdicts(result):
-        assert "PCA" in sentence or "Random" in sentence
+    assert all(sentence in html.unescape(text) for sentence in verdicts(result))
     assert "http://" not in text
     assert "https://" not in text
     summary = json.loads((page.parent / "results.json").read_text())
@@ -226,3 +227,12 @@ def test_the_bridge_gives_the_same_directions(run):
     found = tl_entk.top_eigendirections(bridge, tokens, "blocks.5.mlp.W_out", k=5, tol=1e-3)
     expected = result.directions.flattened["5"].eigenvalues
     torch.testing.assert_close(found.eigenvalues, expected, rtol=2e-2, atol=0.0)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(0.01, 0.2, "beats PCA"), (-0.2, -0.01, "is below PCA"), (-0.1, 0.2, "cannot be told")],
+)
+def test_a_verdict_needs_the_whole_interval(low, high, verdict):
+    own, pca = Judgement(0.6, 0.5, 0.7), Judgement(0.5, 0.4, 0.6)
+    assert verdict in _said("ap", Judgement(0.05, low, high), own, pca)

@@ -139,14 +139,15 @@ def _sections(result: LanguageResult) -> list[Section]:
         *sections,
         Section(
             "Probes",
-            "A logistic probe on k scores of each basis, and on all activations (the ceiling), at "
-            "the layer that is best for the method within the train half.",
+            f"A {result.settings.probe} probe on k scores of each basis, and on all activations "
+            "(the ceiling), at the layer that is best for the method within the train half.",
             [alignment.probe_table(result, name) for name in result.probes],
         ),
         Section(
             "Directions, one by one",
             "The directions chosen for labels, and the leading ones of the best layer. Tokens are "
-            "those whose logits a direction of the flattened kernel raises and lowers.",
+            "those whose logits a direction of the flattened kernel raises and lowers, or those "
+            "whose logits go up and down with the scores of a dense kernel's direction over the windows.",
             language_cards(result),
         ),
         Section(

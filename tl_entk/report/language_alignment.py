@@ -194,7 +194,7 @@ def probe_table(result: LanguageResult, name: str) -> Table:
         )
     return Table(
         f"probes_{list(result.probes).index(name)}",
-        f"{name}, layer {result.best_layer[name]}: average precision of logistic probes.",
+        f"{name}, layer {result.best_layer[name]}: average precision of linear probes.",
         ("labels", *[f"probe on {basis}" for basis in bases], "eNTK less PCA"),
         rows,
     )

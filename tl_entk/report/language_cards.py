@@ -26,7 +26,7 @@ def language_cards(result: LanguageResult) -> list[Card]:
         ]
         tokens: dict[str, Tensor] = {}
         for column in sorted({*chosen, *leading}, key=_order):
-            layer, index = _order(column)
+            _, layer, index = _order(column)
             eigen = result.eigen(method)[layer]
             if index >= len(eigen.eigenvalues):
                 continue
@@ -43,9 +43,10 @@ def language_cards(result: LanguageResult) -> list[Card]:
     return cards
 
 
-def _order(column: str) -> tuple[str, int]:
+def _order(column: str) -> tuple[int, str, int]:
+    """Layers by number; the one called "all" last."""
     layer, index = column.removeprefix("layer ").split(", direction ")
-    return layer, int(index)
+    return (int(layer) if layer.isdigit() else 10**6), layer, int(index)
 
 
 def _tokens(result: LanguageResult, eigen: EigenDirections) -> Tensor:
