@@ -147,7 +147,7 @@ def _sections(result: LanguageResult) -> list[Section]:
             "Directions, one by one",
             "The directions chosen for labels, and the leading ones of the best layer. Tokens are "
             "those whose logits a direction of the flattened kernel raises and lowers, or those "
-            "whose logits go up and down with the scores of a dense kernel's direction over the windows.",
+            "whose logits go up and down with a dense kernel's scores over the windows.",
             language_cards(result),
         ),
         Section(
