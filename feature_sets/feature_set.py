@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,3 +115,7 @@ class FeatureSet:
     def binary(self) -> FeatureSet:
         """The features that only take the values 0 and 1."""
         return self.take([i for i, binary in enumerate(self.is_binary) if binary])
+
+    def without(self, names: Collection[str]) -> FeatureSet:
+        """The features but for these names."""
+        return self.take([i for i, name in enumerate(self.names) if name not in names])

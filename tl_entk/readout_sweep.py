@@ -250,7 +250,6 @@ def validation(scores: Float[Tensor, "n k"], features: FeatureSet, seed: int = 0
         features: of the same examples.
         seed: of the split.
     """
-    rare = set(too_rare(features, seed=seed))
-    kept = features.take([i for i, name in enumerate(features.names) if name not in rare])
+    kept = features.without(too_rare(features, seed=seed))
     table = best_directions(scores, kept, seed=seed, n_bootstrap=1, n_permutations=0)
     return table.macro().value

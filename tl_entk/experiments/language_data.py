@@ -73,17 +73,15 @@ def language_data(
     windows = _windows(settings, language_model, nlp, folder, columns, progress)
     labels = grammar(windows, nlp, own=own)
     selection = select_labels(labels.binary(), windows.words, min_positives=_support(settings))
-    features, dropped = selection.features, dict(selection.dropped)
-    for name in too_rare(features, seed=settings.seed):
-        dropped[name] = "too few positives in one half"
-        features = features.take([i for i, kept in enumerate(features.names) if kept != name])
+    rare = too_rare(selection.features, seed=settings.seed)
+    dropped = selection.dropped | dict.fromkeys(rare, "too few positives in one half")
     layers = settings.chosen_layers(language_model.model.cfg.n_layers)
     hooks = {f"blocks.{layer}.hook_resid_post": str(layer) for layer in layers}
     activations = activations_at(language_model.model, windows.tokens, list(hooks), batch_size=64)
     return LanguageData(
         windows,
         labels,
-        features,
+        selection.features.without(rare),
         dropped,
         describe(nlp),
         {layer: activations[hook] for hook, layer in hooks.items()},
