@@ -15,7 +15,7 @@ from tl_entk.lanczos import LanczosState
 # what a kernel is, of everything its provenance says
 _IDENTITY = (
     "model", "model_class", "model_dtype", "tokens_sha256", "component", "readout", "position",
-    "kernel_dtype", "precision",
+    "kernel_dtype", "precision", "normalisation",
 )  # fmt: skip
 
 

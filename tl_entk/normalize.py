@@ -2,8 +2,60 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from jaxtyping import Float
 from torch import Tensor
+
+
+class Normalisation(NamedTuple):
+    """What is done to a kernel: first cosines, then centring."""
+
+    cosine: bool
+    centred: bool
+
+
+NORMALISATIONS = {
+    "plain": Normalisation(cosine=False, centred=False),
+    "centred": Normalisation(cosine=False, centred=True),
+    "cosine": Normalisation(cosine=True, centred=False),
+    "cosine, centred": Normalisation(cosine=True, centred=True),
+}
+
+
+def check_normalisation(name: str) -> Normalisation:
+    """The normalisation of this name.
+
+    Raises:
+        ValueError: for one that there is not.
+
+    Example:
+        >>> check_normalisation("centred")
+        Normalisation(cosine=False, centred=True)
+    """
+    if name not in NORMALISATIONS:
+        raise ValueError(f"no normalisation {name!r}: there are {list(NORMALISATIONS)}.")
+    return NORMALISATIONS[name]
+
+
+def normalize(kernel: Float[Tensor, "n n"], normalisation: str) -> Float[Tensor, "n n"]:
+    """The kernel after one of ``NORMALISATIONS``.
+
+    Args:
+        kernel: (N, N).
+        normalisation: its name.
+
+    Raises:
+        ValueError: as ``check_normalisation`` and ``cosine_normalize``.
+
+    Example:
+        >>> import torch
+        >>> normalize(torch.tensor([[4.0, 2.0], [2.0, 1.0]]), "cosine, centred").abs().max().item()
+        0.0
+    """
+    wanted = check_normalisation(normalisation)
+    kernel = cosine_normalize(kernel) if wanted.cosine else kernel
+    return center(kernel) if wanted.centred else kernel
 
 
 def cosine_normalize(kernel: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:

@@ -7,7 +7,7 @@ and one backward pass per readout; the choice among them is made within the trai
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from tl_entk.best_directions import best_directions
 from tl_entk.blocks import KernelBlocks, kernel_blocks
 from tl_entk.eigen import EigenDirections, eigendecompose
 from tl_entk.guards import Position
-from tl_entk.normalize import center, cosine_normalize
+from tl_entk.normalize import NORMALISATIONS, check_normalisation, normalize
 from tl_entk.progress import Progress
 from tl_entk.random_probes import sampled_class_trace
 from tl_entk.readouts import ReadoutLike
@@ -34,12 +34,6 @@ COMPONENTS: dict[str, str] = {
     "W_O": "blocks.{layer}.attn.W_O",
     "whole layer": "blocks.{layer}.*",
     "all layers": "blocks.*",
-}
-NORMALISATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "plain": lambda kernel: kernel,
-    "centred": center,
-    "cosine": cosine_normalize,
-    "cosine, centred": lambda kernel: center(cosine_normalize(kernel)),
 }
 ALL_LAYERS = "all layers"
 # backward passes of a class trace where the vocabulary is too large for one each
@@ -121,8 +115,11 @@ def sweep_directions(
         >>> [str(candidate) for candidate in found][:2]
         ['logsumexp, W_out, plain', 'logsumexp, W_out, centred']
     """
-    _check_names("component", components, COMPONENTS)
-    _check_names("normalisation", normalisations, NORMALISATIONS)
+    for component in components:
+        if component not in COMPONENTS:
+            raise ValueError(f"no component {component!r}: there are {list(COMPONENTS)}.")
+    for normalisation in normalisations:
+        check_normalisation(normalisation)
     chosen = list(range(model.cfg.n_layers)) if layers is None else list(layers)
     wanted = _wanted(components, chosen)
     found: dict[Candidate, dict[str, EigenDirections]] = {}
@@ -148,12 +145,6 @@ def sweep_directions(
     return found
 
 
-def _check_names(kind: str, names: Sequence[str], known: Mapping[str, Any]) -> None:
-    for name in names:
-        if name not in known:
-            raise ValueError(f"no {kind} {name!r}: there are {list(known)}.")
-
-
 def _wanted(components: Sequence[str], layers: Sequence[int]) -> dict[tuple[str, str], str]:
     wanted = {}
     for component in components:
@@ -177,9 +168,8 @@ def _readout(name: str, seed: int) -> ReadoutLike:
 def _directions(
     kernel: Tensor, normalisation: str, k: int, blocks: KernelBlocks, name: str, layer: str
 ) -> EigenDirections:
-    matrix = NORMALISATIONS[normalisation](kernel.double())
     provenance = {**blocks.provenance, "candidate": name, "layer": layer}
-    return eigendecompose(matrix, k, provenance=provenance)
+    return eigendecompose(normalize(kernel.double(), normalisation), k, provenance=provenance)
 
 
 def over_layers(

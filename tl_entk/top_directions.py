@@ -13,6 +13,9 @@ from tl_entk.build_operator import FINAL_HIDDEN, kernel_operator
 from tl_entk.eigen import EigenDirections
 from tl_entk.estimate import expected_products
 from tl_entk.guards import Position, check_memory_budget
+from tl_entk.normalize import check_normalisation
+from tl_entk.normalized_operator import NormalizedOperator, normalized_operator
+from tl_entk.operator import KernelOperator
 from tl_entk.plan import DEFAULT_MEMORY_BUDGET
 from tl_entk.precision import Precision
 from tl_entk.readouts import ReadoutLike
@@ -27,6 +30,7 @@ def top_eigendirections(
     k: int = 25,
     *,
     readout: ReadoutLike = FINAL_HIDDEN,
+    normalisation: str = "plain",
     tol: float = 1e-3,
     seed: int = 0,
     resume: str | Path | None = None,
@@ -48,6 +52,9 @@ def top_eigendirections(
         k: how many pairs.
         readout: as for :func:`kernel_operator`; by default all logits, in the whitened space of
             the final hidden vector.
+        normalisation: ``"plain"``; of the kernel of all logits also ``"centred"`` (over the
+            examples), ``"cosine"`` (every example's gradient scaled to norm 1; as many backward
+            passes more as the model is wide) and ``"cosine, centred"``.
         tol: residual, relative to the first eigenvalue, up to which a pair has converged.
         seed: of the solver's random start.
         resume: file for checkpoints; the run goes on from it if it is there.
@@ -78,6 +85,12 @@ def top_eigendirections(
         >>> eigen.scores.shape, bool(eigen.converged.all())
         (torch.Size([25, 4]), True)
     """
+    wanted = check_normalisation(normalisation)
+    if normalisation != "plain" and readout != FINAL_HIDDEN:
+        raise ValueError(
+            f"normalisation {normalisation!r} is for the kernel of all logits: leave readout out, "
+            "or normalise the dense kernel of kernel_blocks."
+        )
     budget = check_memory_budget(DEFAULT_MEMORY_BUDGET if memory_budget is None else memory_budget)
     operator = kernel_operator(
         model,
@@ -97,9 +110,21 @@ def top_eigendirections(
         estimate = replace(estimate, block_size=1, products=expected_products(k, 1))
     if progress:
         print(f"{operator.provenance['component']}: {estimate}")
+    kernel: KernelOperator | NormalizedOperator = operator
+    if normalisation != "plain":
+        kernel = normalized_operator(
+            operator,
+            wanted,
+            normalisation,
+            model,
+            tokens,
+            component,
+            position=position,
+            memory_budget=budget - budget // 4,
+        )
     operator.prepare(progress)
     eigen = leading_eigenpairs(
-        operator,
+        kernel,
         k,
         tol=tol,
         seed=seed,
