@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -107,17 +108,18 @@ class Reader:
         """The next stories.
 
         Raises:
-            ValueError: if a column is missing.
-            TypeError: if a text is not a string.
+            ValueError: if a column is missing, or has a number that is not finite.
+            TypeError: if a text is not a string, or a column has neither text nor a number.
         """
-        texts = [self._check(text) for text in islice(self._texts, count)]
+        numbered = enumerate(islice(self._texts, count), self.read)
+        texts = [self._check(text, number) for number, text in numbered]
         self.ended = len(texts) < count
         self.read += len(texts)
         strings = [text.text for text in texts]
         found = zip(texts, tokenize(self._tokenizer, strings), self._tagger(strings), strict=True)
         return [self._story(*parts) for parts in found]
 
-    def _check(self, text: Any) -> Text:
+    def _check(self, text: Any, number: int) -> Text:
         text = Text(text, {}) if isinstance(text, str) else text
         if not isinstance(text, Text):
             raise TypeError(
@@ -129,6 +131,8 @@ class Reader:
             raise ValueError(
                 f"the texts have no column {missing[0]!r} to keep: there are {list(text.row)}."
             )
+        for name in self._columns:
+            _check_value(text.row[name], name, number)
         return text
 
     def _story(self, text: Text, tokens: Tokens, words: TaggedWords) -> Story:
@@ -138,6 +142,18 @@ class Reader:
             if words.tags[word] in untried:
                 untried[words.tags[word]].append(row)
         return Story(text, tokens, words, places, untried)
+
+
+def _check_value(value: Any, name: str, number: int) -> None:
+    """Refuse what a file of windows cannot hold, or a label be made of."""
+    finite = not isinstance(value, float) or math.isfinite(value)
+    if isinstance(value, str | int | float) and finite:
+        return
+    held = f"a {type(value).__name__}" if finite else f"the float {value}"
+    raise (TypeError if finite else ValueError)(
+        f"column {name!r} of text {number} holds {held}, which gives no label: leave out such "
+        "rows, fill them in, or turn them into text or numbers."
+    )
 
 
 class Draw:

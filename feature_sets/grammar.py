@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -19,6 +20,9 @@ from feature_sets.windows import Windows
 # what a user's own label may be: a function of the word, the name of a column that the windows
 # kept, or a spaCy matcher pattern (a list of token descriptions) that the word takes part in
 Rule = Callable[[Token], bool] | str | Sequence[Mapping[str, Any]]
+
+_BLANK_LINES = re.compile(r"\n\s*\n")
+_LINE_BREAK = re.compile(r"\n")
 
 FREQUENCY_CLASSES = ((0, 3), (4, 6), (7, 9), (10, 99))
 
@@ -57,7 +61,9 @@ def grammar(
 
     Families: ``tag`` (universal part of speech), ``morphology`` (every feature and value that the
     pipeline gives, "Number=Sing"), ``relation`` (dependency, where there is a parser),
-    ``position`` (first word of its sentence, inside a quotation, sentence ends within three words),
+    ``position`` (first word of its sentence, inside a quotation, sentence ends within three words;
+    a quotation ends with its paragraph at the latest, its marks are outside, and paragraphs are
+    parted by blank lines or, in a story without any, by line breaks),
     ``word`` (capitalised, occurred in the window before, one token of the model or several,
     frequency class), ``distance`` (words to the sentence's end, a number) and ``own``.
 
@@ -151,7 +157,13 @@ def _first(token: Token) -> bool:
 
 
 def _quoted(token: Token) -> bool:
-    before = token.doc.text[: token.idx]
+    """Whether a quotation mark is open in its paragraph, and it is none itself."""
+    if token.text in ('"', "“", "”"):
+        return False
+    story = token.doc.text
+    # hard-wrapped stories break lines within paragraphs
+    between = _BLANK_LINES if _BLANK_LINES.search(story.strip()) else _LINE_BREAK
+    before = between.split(story[: token.idx])[-1]
     straight = before.count('"') % 2 == 1
     return straight or before.count("“") > before.count("”")
 

@@ -45,8 +45,10 @@ def read_texts(source: Any, *, column: str = "text", split: str = "train") -> It
 
     Raises:
         FileNotFoundError: for a path where there is nothing, or a folder without data.
-        ConnectionError: if ``source`` is nothing local and the hub does not give it.
-        ValueError: for a split or a column there is not, an empty source, a file not in UTF-8.
+        ConnectionError: if ``source`` is nothing local and the hub does not give it, or not to
+            its end.
+        ValueError: for a split or a column there is not, an empty source, a file not in UTF-8,
+            a malformed one or a data set that breaks while it is read.
         TypeError: for a text that is not a string, or a source of another kind.
 
     Example:
@@ -84,9 +86,9 @@ def _in_memory(source: Any, column: str, split: str) -> Iterable[Mapping[str, An
     datasets = sys.modules.get("datasets")
     if datasets is not None:
         if isinstance(source, datasets.DatasetDict | datasets.IterableDatasetDict):
-            return _split_of(source, split, "the data set")
+            source = _split_of(source, split, "the data set")
         if isinstance(source, datasets.Dataset | datasets.IterableDataset):
-            return source
+            return _unbroken(source, f"the {type(source).__name__}")
     if isinstance(source, Mapping | bytes) or not isinstance(source, Iterable):
         raise TypeError(
             f"cannot read texts from a {type(source).__name__}: pass strings, a data set, a path "
@@ -102,8 +104,7 @@ def _open(source: str | Path, column: str, split: str) -> Iterable[Mapping[str, 
         return _folder(path, column, split)
     if path.is_file():
         if path.suffix in _BUILDERS:
-            # one file is one split, whatever is asked for
-            return _load(_BUILDERS[path.suffix], "train", data_files=str(path))
+            return _rows_of_file(path)
         return ({column: story} for story in _stories(path))
     # a name on the hub is "name" or "owner/name"
     looks_local = path.suffix in (*_BUILDERS, ".txt") or str(source).startswith((".", "/", "~"))
@@ -123,20 +124,45 @@ def _from_hub(name: str, split: str) -> Iterable[Mapping[str, Any]]:
             f"cannot read {name!r}: it is no local file or folder, and there is no connection to "
             f"{constants.ENDPOINT}. Check the name and the network, or pass a local file or folder."
         )
-    return _load(name, split)
+    import datasets
+
+    try:
+        stream = datasets.load_dataset(name, split=split, streaming=True)
+    except ValueError as error:
+        raise ValueError(
+            f"cannot read {name!r} with split={split!r}: {error} Pass another split=, or a file "
+            "of the data set."
+        ) from error
+    except Exception as error:  # no network has many faces, of three libraries
+        raise ConnectionError(
+            f"cannot read {name!r}: it is no local file or folder, and the Hugging Face hub does "
+            f"not give it ({_told(error)}). Check the name and the network, or pass a local file "
+            "or folder."
+        ) from error
+    return _unbroken(stream, name, from_hub=True)
+
+
+def _rows_of_file(path: Path) -> Iterable[Mapping[str, Any]]:
+    """Rows of a .jsonl, .json, .csv or .parquet file."""
+    import datasets
+
+    if not path.stat().st_size:
+        return []
+    # one file is one split, whatever is asked for
+    kind = _BUILDERS[path.suffix]
+    try:
+        rows = datasets.load_dataset(kind, data_files=str(path), split="train", streaming=True)
+    except Exception as error:  # a malformed file has many faces too
+        raise ValueError(f"cannot read {path} ({_told(error)}): repair the data.") from error
+    return _unbroken(rows, str(path))
 
 
 def _folder(path: Path, column: str, split: str) -> Iterable[Mapping[str, Any]]:
     """Rows of a folder, by what lies in it."""
     if any((path / name).exists() for name in ("dataset_dict.json", "state.json")):
-        import datasets
-
-        loaded = datasets.load_from_disk(str(path))
-        if isinstance(loaded, datasets.DatasetDict):
-            return _split_of(loaded, split, str(path))
-        return loaded
+        return _saved_to_disk(path, split)
     if any(file.suffix in _BUILDERS for file in path.rglob("*.*")):
-        return _load(str(path), split)
+        return _laid_out(path, split)
     files = sorted(path.glob("*.txt"))
     if not files:
         raise FileNotFoundError(
@@ -146,29 +172,60 @@ def _folder(path: Path, column: str, split: str) -> Iterable[Mapping[str, Any]]:
     return ({column: story} for file in files for story in _stories(file))
 
 
+def _saved_to_disk(path: Path, split: str) -> Iterable[Mapping[str, Any]]:
+    import datasets
+
+    try:
+        loaded = datasets.load_from_disk(str(path))
+    except Exception as error:
+        raise ValueError(f"cannot read {path} ({_told(error)}): repair the data.") from error
+    if isinstance(loaded, datasets.DatasetDict):
+        loaded = _split_of(loaded, split, str(path))
+    return _unbroken(loaded, str(path))
+
+
+def _laid_out(path: Path, split: str) -> Iterable[Mapping[str, Any]]:
+    """Rows of a folder laid out as on the hub."""
+    import datasets
+
+    try:
+        rows = datasets.load_dataset(str(path), split=split, streaming=True)
+    except Exception as error:
+        raise ValueError(
+            f"cannot read {path} with split={split!r} ({_told(error)}): repair the data, or pass "
+            "another split=."
+        ) from error
+    return _unbroken(rows, str(path))
+
+
 def _split_of(splits: Mapping[str, Any], split: str, name: str) -> Any:
     if split not in splits:
         raise ValueError(f"{name} has no split {split!r}: pass split=, one of {list(splits)}.")
     return splits[split]
 
 
-def _load(name: str, split: str, **options: str) -> Any:
-    """A stream from ``datasets``, with its refusals in our words."""
-    import datasets
-
+def _unbroken(
+    rows: Iterable[Mapping[str, Any]], name: str, *, from_hub: bool = False
+) -> Iterator[Mapping[str, Any]]:
+    """Rows of a data set; says where and why it broke."""
+    at = 0
     try:
-        return datasets.load_dataset(name, split=split, streaming=True, **options)
-    except ValueError as error:
-        raise ValueError(
-            f"cannot read {name!r} with split={split!r}: {error} Pass another split=, or a file "
-            "of the data set."
+        for row in rows:
+            yield row
+            at += 1
+    except Exception as error:
+        lost = from_hub or isinstance(error, ConnectionError)
+        mend = "check the network and run again" if lost else "repair the data"
+        stop = f", or pass max_texts={at} to context_windows to stop before it" if at else ""
+        raise (ConnectionError if lost else ValueError)(
+            # rows come in blocks: the fault may lie further on in the block
+            f"{name} broke at text {at} or soon after ({_told(error)}): {mend}{stop}."
         ) from error
-    except Exception as error:  # no network has many faces, of three libraries
-        raise ConnectionError(
-            f"cannot read {name!r}: it is no local file or folder, and the Hugging Face hub does "
-            f"not give it ({type(error).__name__}: {error}). Check the name and the network, or "
-            "pass a local file or folder."
-        ) from error
+
+
+def _told(error: Exception) -> str:
+    """A library's message, on one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _stories(path: Path) -> Iterator[str]:

@@ -123,7 +123,8 @@ def context_windows(
         continuation: the model's greedy next tokens: integer tensor (b, length) to (b, m), m = 3
             being enough for most words. Its word is tagged in the window's own text.
         prepend_bos: put <bos> in front where the tokenizer has one.
-        keep_columns: columns of the data set to keep for each window.
+        keep_columns: columns of the data set to keep for each window; of text, finite numbers or
+            truth values.
         seed: of the draws.
         max_texts: texts to read at most; a tag that hardly occurs is else sought to the end.
         batch_size: windows that ``continuation`` gets at once.
@@ -133,9 +134,10 @@ def context_windows(
         The windows in the order found.
 
     Raises:
-        TypeError: if the texts, the tokenizer or the pipeline are something else.
+        TypeError: if the texts, a kept column's values, the tokenizer or the pipeline are something
+            else.
         ValueError: for a slow tokenizer, a tag there is not, a pipeline without tags, a number
-            out of range, or if no window is kept.
+            out of range or not finite, or if no window is kept.
 
     Warns:
         UserWarning: if the texts end before every tag has its number.

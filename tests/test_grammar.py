@@ -89,6 +89,34 @@ def test_distance_counts_words_not_punctuation(nlp):
     assert column(features, "sentence ends within 3 words") == [0, 1, 1, 1, 1, 0]
 
 
+def quoted(nlp, story, words):
+    return column(grammar(windows_before(words, story), nlp), "inside a quotation")
+
+
+@pytest.mark.parametrize(("opening", "closing"), ['""', "“”"])
+def test_quotation_marks_are_outside_of_their_quotation(nlp, opening, closing):
+    story = f"{opening}Go home now,{closing} said Tom."
+    words = [opening, "Go", "now", ",", closing, "said", "Tom", "."]
+    assert quoted(nlp, story, words) == [0, 1, 1, 1, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("mark", ['"', "“"])
+@pytest.mark.parametrize("gap", ["\n", "\n\n", "\r\n", "\n \n\n"])
+def test_a_forgotten_quotation_mark_ends_with_its_paragraph(nlp, gap, mark):
+    story = f"{mark}Go home, said Tom.{gap}The dog ran. {mark}I see a cat.{gap}They slept."
+    words = ["Go", "Tom", "The", "ran", "see", "They", "slept"]
+    assert quoted(nlp, story, words) == [1, 1, 0, 0, 1, 0, 0]
+
+
+def test_a_line_break_within_a_paragraph_ends_no_quotation(nlp):
+    story = 'Tom said, "I see\na cat in the\nhouse."\n\nThe dog ran.\nThey slept.'
+    words = ["Tom", "see", "cat", "house", "The", "They"]
+    assert quoted(nlp, story, words) == [0, 1, 1, 1, 0, 0]
+    # blank lines around a story part no paragraphs
+    story = '\n\n"Go home, said Tom.\nThe dog ran.\n\n'
+    assert quoted(nlp, story, ["Go", "Tom", "dog", "ran"]) == [1, 1, 0, 0]
+
+
 def test_frequency_classes_are_octaves_below_the_most_frequent_word(nlp):
     doc = nlp("the the the the the the the The cat cat.")
     assert frequency_classes([doc[0], doc[7], doc[8], doc[10]]) == [0, 0, math.log2(8 / 2), 3]

@@ -126,6 +126,10 @@ def test_refusals(monkeypatch, tmp_path):
     (tmp_path / "empty.txt").write_text("\n<|endoftext|>\n")
     with pytest.raises(ValueError, match=r"empty.txt is empty"):
         list(read_texts(tmp_path / "empty.txt"))
+    for name in ("empty.jsonl", "empty.csv"):
+        (tmp_path / name).touch()
+        with pytest.raises(ValueError, match=rf"{name} is empty: pass a source"):
+            list(read_texts(tmp_path / name))
     with pytest.raises(TypeError, match=r"text 1 of the list is a int.*column="):
         list(read_texts(["a", 1]))
     for source in (3, {"text": "a"}, b"a"):
@@ -134,6 +138,108 @@ def test_refusals(monkeypatch, tmp_path):
     (tmp_path / "latin.txt").write_bytes("é".encode("latin-1"))
     with pytest.raises(ValueError, match="save it in UTF-8"):
         list(read_texts(tmp_path / "latin.txt"))
+
+
+LINES = ['{"text": "One."}', '{"text": "Two."}']
+
+
+def breaking(error):
+    """A stream that gives two texts and breaks at the third."""
+
+    def rows():
+        yield from map(json.loads, LINES)
+        raise error
+
+    return datasets.IterableDataset.from_generator(rows)
+
+
+def read_until_it_breaks(texts, kind, message):
+    """What came before the refusal."""
+    read = []
+    with pytest.raises(kind, match=message) as refusal:
+        read.extend(text.text for text in texts)
+    assert refusal.value.__cause__ is not None
+    return read
+
+
+def test_a_malformed_line_is_told_with_its_file_and_the_texts_read(tmp_path):
+    (tmp_path / "first.jsonl").write_text("\n".join([*LINES, '{"text": "Thr']))
+    message = r"first\.jsonl broke at text 0 or soon after \(ArrowInvalid: .*\): repair the data\.$"
+    assert read_until_it_breaks(read_texts(tmp_path / "first.jsonl"), ValueError, message) == []
+    (tmp_path / "later").mkdir()
+    (tmp_path / "later" / "1.jsonl").write_text("\n".join(LINES))
+    (tmp_path / "later" / "2.jsonl").write_text('{"text": "Thr')
+    message = r"later broke at text 2 or soon after \(Arrow.*: .*repair.*, or pass max_texts=2 "
+    assert read_until_it_breaks(read_texts(tmp_path / "later"), ValueError, message) == [
+        "One.", "Two.",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("rows.json", b'[{"text": "One."}, {"text"'),
+        ("rows.csv", b"text,n\na,1\nb,2,3,4\n"),
+        ("rows.csv", "text\né\n".encode("latin-1")),
+    ],
+)
+def test_malformed_files_name_themselves(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{name} .*Error: .*\): repair the data\.$"):
+        next(read_texts(tmp_path / name))
+
+
+@pytest.mark.parametrize("part", ["one file", "folder"])
+def test_a_damaged_parquet_file_is_told(dataset, tmp_path, part):
+    path = tmp_path / "train-00000-of-00001.parquet"
+    dataset.to_parquet(path)
+    whole = path.read_bytes()
+    source = path if part == "one file" else tmp_path
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=rf"cannot read {source} .*[Pp]arquet.*: repair the data"):
+        read_texts(source)
+    path.write_bytes(whole[:4] + bytes(100) + whole[104:])
+    message = rf"{source} broke at text 0 or soon after \(.*\): repair the data\.$"
+    assert read_until_it_breaks(read_texts(source), ValueError, message) == []
+
+
+def test_a_damaged_folder_saved_to_disk_is_told(dataset, tmp_path):
+    dataset.save_to_disk(tmp_path)
+    (arrow,) = tmp_path.glob("*.arrow")
+    arrow.write_bytes(arrow.read_bytes()[:-200])
+    with pytest.raises(ValueError, match=rf"cannot read {tmp_path} \(.*\): repair the data\.$"):
+        read_texts(tmp_path)
+
+
+def test_a_stream_of_the_hub_that_breaks_is_told(monkeypatch):
+    monkeypatch.setattr("feature_sets.texts.hub_answers", lambda endpoint: True)
+    message = (
+        r"^nobody/nothing broke at text 2 or soon after \(\w+: gone\): check the network and run "
+        r"again, or pass max_texts=2 to context_windows to stop before it\.$"
+    )
+    for error in (OSError("gone"), RuntimeError("gone"), ConnectionError("gone")):
+        stream = breaking(error)
+        monkeypatch.setattr(datasets, "load_dataset", lambda *_, stream=stream, **__: stream)
+        read = read_until_it_breaks(read_texts("nobody/nothing"), ConnectionError, message)
+        assert read == ["One.", "Two."]
+
+
+def test_a_data_set_that_breaks_is_told_and_an_interruption_passes():
+    message = "the IterableDataset broke at text 2 or soon after .*KeyError: 'n'.*repair the data"
+    read_until_it_breaks(read_texts(breaking(KeyError("n"))), ValueError, message)
+    lost = read_texts(breaking(ConnectionError("gone")))
+    read_until_it_breaks(lost, ConnectionError, "IterableDataset broke .*check the network")
+    with pytest.raises(KeyboardInterrupt):
+        list(read_texts(breaking(KeyboardInterrupt())))
+
+
+def test_a_generators_own_error_passes():
+    def strings():
+        yield "One."
+        raise KeyError("n")
+
+    with pytest.raises(KeyError, match=r"^'n'$"):
+        list(read_texts(strings()))
 
 
 def test_the_package_imports_nothing_slow_and_a_function_stays_a_function():

@@ -1,3 +1,6 @@
+import math
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -144,6 +147,17 @@ def bpe():
     return byte_level(texts=[STORY, *stories(40)], size=400)
 
 
+@pytest.fixture(scope="module")
+def draw(bpe, nlp):
+    """Windows of 10 tokens, one before a noun unless told otherwise."""
+
+    def windows(texts, tokenizer=bpe, pipeline=nlp, **options):
+        options = {"length": 10, "per_tag": 1, "tags": ["NOUN"]} | options
+        return context_windows(texts, tokenizer, pipeline, **options)
+
+    return windows
+
+
 def stories(count, seed=0):
     """Word soup with every tag."""
     rng = np.random.default_rng(seed)
@@ -238,21 +252,19 @@ def test_windows_end_right_before_their_word(tokenizer, nlp, prepend_bos):
     assert windows.words.count("a") + windows.words.count("the") + windows.words.count("The") == 2
 
 
-def test_white_space_is_never_the_next_word(bpe, nlp):
-    windows = context_windows(
-        [STORY] * 4, bpe, nlp, length=4, per_tag=6, tags=["NOUN"], per_story=4
-    )
+def test_white_space_is_never_the_next_word(draw):
+    windows = draw([STORY] * 4, length=4, per_tag=6, per_story=4)
     assert all(word.strip() for word in windows.words)
 
 
-def test_stories_and_quotas(bpe, nlp):
+def test_stories_and_quotas(draw):
     texts = stories(60)
-    windows = context_windows(texts, bpe, nlp, length=10, per_tag=4, tags=list(WORDS))
+    windows = draw(texts, per_tag=4, tags=list(WORDS))
     assert {tag: windows.tags.count(tag) for tag in WORDS} == dict.fromkeys(WORDS, 4)
     assert len(set(windows.story.tolist())) == len(windows.stories) == len(windows) == 24
     assert windows.counts["tried"] == windows.counts["kept"] == 24
     assert windows.provenance["texts_read"] == 24
-    several = context_windows(texts, bpe, nlp, length=10, per_tag=4, tags=list(WORDS), per_story=3)
+    several = draw(texts, per_tag=4, tags=list(WORDS), per_story=3)
     assert max(several.story.tolist().count(i) for i in range(len(several.stories))) == 3
 
 
@@ -281,12 +293,10 @@ class Parrot:
         return self.rows[(tokens[:, -1] + tokens[:, -2]) % len(self.rows)]
 
 
-def test_only_windows_where_the_model_agrees_are_kept(bpe, nlp):
+def test_only_windows_where_the_model_agrees_are_kept(bpe, draw):
     parrot = Parrot(bpe)
     tags = ["DET", "NOUN", "VERB", "PROPN"]
-    windows = context_windows(
-        stories(300), bpe, nlp, length=10, per_tag=6, tags=tags, continuation=parrot, batch_size=16
-    )
+    windows = draw(stories(300), per_tag=6, tags=tags, continuation=parrot, batch_size=16)
     assert windows.tags == windows.model_tags
     assert {tag: windows.tags.count(tag) for tag in tags} == dict.fromkeys(tags, 6)
     own = dict(zip(windows.model_tags, windows.model_words, strict=True))
@@ -304,19 +314,15 @@ def test_only_windows_where_the_model_agrees_are_kept(bpe, nlp):
     assert [line.split()[0] for line in report[1:]] == ["tag", *tags, "all"]
 
 
-def test_windows_depend_on_the_seed_alone(bpe, nlp):
-    def draw(**options):
-        return context_windows(
-            stories(300), bpe, nlp, length=10, per_tag=5, tags=["DET", "NOUN", "VERB"],
-            continuation=Parrot(bpe), **options,
-        )  # fmt: skip
-
+def test_windows_depend_on_the_seed_alone(bpe, draw):
+    texts = stories(300)
+    options = {"per_tag": 5, "tags": ["DET", "NOUN", "VERB"], "continuation": Parrot(bpe)}
     torch.manual_seed(1)
-    first = draw(batch_size=64)
+    first = draw(texts, batch_size=64, **options)
     np.random.seed(2)  # noqa: NPY002
     for batch_size in (1, 7):
-        assert same(first, draw(batch_size=batch_size))
-    assert not same(first, draw(seed=1))
+        assert same(first, draw(texts, batch_size=batch_size, **options))
+    assert not same(first, draw(texts, seed=1, **options))
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
@@ -351,7 +357,7 @@ def test_a_model_that_says_what_the_story_says_always_agrees(name, nlp):
     assert agree >= 14
 
 
-def test_a_stream_is_read_as_far_as_needed(bpe, nlp):
+def test_a_stream_is_read_as_far_as_needed(draw):
     taken = []
 
     def stream():
@@ -359,22 +365,22 @@ def test_a_stream_is_read_as_far_as_needed(bpe, nlp):
             taken.append(text)
             yield text
 
-    context_windows(read_texts(stream()), bpe, nlp, length=10, per_tag=10, tags=["NOUN", "VERB"])
+    draw(read_texts(stream()), per_tag=10, tags=["NOUN", "VERB"])
     assert len(taken) == 20
     taken.clear()
-    context_windows(stream(), bpe, nlp, length=10, per_tag=1, tags=["NOUN"])
+    draw(stream())
     assert len(taken) <= 8
     taken.clear()
     with pytest.warns(UserWarning, match="missing: NOUN 4"):
-        context_windows(stream(), bpe, nlp, length=10, per_tag=10, tags=["NOUN"], max_texts=6)
+        draw(stream(), per_tag=10, max_texts=6)
     assert len(taken) == 6
 
 
-def test_columns_are_kept_and_everything_is_saved(bpe, nlp, tmp_path):
-    texts = [Text(text, {"topic": f"t{i}", "n": [i]}) for i, text in enumerate(stories(40))]
-    windows = context_windows(
-        texts, bpe, nlp, length=10, per_tag=3, tags=["NOUN", "DET"],
-        continuation=Parrot(bpe), keep_columns=["topic", "n"],
+def test_columns_are_kept_and_everything_is_saved(bpe, draw, tmp_path):
+    texts = [Text(text, {"topic": f"t{i}", "n": i}) for i, text in enumerate(stories(40))]
+    windows = draw(
+        texts, per_tag=3, tags=["NOUN", "DET"], continuation=Parrot(bpe),
+        keep_columns=["topic", "n"],
     )  # fmt: skip
     by_text = {text.text: text.row for text in texts}
     for i, topic in enumerate(windows.columns["topic"]):
@@ -386,15 +392,44 @@ def test_columns_are_kept_and_everything_is_saved(bpe, nlp, tmp_path):
     for name in ("tags", "model_tags", "stories", "columns", "counts", "tag_counts", "provenance"):
         assert getattr(loaded, name) == getattr(windows, name), name
     assert loaded.report() == windows.report()
-    unchecked = context_windows(texts, bpe, nlp, length=10, per_tag=3, tags=["NOUN"])
+    unchecked = draw(texts, per_tag=3)
     loaded = tl_entk.load(tl_entk.save(unchecked, tmp_path / "unchecked"))
     assert loaded.model_words is loaded.model_tags is None
-    odd = [Text(text.text, {"topic": {1}}) for text in texts]
-    unsaved = context_windows(
-        odd, bpe, nlp, length=10, per_tag=1, tags=["NOUN"], keep_columns=["topic"]
-    )
+    unsaved = replace(unchecked, columns={"topic": ({1},) * len(unchecked)})
     with pytest.raises(TypeError, match=r"column 'topic'.*keep_columns"):
         tl_entk.save(unsaved, tmp_path / "odd")
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "message"),
+    [
+        (None, TypeError, "a NoneType"),
+        (datetime(2024, 1, 2), TypeError, "a datetime"),
+        (["a"], TypeError, "a list"),
+        ({"a": 1}, TypeError, "a dict"),
+        (np.int64(3), TypeError, "a int64"),
+        (math.nan, ValueError, "the float nan"),
+        (-math.inf, ValueError, "the float -inf"),
+    ],
+)
+def test_columns_without_a_plain_value_are_refused_as_they_are_read(draw, value, error, message):
+    taken = []
+
+    def stream():
+        for i, text in enumerate(stories(100)):
+            taken.append(text)
+            yield Text(text, {"topic": "a", "odd": value if i == 9 else i, "unused": value})
+
+    message = rf"column 'odd' of text 9 holds {message}.*: leave out such rows, fill them in, or "
+    with pytest.raises(error, match=message):
+        draw(stream(), per_tag=50, keep_columns=["topic", "odd"])
+    assert len(taken) == 10
+
+
+def test_columns_of_plain_values_are_kept(draw):
+    row = {"a": "x", "b": 1, "c": 0.5, "d": True, "unused": None}
+    windows = draw([Text(STORY, row)], length=5, keep_columns="abcd")
+    assert windows.columns == {"a": ("x",), "b": (1,), "c": (0.5,), "d": (True,)}
 
 
 def test_components_that_tags_do_not_need_are_left_out():
@@ -409,49 +444,56 @@ def test_components_that_tags_do_not_need_are_left_out():
     assert unused_components(other) == []
 
 
-def test_a_bar_can_be_shown(bpe, nlp, capsys):
-    context_windows(stories(9), bpe, nlp, length=10, per_tag=2, tags=["NOUN"], progress=True)
+def test_a_bar_can_be_shown(draw, capsys):
+    draw(stories(9), per_tag=2, progress=True)
     assert "2/2" in capsys.readouterr().out
 
 
+class Slow:
+    is_fast = False
+
+
+FOXES = ["The fox ran. " * 9]
+
+
 @pytest.mark.usefixtures("untyped")
-def test_refusals(bpe, nlp):
-    def draw(texts=("The fox ran. " * 9,), tokenizer=bpe, pipeline=nlp, **options):
-        options = {"length": 5, "per_tag": 1, "tags": ["NOUN"]} | options
-        return context_windows(texts, tokenizer, pipeline, **options)
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        ({"tokenizer": Slow()}, ValueError, "slow tokenizer.*use_fast=True"),
+        ({"tokenizer": Tokenizer(models.BPE())}, TypeError, "PreTrainedTokenizerFast"),
+        ({"pipeline": spacy.blank("en")}, ValueError, r"sets no part of speech.*load_pipeline"),
+        ({"pipeline": "en"}, TypeError, "load_pipeline"),
+        ({"tags": ["NUON"]}, ValueError, "universal tags.*'NOUN'"),
+        ({"tags": ["NOUN", "NOUN"]}, ValueError, "different universal tags"),
+        ({"tags": []}, ValueError, "different universal tags"),
+        ({"length": 0}, ValueError, "length = 0"),
+        ({"length": 1}, ValueError, "beside <bos>"),
+        ({"per_story": 0}, ValueError, "per_story = 0"),
+        ({"max_texts": 0}, ValueError, "max_texts = 0"),
+        ({"keep_columns": ["topic"]}, ValueError, r"no column 'topic' to keep: there are \[\]"),
+        ({"continuation": lambda t: t[0]}, ValueError, r"integer tensor \(1, m\)"),
+        ({"continuation": lambda t: [[1]]}, ValueError, r"returned list"),
+        ({"continuation": lambda t: t.float()}, ValueError, "not logits"),
+        ({"texts": ["The end."]}, ValueError, "no window was kept.*more text"),
+        (
+            {"texts": []},
+            ValueError,
+            r"(?s)no window was kept.*0 windows kept of 0 tried, from 0 texts",
+        ),
+        ({"texts": "stories.txt"}, TypeError, "read_texts"),
+        ({"texts": [b"a"]}, TypeError, "holds a bytes"),
+    ],
+)
+def test_refusals(draw, wrong, error, message):
+    with pytest.raises(error, match=message):
+        draw(**{"texts": FOXES} | wrong)
 
-    class Slow:
-        is_fast = False
 
-    for wrong, message in (
-        ({"tokenizer": Slow()}, "slow tokenizer.*use_fast=True"),
-        ({"pipeline": spacy.blank("en")}, r"sets no part of speech.*load_pipeline"),
-        ({"tags": ["NUON"]}, "universal tags.*'NOUN'"),
-        ({"tags": ["NOUN", "NOUN"]}, "different universal tags"),
-        ({"tags": []}, "different universal tags"),
-        ({"length": 0}, "length = 0"),
-        ({"length": 1}, "beside <bos>"),
-        ({"per_story": 0}, "per_story = 0"),
-        ({"max_texts": 0}, "max_texts = 0"),
-        ({"keep_columns": ["topic"]}, r"no column 'topic' to keep: there are \[\]"),
-        ({"continuation": lambda t: t[0]}, r"integer tensor \(1, m\)"),
-        ({"continuation": lambda t: [[1]]}, r"returned list"),
-        ({"continuation": lambda t: t.float()}, "not logits"),
-        ({"texts": ["The end."]}, "no window was kept.*more text"),
-        ({"texts": []}, r"(?s)no window was kept.*0 windows kept of 0 tried, from 0 texts"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            draw(**wrong)
-    for wrong, message in (
-        ({"tokenizer": bpe.backend_tokenizer}, "PreTrainedTokenizerFast"),
-        ({"pipeline": "en"}, "load_pipeline"),
-        ({"texts": "stories.txt"}, "read_texts"),
-        ({"texts": [b"a"]}, "holds a bytes"),
-    ):
-        with pytest.raises(TypeError, match=message):
-            draw(**wrong)
+@pytest.mark.usefixtures("untyped")
+def test_missing_windows_are_told(draw):
     with pytest.warns(UserWarning, match=r"missing: NOUN 6, VERB 6\. .*per_story"):
-        windows = draw(tags=["NOUN", "VERB"], per_tag=7, per_story=2)
+        windows = draw(FOXES, tags=["NOUN", "VERB"], per_tag=7, per_story=2)
     assert len(windows) == 2
 
 
