@@ -6,7 +6,7 @@ from sklearn.metrics import average_precision_score, r2_score, roc_auc_score
 
 import tl_entk
 from feature_sets import FeatureSet, fourier
-from tl_entk.comparison import BASES, _r2
+from tl_entk.comparison import _r2, probe_bases, probe_validation
 from tl_entk.probes import probe_scores
 from tl_entk.scoring import METRICS, resamples
 from tl_entk.splitting import halves
@@ -42,7 +42,7 @@ def test_good_directions_beat_pca_and_chance_and_the_interval_says_so():
     for row in table.rows:
         assert row.scores["eNTK"].value > row.scores["PCA"].value > row.scores["random"].value
         assert row.difference.low > 0
-        for name in BASES:
+        for name in ("eNTK", "PCA", "random", "all activations"):
             judged = row.scores[name]
             assert judged.low <= judged.value <= judged.high
     assert table.rows[0].scores["random"].value < 0.1
@@ -136,7 +136,7 @@ def test_a_group_of_binary_features_is_judged_by_their_mean():
         for groups in (names, ("size", "size"))
     )
     for metric in METRICS:
-        for basis in BASES:
+        for basis in ("eNTK", "PCA", "random", "all activations"):
             mean = np.mean([row.metrics[metric][basis].value for row in alone.rows])
             assert together.rows[0].metrics[metric][basis].value == pytest.approx(mean)
 
@@ -164,8 +164,9 @@ def test_macro_judgement_has_the_interval_of_the_mean():
     assert table.macro_judgement("PCA", "tags") == table.rows[1].scores["PCA"]
     auroc = table.macro_judgement("PCA", "tags", "auroc")
     assert auroc == table.rows[1].metrics["auroc"]["PCA"]
-    with pytest.raises(ValueError, match="'wave' has no 'auroc': choose a family"):
-        table.macro_judgement("PCA", metric="auroc")
+    assert table.macro_judgement("PCA", metric="auroc") == auroc
+    with pytest.raises(ValueError, match="no feature of waves has 'auroc': choose another"):
+        table.macro_judgement("PCA", "waves", "auroc")
     with pytest.raises(ValueError, match="no metric 'f1'"):
         table.macro_judgement("PCA", metric="f1")
     with pytest.raises(ValueError, match="no basis 'entk': there are eNTK"):
@@ -184,7 +185,7 @@ def test_no_basis_knows_labels_that_were_shuffled(probe):
         n_bootstrap=100,
         probe=probe,
     )
-    for basis in BASES:
+    for basis in ("eNTK", "PCA", "random", "all activations"):
         macro = table.macro_judgement(basis, metric="auroc")
         # four features: three standard errors of their mean
         assert abs(macro.value - 0.5) < 3 * 0.06 / np.sqrt(4)
@@ -275,3 +276,32 @@ def test_fourier_features_of_a_linear_code_are_fully_probed():
     assert table.macro("a+b")["eNTK"] > 0.999
     assert table.macro("a-b")["eNTK"] < 0.2
     assert table.macro("a-b")["all activations"] > 0.999
+
+
+def test_bases_of_ones_own_are_probed_as_compare_does():
+    table = compare()
+    scores = torch.from_numpy(np.concatenate([REAL, BINARY, HIDDEN], 1)[:, :4])
+    bases = {"ours": scores, "theirs": tl_entk.pca_scores(ACTIVATIONS, 4)}
+    found = probe_bases(bases, features(), n_bootstrap=100)
+    assert found.bases == ["ours", "theirs"]
+    for row, other in zip(found.rows, table.rows, strict=True):
+        assert row.scores == {"ours": other.scores["eNTK"], "theirs": other.scores["PCA"]}
+        assert row.difference == other.difference
+    with pytest.raises(ValueError, match="1 bases: pass two or more"):
+        probe_bases({"ours": scores}, features())
+    with pytest.raises(ValueError, match="basis 'short' of 3 examples"):
+        probe_bases({"ours": scores, "short": scores[:3]}, features())
+
+
+def test_a_layer_is_chosen_by_probes_judged_on_the_other_half_of_these_examples():
+    """Noise of many columns fits one half of the examples and must not be preferred."""
+    binary = FeatureSet(BINARY, ("is big",), ("tags",), ("is big",))
+    noise = torch.from_numpy(np.random.default_rng(5).standard_normal((N, N // 2)))
+    known = probe_validation(torch.from_numpy(HIDDEN[:, :1]), binary)
+    assert known > 0.7 > 0.5 > probe_validation(noise, binary)
+    train, test = halves(binary)
+    expected = average_precision_score(
+        BINARY[test, 0], Ridge().fit(HIDDEN[train, :1], BINARY[train, 0]).predict(HIDDEN[test, :1])
+    )
+    # one column: ridge of any strength ranks alike
+    assert known == pytest.approx(expected)

@@ -66,6 +66,9 @@ def test_a_data_set_in_the_hubs_layout(stories, tmp_path):
         (["--components", "W_up"], "no component 'W_up'"),
         (["--pipeline", "en_nothing"], "no spaCy pipeline"),
         (["--device", "nowhere"], "--device nowhere"),
+        (["--normalisations", "scaled"], "no normalisation 'scaled'"),
+        (["--memory-budget", "0"], "more than 0"),
+        (["--length", "127"], "pass up to 126"),
     ],
 )
 def test_bad_options_are_refused_before_any_work(options, message, tmp_path, monkeypatch):

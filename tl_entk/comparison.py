@@ -8,11 +8,13 @@ with AUROC, precision at quota and enrichment beside it; a real one by R^2.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
+from sklearn.metrics import average_precision_score
 from torch import Tensor
 
 from feature_sets.feature_set import FeatureSet
@@ -21,9 +23,8 @@ from tl_entk.eigen import EigenDirections
 from tl_entk.judgement import Judgement, Samples, check_bootstrap, rows_of
 from tl_entk.probes import Probe, probe_scores
 from tl_entk.scoring import METRICS, Ranking, resamples
-from tl_entk.splitting import halves
+from tl_entk.splitting import halves, too_rare
 
-BASES = ("eNTK", "PCA", "random", "all activations")
 _MAIN = "main"
 _R2_BOUNDS = (-float("inf"), 1.0)
 
@@ -37,7 +38,8 @@ class ComparisonRow:
         family: its family.
         metric: "R2" or "AP".
         scores: basis to judgement on the test half, by ``metric``.
-        difference: eNTK less PCA, paired over the same bootstrap examples.
+        difference: the first basis less the second (eNTK less PCA), paired over the same
+            bootstrap examples.
         metrics: every metric ("ap", "auroc", "precision", "enrichment"; "r2" of real features)
             to basis to judgement.
     """
@@ -52,11 +54,11 @@ class ComparisonRow:
 
 @dataclass(frozen=True)
 class Comparison:
-    """eNTK, PCA, random directions and all activations side by side.
+    """Probes on several bases side by side.
 
     Attributes:
         rows: one per feature group.
-        k: directions per basis.
+        k: directions of the first basis, and of all that have a budget.
         n_test: examples judged on.
         provenance: of the eNTK directions, with split, seed and probe.
         samples: basis to metric to the rows' bootstrap samples, NaN where a row does not have
@@ -69,6 +71,11 @@ class Comparison:
     provenance: dict[str, Any] = field(default_factory=dict)
     samples: dict[str, dict[str, Samples]] = field(default_factory=dict, repr=False, compare=False)
 
+    @property
+    def bases(self) -> list[str]:
+        """The bases in order."""
+        return list(self.samples)
+
     def macro(self, family: str | None = None) -> dict[str, float]:
         """Mean over the rows (of one family) per basis.
 
@@ -76,7 +83,8 @@ class Comparison:
             ValueError: if there is no such family.
         """
         rows = [self.rows[i] for i in self._rows(family, None)]
-        return {name: float(np.mean([row.scores[name].value for row in rows])) for name in BASES}
+        means = {name: [row.scores[name].value for row in rows] for name in self.bases}
+        return {name: float(np.mean(values)) for name, values in means.items()}
 
     def macro_judgement(
         self, basis: str, family: str | None = None, metric: str | None = None
@@ -84,12 +92,12 @@ class Comparison:
         """Mean over the rows (of one family) of one basis, with its interval.
 
         Args:
-            basis: one of ``BASES``.
-            family: None for all.
+            basis: one of ``bases``.
+            family: None for all rows that have the metric.
             metric: None for the main one of every row, AP or R2.
 
         Raises:
-            ValueError: if there is no such basis or family, or a row does not have the metric.
+            ValueError: if there is no such basis or family, or no row of it has the metric.
         """
         return self._samples(basis, metric).mean(self._rows(family, metric))
 
@@ -113,13 +121,13 @@ class Comparison:
 
     def _rows(self, family: str | None, metric: str | None) -> list[int]:
         rows = rows_of([row.family for row in self.rows], family)
-        for index in rows:
-            if metric not in (None, _MAIN, *self.rows[index].metrics):
-                raise ValueError(
-                    f"{self.rows[index].group!r} has no {metric!r}: choose a family whose features "
-                    f"have it, or one of {', '.join(self.rows[index].metrics)}."
-                )
-        return rows
+        having = [row for row in rows if metric in (None, _MAIN, *self.rows[row].metrics)]
+        if not having:
+            raise ValueError(
+                f"no feature of {family or 'the set'} has {metric!r}: choose another family, or "
+                f"one of {', '.join(self.rows[rows[0]].metrics)}."
+            )
+        return having
 
 
 def compare(
@@ -169,13 +177,62 @@ def compare(
     scores = eigen.scores if isinstance(eigen, EigenDirections) else eigen
     n, k = scores.shape
     _check_lengths(n, k, feature_set, activations)
-    check_bootstrap(n_bootstrap)
     bases = {
         "eNTK": scores,
         "PCA": pca_scores(activations, k),
         "random": random_directions(n, k, seed),
         "all activations": activations,
     }
+    found = probe_bases(
+        bases, feature_set, split=split, seed=seed, n_bootstrap=n_bootstrap, probe=probe
+    )
+    if isinstance(eigen, EigenDirections):
+        return replace(found, provenance={**eigen.provenance, **found.provenance})
+    return found
+
+
+def probe_bases(
+    bases: Mapping[str, Float[Tensor, "n _"]],
+    feature_set: FeatureSet,
+    *,
+    split: float = 0.5,
+    seed: int = 0,
+    n_bootstrap: int = 500,
+    probe: Probe = "logistic",
+) -> Comparison:
+    """Probe every feature from each of several bases, such as directions of different layers.
+
+    Args:
+        bases: name to (N, k) inputs of the probes, two or more; the rows' difference is the first
+            less the second.
+        feature_set: features of the same N examples.
+        split: as for ``compare``, as are the others.
+        seed: of the split and the bootstrap.
+        n_bootstrap: resamples.
+        probe: of binary features.
+
+    Raises:
+        ValueError: for fewer than two bases, or as ``compare``.
+
+    Example:
+        >>> import torch
+        >>> from feature_sets import fourier
+        >>> a, b = np.divmod(np.arange(49), 7)
+        >>> features = fourier(a, b, 7, families=["a+b"])
+        >>> truth = torch.from_numpy(features.values)
+        >>> table = probe_bases({"truth": truth, "nothing": 0 * truth}, features, n_bootstrap=20)
+        >>> round(table.rows[0].difference.value, 1)
+        1.1
+    """
+    if len(bases) < 2:
+        raise ValueError(f"{len(bases)} bases: pass two or more to compare.")
+    for name, basis in bases.items():
+        if len(basis) != len(feature_set.values):
+            raise ValueError(
+                f"basis {name!r} of {len(basis)} examples, features of "
+                f"{len(feature_set.values)}: pass the same examples in the same order."
+            )
+    check_bootstrap(n_bootstrap)
     train, test = halves(feature_set, split, seed)
     times = resamples(len(test), n_bootstrap, seed)
     truth = feature_set.values
@@ -187,9 +244,26 @@ def compare(
         )
         samples[name] = _judge(feature_set, truth[test], predicted, times)
     provenance = {"split": split, "seed": seed, "n_bootstrap": n_bootstrap, "probe": probe}
-    if isinstance(eigen, EigenDirections):
-        provenance = {**eigen.provenance, **provenance}
+    k = next(iter(bases.values())).shape[1]
     return Comparison(_rows(feature_set, samples), k, len(test), provenance, samples)
+
+
+def probe_validation(scores: Float[Tensor, "n k"], feature_set: FeatureSet, seed: int = 0) -> float:
+    """Macro AP of ridge probes fitted on one half of these examples, judged on the other.
+
+    What to choose a layer by: pass the examples of a train half only. Features too rare to be
+    halved again are left out.
+
+    Args:
+        scores: (n, k) inputs of the probes.
+        feature_set: binary features of the same examples.
+        seed: of the split.
+    """
+    kept = feature_set.without(too_rare(feature_set, seed=seed))
+    train, test = halves(kept, seed=seed)
+    inputs, truth = scores.detach().cpu().double().numpy(), kept.values
+    predicted = probe_scores(inputs[train], truth[train], inputs[test], kept.is_binary, "ridge")
+    return float(average_precision_score(truth[test], predicted, average="macro"))
 
 
 def _check_lengths(n: int, k: int, feature_set: FeatureSet, activations: Tensor) -> None:
@@ -209,6 +283,7 @@ def _rows(
     feature_set: FeatureSet, samples: dict[str, dict[str, Samples]]
 ) -> tuple[ComparisonRow, ...]:
     rows = []
+    ours, others = (samples[name][_MAIN] for name in list(samples)[:2])
     for i, group in enumerate(feature_set.group_names()):
         first = feature_set.groups.index(group)
         binary = feature_set.is_binary[first]
@@ -216,14 +291,13 @@ def _rows(
             metric: {name: samples[name][metric].mean([i]) for name in samples}
             for metric in (METRICS if binary else ("r2",))
         }
-        difference = samples["eNTK"][_MAIN] - samples["PCA"][_MAIN]
         rows.append(
             ComparisonRow(
                 group,
                 feature_set.families[first],
                 "AP" if binary else "R2",
                 metrics["ap" if binary else "r2"],
-                difference.mean([i]),
+                (ours - others).mean([i]),
                 metrics,
             )
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, cast, get_args
 
@@ -51,6 +50,13 @@ def language(
     components: Annotated[
         str, typer.Option(help=f"Components of the sweep, among {', '.join(COMPONENTS)}.")
     ] = ",".join(_DEFAULTS.components),
+    normalisations: Annotated[
+        str,
+        typer.Option(
+            help="Of the kernel of all logits, beside the plain one: centred, cosine, "
+            '"cosine, centred", separated by semicolons, or none.'
+        ),
+    ] = "; ".join(_DEFAULTS.normalisations) or "none",
     weight: Annotated[
         str, typer.Option(help="Weight whose kernel of all logits is analysed in each layer.")
     ] = _DEFAULTS.weight,
@@ -112,13 +118,15 @@ def language(
         k=k,
         readouts=parse_names(readouts),
         components=parse_names(components),
+        normalisations=parse_names(normalisations, ";"),
         tol=tol,
+        labels=tuple(label or ()),
         probe=check_probe(probe),
         max_texts=max_texts,
         sampled=sampled,
         seed=seed,
     )
-    own = dict(parse_label(text) for text in label or [])
+    budget = check_budget(memory_budget)
     target = out / run_name(settings)
     check_writable(target)
     check_device(device)
@@ -129,8 +137,7 @@ def language(
         settings,
         out,
         device=device,
-        own=own,
-        memory_budget=round(memory_budget * 2**30),
+        memory_budget=budget,
         progress=console.is_terminal,
     )
     with console.status("writing the report"):
@@ -139,38 +146,18 @@ def language(
     console.print(f"report: {page}", soft_wrap=True)
 
 
-def parse_names(text: str) -> tuple[str, ...]:
+def parse_names(text: str, separator: str = ",") -> tuple[str, ...]:
     """Names separated by commas; "none" for no name.
 
     Example:
         >>> parse_names("logsumexp, target_logit"), parse_names("none")
         (('logsumexp', 'target_logit'), ())
     """
-    return () if text == "none" else tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def parse_label(text: str) -> tuple[str, Any]:
-    """Name and rule of a user's label.
-
-    Raises:
-        ValueError: if it has no rule, or the rule is no JSON list of token descriptions.
-
-    Example:
-        >>> parse_label('adjective=[{"POS": "ADJ"}]')
-        ('adjective', [{'POS': 'ADJ'}])
-    """
-    name, _, rule = text.partition("=")
-    if not name or not rule:
-        raise ValueError(f"--label {text!r}: pass NAME=COLUMN or NAME=PATTERN.")
-    if not rule.lstrip().startswith("["):
-        return name, rule
-    try:
-        return name, json.loads(rule)
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"--label {text!r}: the pattern is no JSON ({error}); pass a list such as "
-            '[{"POS": "ADJ"}].'
-        ) from error
+    return (
+        ()
+        if text == "none"
+        else tuple(name.strip() for name in text.split(separator) if name.strip())
+    )
 
 
 def check_probe(name: str) -> Probe:
@@ -182,6 +169,21 @@ def check_probe(name: str) -> Probe:
     if name not in get_args(Probe):
         raise ValueError(f"--probe {name!r}: pass {' or '.join(get_args(Probe))}.")
     return cast(Probe, name)
+
+
+def check_budget(gib: float) -> int:
+    """Bytes of a memory budget.
+
+    Raises:
+        ValueError: for one that is nothing.
+
+    Example:
+        >>> check_budget(0.5)
+        536870912
+    """
+    if not 0 < gib < float("inf"):
+        raise ValueError(f"--memory-budget {gib:g}: pass GiB, more than 0.")
+    return round(gib * 2**30)
 
 
 def parse_layers(text: str) -> str | tuple[int, ...]:
@@ -208,7 +210,7 @@ def parse_layers(text: str) -> str | tuple[int, ...]:
 
 
 def _summary(result: Any) -> None:
-    from tl_entk.experiments.language import PCA
+    from tl_entk.experiments.language_judging import PCA
     from tl_entk.experiments.language_verdict import verdicts
 
     console.print(result.data.windows.report())
@@ -217,8 +219,8 @@ def _summary(result: Any) -> None:
         f"{len(result.data.dropped)} dropped"
     )
     table = Table("best direction over layers", "AP", "AUROC", "AP less PCA", box=None)
-    pca = result.tables[PCA]
-    for name, found in result.tables.items():
+    pca = result.judged.tables[PCA]
+    for name, found in result.judged.tables.items():
         ap, auroc = found.macro(), found.macro("auroc")
         less = found.difference(pca)
         table.add_row(

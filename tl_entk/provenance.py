@@ -14,7 +14,8 @@ from tl_entk.adapters import ModelAdapter
 
 def versions() -> dict[str, str]:
     """Versions of the packages that the numbers depend on."""
-    return {name: version(name) for name in ("tl_entk", "transformer_lens", "torch", "numpy")}
+    names = ("tl_entk", "transformer_lens", "torch", "numpy", "scikit-learn", "spacy")
+    return {name: version(name) for name in names}
 
 
 def hash_of(tokens: Int[Tensor, "n t"]) -> str:

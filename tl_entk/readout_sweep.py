@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -42,8 +42,7 @@ CLASS_TRACE_PROBES = 32
 Scores = Float[Tensor, "n k"]
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(NamedTuple):
     """One way to make directions: a readout, a component, a normalisation."""
 
     readout: str
@@ -68,6 +67,11 @@ class SweepRow:
     candidate: Candidate
     validation: float
     by_layer: dict[str, float]
+
+    @property
+    def best_layer(self) -> str:
+        """The layer that is best alone."""
+        return max(self.by_layer, key=lambda layer: self.by_layer[layer])
 
 
 def sweep_directions(
@@ -197,7 +201,7 @@ def over_layers(
 
 
 def judge_sweep(
-    candidates: Mapping[Candidate, Mapping[str, EigenDirections]],
+    candidates: Mapping[Candidate, Mapping[str, EigenDirections | Float[Tensor, "n k"]]],
     features: FeatureSet,
     *,
     split: float = 0.5,
@@ -209,7 +213,7 @@ def judge_sweep(
     on its second, by macro average precision.
 
     Args:
-        candidates: from :func:`sweep_directions`.
+        candidates: from :func:`sweep_directions`, or scores by layer.
         features: binary features of the same windows.
         split: share of the train half, as for :func:`best_directions`.
         seed: of the split, as there.
@@ -222,11 +226,14 @@ def judge_sweep(
     rows = []
     for candidate, layers in candidates.items():
         by_layer = {
-            layer: validation(directions.scores[train], inside, seed)
-            for layer, directions in layers.items()
+            layer: validation(over_layers({layer: found})[0][train], inside, seed)
+            for layer, found in layers.items()
         }
-        together, _ = over_layers(layers)
-        rows.append(SweepRow(candidate, validation(together[train], inside, seed), by_layer))
+        # one layer alone is best over layers
+        best = next(iter(by_layer.values()))
+        if len(by_layer) > 1:
+            best = validation(over_layers(layers)[0][train], inside, seed)
+        rows.append(SweepRow(candidate, best, by_layer))
     return sorted(rows, key=lambda row: -row.validation)
 
 

@@ -16,7 +16,7 @@ from tl_entk.blocks import KernelBlocks
 from tl_entk.eigen import EigenDirections
 from tl_entk.files import write_tensors
 
-Saveable = KernelBlocks | EigenDirections | FeatureSet | Windows
+Saveable = KernelBlocks | EigenDirections | FeatureSet | Windows | dict[str, EigenDirections]
 
 _WINDOW_TENSORS = ("tokens", "story", "start", "window_start", "pieces")
 _WINDOW_TEXTS = ("words", "model_words", "tags", "model_tags", "stories")
@@ -27,7 +27,8 @@ def save(result: Saveable, path: str | Path) -> Path:
     """Save a result as one safetensors file; names, families and provenance go in its header.
 
     Args:
-        result: KernelBlocks, EigenDirections, FeatureSet or Windows.
+        result: KernelBlocks, EigenDirections (or a dictionary of several, by name), FeatureSet or
+            Windows.
         path: the file; ``.safetensors`` is added where it is missing.
 
     Returns:
@@ -59,10 +60,12 @@ def save(result: Saveable, path: str | Path) -> Path:
         tensors = {name: getattr(result, name) for name in _WINDOW_TENSORS}
         fields = {name: getattr(result, name) for name in (*_WINDOW_TEXTS, *_WINDOW_TABLES)}
         fields["columns"] = _checked_columns(result)
+    elif isinstance(result, dict) and _are_directions(result):
+        tensors, fields = _several(result)
     else:
         raise TypeError(
-            f"cannot save a {type(result).__name__}: pass KernelBlocks, EigenDirections, a "
-            "FeatureSet or Windows."
+            f"cannot save a {type(result).__name__}: pass KernelBlocks, EigenDirections (or "
+            "a dictionary of several by name), a FeatureSet or Windows."
         )
     info = {
         "kind": type(result).__name__,
@@ -96,8 +99,35 @@ def load(path: str | Path) -> Saveable:
         return EigenDirections(**tensors, provenance=info["provenance"])
     if info["kind"] == "Windows":
         return _windows(tensors, fields, info["provenance"])
+    if info["kind"] == "dict":
+        return {name: _named(tensors, name, about) for name, about in fields["provenances"].items()}
     values = tensors["values"].numpy()
     return FeatureSet(values, **{key: tuple(value) for key, value in fields.items()})
+
+
+def _are_directions(result: dict[Any, Any]) -> bool:
+    named = all(isinstance(name, str) for name in result)
+    return named and all(isinstance(found, EigenDirections) for found in result.values())
+
+
+def _several(result: dict[str, EigenDirections]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and header of directions by name; vectors that are the scores are not kept twice."""
+    tensors = {
+        f"{name}/{part}": tensor
+        for name, found in result.items()
+        for part, tensor in found.tensors().items()
+        if part != "vectors" or found.vectors is not found.scores
+    }
+    return tensors, {"provenances": {name: found.provenance for name, found in result.items()}}
+
+
+def _named(tensors: dict[str, Tensor], name: str, about: dict[str, Any]) -> EigenDirections:
+    parts = {
+        key.removeprefix(f"{name}/"): tensor
+        for key, tensor in tensors.items()
+        if key.startswith(f"{name}/")
+    }
+    return EigenDirections(**{"vectors": parts["scores"], **parts}, provenance=about)
 
 
 def _checked_columns(windows: Windows) -> dict[str, Any]:

@@ -136,59 +136,6 @@ def _running_sum(values: Float[np.ndarray, "g m"]) -> Float[np.ndarray, "g m"]:
     return values
 
 
-def ranking_metrics(
-    scores: Shaped[np.ndarray, "n c"],
-    labels: Shaped[np.ndarray, " n *f"],
-    weights: Shaped[np.ndarray, "b n"] | None = None,
-) -> dict[str, Float[np.ndarray, " *shape"]]:
-    r"""Average precision, AUROC, precision at quota and enrichment of every column and feature.
-
-    Enrichment is the precision at quota over the base rate T / N, and the quota is the number of
-    positives, T. Ties count as in scikit-learn; at the quota, by their expected share.
-
-    Args:
-        scores: (n, c), a column per direction.
-        labels: (n,) or (n, f), 0 and 1.
-        weights: (b, n) not negative, for example the times each example was drawn in b bootstrap
-            resamples.
-
-    Returns:
-        For each of "ap", "auroc", "precision" and "enrichment" an array (c,) or (c, f), with
-        weights (c, b) or (c, f, b); NaN where there are no positives or no negatives.
-
-    Raises:
-        ValueError: if lengths differ, or scores are not finite.
-
-    Source: arXiv 2510.00468, section 5 (the metrics of the language model's table).
-
-    Example:
-        >>> scores = np.array([[0.9], [0.8], [0.2], [0.1]])
-        >>> found = ranking_metrics(scores, np.array([1.0, 0.0, 1.0, 0.0]))
-        >>> {name: round(float(value[0]), 3) for name, value in found.items()}
-        {'ap': 0.833, 'auroc': 0.75, 'precision': 0.5, 'enrichment': 1.0}
-    """
-    n = len(scores)
-    if len(labels) != n or (weights is not None and weights.shape[1] != n):
-        given = "" if weights is None else f", weights of {weights.shape[1]}"
-        raise ValueError(f"scores of {n} examples, labels of {len(labels)}{given}: pass the same.")
-    if not np.isfinite(scores).all():
-        raise ValueError("scores are not finite: drop or mend those examples.")
-    truth = labels.reshape(n, -1).astype(np.float64)
-    columns = [Ranking(column) for column in scores.T]
-    if weights is None:
-        cases = [ranking.curve(truth).metrics() for ranking in columns]
-        shape: tuple[int, ...] = (len(columns), *labels.shape[1:])
-    else:
-        times = np.ascontiguousarray(weights.T, dtype=np.float64)
-        cases = [
-            ranking.curve(label[:, None], times).metrics()
-            for ranking in columns
-            for label in truth.T
-        ]
-        shape = (len(columns), *labels.shape[1:], len(weights))
-    return {name: np.stack([case[name] for case in cases]).reshape(shape) for name in METRICS}
-
-
 def resamples(n: int, count: int, seed: int) -> Int[np.ndarray, "count n"]:
     """Times each of n examples is drawn in each bootstrap resample: the same for the same numbers.
 

@@ -6,33 +6,18 @@ make a kernel are chosen on the train half of the windows; everything reported i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from torch import Tensor
-
-from feature_sets.feature_set import FeatureSet
 from feature_sets.grammar import Rule
 from tl_entk.adapters.loading import LanguageModel, load_language_model
-from tl_entk.best_directions import DirectionTable, best_directions
-from tl_entk.comparison import Comparison, compare
 from tl_entk.eigen import EigenDirections
 from tl_entk.experiments.clock import Clock
 from tl_entk.experiments.language_data import LanguageData, language_data
-from tl_entk.experiments.language_kernels import (
-    Directions,
-    language_directions,
-    scores_by_layer,
-)
+from tl_entk.experiments.language_judging import FLATTENED, Judged, judge_language, method_name
+from tl_entk.experiments.language_kernels import Directions, language_directions
 from tl_entk.experiments.language_settings import LanguageSettings, run_name
-from tl_entk.readout_sweep import Candidate, SweepRow, judge_sweep, over_layers, validation
-from tl_entk.splitting import halves
-
-FLATTENED, PCA, RANDOM = "eNTK, all logits", "PCA", "random"
-BEST_READOUTS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,15 +29,7 @@ class LanguageResult:
         model: model and tokenizer.
         data: windows, labels, activations.
         directions: of every method and layer.
-        sweep: candidates by what they reach within the train half, best first.
-        methods: method to layer to scores, of the methods that are judged on the test half: the
-            flattened kernel, the best candidate of each of the best readouts, PCA, random.
-        tables: method to best directions over all layers.
-        by_layer: method to layer to best directions of that layer.
-        probes: method to probes on its k scores at its best layer; the flattened kernel and the
-            winner.
-        validations: method to what it reaches within the train half, best over layers.
-        best_layer: method to the layer that is best there.
+        judged: what they reach.
         seconds: part to wall time.
     """
 
@@ -60,19 +37,8 @@ class LanguageResult:
     model: LanguageModel
     data: LanguageData
     directions: Directions
-    sweep: list[SweepRow]
-    methods: dict[str, dict[str, Tensor]]
-    tables: dict[str, DirectionTable]
-    by_layer: dict[str, dict[str, DirectionTable]]
-    probes: dict[str, Comparison]
-    validations: dict[str, float]
-    best_layer: dict[str, str]
+    judged: Judged
     seconds: dict[str, float]
-
-    @property
-    def entk_methods(self) -> list[str]:
-        """The methods that are neither PCA nor random."""
-        return _entk(self.methods)
 
     @property
     def model_info(self) -> dict[str, Any]:
@@ -91,21 +57,12 @@ class LanguageResult:
         """Layer to eigendirections of an eNTK method."""
         if method == FLATTENED:
             return self.directions.flattened
-        return self.directions.sweep[self.candidates[method]]
-
-    @property
-    def candidates(self) -> dict[str, Candidate]:
-        """Name of the method to the sweep's candidate."""
-        return {method_name(row.candidate): row.candidate for row in self.sweep}
+        by_name = {method_name(row.candidate): row.candidate for row in self.judged.sweep}
+        return self.directions.sweep[by_name[method]]
 
     def decode(self, token: int) -> str:
         """Text of one token."""
         return str(self.model.tokenizer.decode([token]))
-
-    @property
-    def winner(self) -> str:
-        """The eNTK method that is best within the train half."""
-        return _winner(self.validations)
 
 
 def run_language(
@@ -119,14 +76,15 @@ def run_language(
 ) -> LanguageResult:
     """Load the model, make windows and labels, compute and judge every method's directions.
 
-    Windows, eigendirections and the solver's checkpoints are kept in the folder: an interrupted
-    run goes on, a second one reuses them.
+    Windows, eigendirections, the sweep's readouts and the solver's checkpoints are kept in the
+    folder: an interrupted run goes on, a second one reuses them.
 
     Args:
         settings: model, text, windows, kernels.
         folder: of all runs; this one's is named by its settings.
         device: where to compute.
-        own: your own labels, as for :func:`feature_sets.grammar`.
+        own: your own labels beside those of the settings, as for :func:`feature_sets.grammar`;
+            the folder's name does not know them.
         memory_budget: bytes for the kernels' temporaries (default 4 GiB).
         progress: show estimates and bars.
 
@@ -153,75 +111,6 @@ def run_language(
         progress=progress,
     )
     clock.lap("kernels and eigendirections")
-    sweep = judge_sweep(directions.sweep, data.features, seed=settings.seed)
-    methods = _methods(directions, sweep)
-    features, seed = data.features, settings.seed
-    train, _ = halves(features, seed=seed)
-    inside = features.rows(train)
-    tables, by_layer, validations, best_layer = {}, {}, {}, {}
-    for name, layers in methods.items():
-        columns, names = over_layers(layers)
-        tables[name] = best_directions(columns, features, seed=seed, columns=names)
-        validations[name] = validation(columns[train], inside, seed)
-        by_layer[name] = {
-            layer: best_directions(scores, features, seed=seed, n_bootstrap=200, n_permutations=0)
-            for layer, scores in layers.items()
-        }
-        best_layer[name] = _best_layer(layers, train, inside, seed)
-    clock.lap("best directions")
-    probes = {}
-    for name in dict.fromkeys([FLATTENED, _winner(validations)]):
-        layer = best_layer[name]
-        activations = data.activations.get(layer, data.activations[best_layer[PCA]])
-        probes[name] = compare(
-            methods[name][layer], features, activations, seed=seed, probe=settings.probe
-        )
-    clock.lap("probes")
-    return LanguageResult(
-        settings,
-        language_model,
-        data,
-        directions,
-        sweep,
-        methods,
-        tables,
-        by_layer,
-        probes,
-        validations,
-        best_layer,
-        clock.seconds,
-    )
-
-
-def method_name(candidate: Candidate) -> str:
-    """What a candidate is called among the methods."""
-    return f"eNTK, {candidate}"
-
-
-def _methods(directions: Directions, sweep: list[SweepRow]) -> dict[str, dict[str, Tensor]]:
-    """The flattened kernel, the best candidate of each of the best readouts, PCA and random."""
-    methods = {FLATTENED: scores_by_layer(directions.flattened)}
-    seen: set[str] = set()
-    for row in sweep:
-        if row.candidate.readout in seen or len(seen) == BEST_READOUTS:
-            continue
-        seen.add(row.candidate.readout)
-        methods[method_name(row.candidate)] = scores_by_layer(directions.sweep[row.candidate])
-    methods[PCA] = scores_by_layer(directions.pca)
-    methods[RANDOM] = scores_by_layer(directions.random)
-    return methods
-
-
-def _entk(methods: Mapping[str, Any]) -> list[str]:
-    return [name for name in methods if name not in (PCA, RANDOM)]
-
-
-def _winner(validations: Mapping[str, float]) -> str:
-    return max(_entk(validations), key=lambda name: validations[name])
-
-
-def _best_layer(
-    layers: Mapping[str, Tensor], train: np.ndarray, inside: FeatureSet, seed: int
-) -> str:
-    """The layer whose directions are best within the train half."""
-    return max(layers, key=lambda layer: validation(layers[layer][train], inside, seed))
+    judged = judge_language(settings, data, directions)
+    clock.lap("judging")
+    return LanguageResult(settings, language_model, data, directions, judged, clock.seconds)

@@ -20,6 +20,7 @@ from feature_sets.windows import Windows, context_windows
 from tl_entk.adapters.loading import LanguageModel
 from tl_entk.baselines import activations_at
 from tl_entk.experiments.language_inputs import claim, fingerprint
+from tl_entk.experiments.language_labels import parse_label
 from tl_entk.experiments.language_settings import SAMPLED, LanguageSettings
 from tl_entk.files import write_json
 from tl_entk.next_words import greedy_continuation
@@ -36,7 +37,7 @@ class LanguageData:
         windows: the inputs.
         labels: every label of the next words.
         features: the binary ones that were kept by the paper's rules.
-        dropped: why the others were not.
+        dropped: why other binary ones were not.
         pipeline: which spaCy pipeline labelled them.
         activations: layer to residual stream after it at the last position, (n, d_model).
     """
@@ -47,6 +48,18 @@ class LanguageData:
     dropped: dict[str, str]
     pipeline: str
     activations: dict[str, Tensor]
+
+    @property
+    def features_and_numbers(self) -> FeatureSet:
+        """The kept features, and the labels that are numbers, which only probes can find."""
+        kept = {*self.features.names, *self.numbers}
+        return self.labels.take([i for i, name in enumerate(self.labels.names) if name in kept])
+
+    @property
+    def numbers(self) -> list[str]:
+        """Names of the labels that are numbers."""
+        pairs = zip(self.labels.names, self.labels.is_binary, strict=True)
+        return [name for name, binary in pairs if not binary]
 
 
 def language_data(
@@ -63,14 +76,21 @@ def language_data(
         settings: of the run.
         language_model: model and tokenizer.
         folder: where the windows are kept.
-        own: your own labels, as for :func:`feature_sets.grammar`.
+        own: your own labels beside those of the settings.
         progress: show bars.
+
+    Raises:
+        ValueError: if there are fewer windows than directions.
     """
     nlp = load_pipeline(settings.pipeline)
     claim(folder, fingerprint(language_model, nlp, settings.dataset))
-    own = own or {}
+    own = dict(map(parse_label, settings.labels)) | (own or {})
     columns = [rule for rule in own.values() if isinstance(rule, str)]
     windows = _windows(settings, language_model, nlp, folder, columns, progress)
+    if len(windows) < settings.k:
+        raise ValueError(
+            f"k = {settings.k} directions of {len(windows)} windows: pass fewer, or more text."
+        )
     labels = grammar(windows, nlp, own=own)
     selection = select_labels(labels.binary(), windows.words, min_positives=_support(settings))
     rare = too_rare(selection.features, seed=settings.seed)

@@ -24,6 +24,8 @@ from tl_entk.top_directions import top_eigendirections
 
 # the readout that features are shared out with: no label, one backward pass
 SHARES_READOUT = "logsumexp"
+# what the flattened kernel is called among the readouts
+ALL_LOGITS = "all logits"
 
 Layers = dict[str, EigenDirections]
 
@@ -34,7 +36,7 @@ class Directions:
 
     Attributes:
         flattened: eigendirections of the flattened kernel of one weight of each layer.
-        sweep: those of dense kernels of scalar readouts.
+        sweep: those of dense kernels of scalar readouts, and of the flattened kernel normalised.
         pca: scores on principal components of the residual stream.
         random: as many random directions.
         shares: feature to component to share of the feature's kernel energy.
@@ -68,27 +70,17 @@ def language_directions(
     """
     tokens, layers = data.windows.tokens, list(data.activations)
     n = len(tokens)
-    flattened = {
-        layer: _flattened(settings, model, tokens, layer, folder, memory_budget, progress)
-        for layer in layers
+    work = _Work(settings, model, tokens, layers, folder, memory_budget, progress)
+    flattened = {name: work.flattened(name) for name in ("plain", *settings.normalisations)}
+    sweep = {
+        Candidate(ALL_LOGITS, settings.component, name): found
+        for name, found in flattened.items()
+        if name != "plain"
     }
-    sweep = (
-        sweep_directions(
-            model,
-            tokens,
-            settings.readouts,
-            layers=[int(layer) for layer in layers],
-            components=settings.components,
-            k=settings.k,
-            memory_budget=memory_budget,
-            seed=settings.seed,
-            progress=progress,
-        )
-        if settings.readouts
-        else {}
-    )
+    for readout in settings.readouts:
+        sweep |= work.swept(readout)
     return Directions(
-        flattened,
+        flattened["plain"],
         sweep,
         {layer: pca_scores(found, settings.k) for layer, found in data.activations.items()},
         {layer: random_directions(n, settings.k, settings.seed + int(layer)) for layer in layers},
@@ -96,35 +88,87 @@ def language_directions(
     )
 
 
-def _flattened(
-    settings: LanguageSettings,
-    model: Any,
-    tokens: Int[Tensor, "n t"],
-    layer: str,
-    folder: Path,
-    memory_budget: int | None,
-    progress: bool,
-) -> EigenDirections:
-    path = folder / "eigen" / f"layer_{layer}.safetensors"
-    if path.exists():
-        kept = load(path)
-        hash_now = hash_of(tokens)
-        if isinstance(kept, EigenDirections) and kept.provenance["tokens_sha256"] == hash_now:
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """Kernels of one model and its windows; what the folder has of them is not computed again."""
+
+    settings: LanguageSettings
+    model: Any
+    tokens: Int[Tensor, "n t"]
+    layers: list[str]
+    folder: Path
+    memory_budget: int | None
+    progress: bool
+
+    def flattened(self, normalisation: str) -> Layers:
+        """Directions of the flattened kernel of every layer."""
+        return {layer: self._flattened(layer, normalisation) for layer in self.layers}
+
+    def _flattened(self, layer: str, normalisation: str) -> EigenDirections:
+        end = "" if normalisation == "plain" else f" {normalisation.replace(',', '')}"
+        path = self.folder / "eigen" / f"layer_{layer}{end}.safetensors"
+        kept = self._kept(path)
+        if isinstance(kept, EigenDirections):
             return kept
-    basis = path.with_name(f"layer_{layer}.basis.safetensors")
-    found = top_eigendirections(
-        model,
-        tokens,
-        f"blocks.{layer}.{settings.weight}",
-        settings.k,
-        tol=settings.tol,
-        seed=settings.seed,
-        resume=basis,
-        memory_budget=memory_budget,
-        progress=progress,
-    )
-    save(found, path)
-    basis.unlink(missing_ok=True)
+        basis = path.with_name(f"layer_{layer}{end}.basis.safetensors")
+        found = top_eigendirections(
+            self.model,
+            self.tokens,
+            f"blocks.{layer}.{self.settings.weight}",
+            self.settings.k,
+            normalisation=normalisation,
+            tol=self.settings.tol,
+            seed=self.settings.seed,
+            resume=basis,
+            memory_budget=self.memory_budget,
+            progress=self.progress,
+        )
+        save(found, path)
+        basis.unlink(missing_ok=True)
+        return found
+
+    def swept(self, readout: str) -> dict[Candidate, Layers]:
+        """Directions of every component and normalisation of a readout."""
+        path = self.folder / "sweep" / f"{readout}.safetensors"
+        kept = self._kept(path)
+        if isinstance(kept, dict):
+            return _by_candidate(kept)
+        found = sweep_directions(
+            self.model,
+            self.tokens,
+            [readout],
+            layers=[int(layer) for layer in self.layers],
+            components=self.settings.components,
+            k=self.settings.k,
+            memory_budget=self.memory_budget,
+            seed=self.settings.seed,
+            progress=self.progress,
+        )
+        flat = {
+            "; ".join((*candidate, layer)): directions
+            for candidate, layers in found.items()
+            for layer, directions in layers.items()
+        }
+        save(flat, path)
+        return found
+
+    def _kept(self, path: Path) -> Any:
+        """What lies there, if it is of these windows."""
+        if not path.exists():
+            return None
+        kept = load(path)
+        one = next(iter(kept.values())) if isinstance(kept, dict) else kept
+        same = isinstance(one, EigenDirections) and one.provenance.get("tokens_sha256") == hash_of(
+            self.tokens
+        )
+        return kept if same else None
+
+
+def _by_candidate(flat: Mapping[str, EigenDirections]) -> dict[Candidate, Layers]:
+    found: dict[Candidate, Layers] = {}
+    for name, directions in flat.items():
+        readout, component, normalisation, layer = name.split("; ")
+        found.setdefault(Candidate(readout, component, normalisation), {})[layer] = directions
     return found
 
 

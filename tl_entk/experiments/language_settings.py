@@ -10,6 +10,8 @@ from typing import Any
 
 from feature_sets.windows import DEFAULT_TAGS
 from tl_entk.blocks import list_components
+from tl_entk.experiments.language_labels import parse_label
+from tl_entk.normalize import NORMALISATIONS
 from tl_entk.probes import Probe
 from tl_entk.readout_sweep import COMPONENTS
 from tl_entk.readouts import NAMES as READOUTS
@@ -40,6 +42,9 @@ class LanguageSettings:
         k: directions of every basis.
         readouts: scalar readouts of the sweep; none for no sweep.
         components: of the sweep.
+        normalisations: of the kernel of all logits, beside the plain one.
+        labels: your own, NAME=RULE; a rule is a column of the data set or a spaCy matcher pattern
+            as JSON.
         tol: residual up to which an eigenpair has converged, relative to the first eigenvalue.
         probe: "logistic", or "ridge", which is faster.
         max_texts: read no more texts than this.
@@ -63,8 +68,10 @@ class LanguageSettings:
     layers: str | tuple[int, ...] = "all"
     weight: str = "mlp.W_out"
     k: int = 25
-    readouts: tuple[str, ...] = ("logsumexp", "target_logit", "target_logprob", "mean_logit")
+    readouts: tuple[str, ...] = READOUTS
     components: tuple[str, ...] = ("W_out", "W_in", "W_O", "whole layer", "all layers")
+    normalisations: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
     tol: float = 1e-3
     probe: Probe = "logistic"
     max_texts: int | None = None
@@ -89,10 +96,17 @@ class LanguageSettings:
         for kind, names, known in (
             ("readout", self.readouts, READOUTS),
             ("component", self.components, COMPONENTS),
+            ("normalisation", self.normalisations, NORMALISATIONS),
         ):
             for name in names:
                 if name not in known:
                     raise ValueError(f"no {kind} {name!r}: there are {', '.join(known)}.")
+        if not 0 < self.tol < 1:
+            raise ValueError(f"tol = {self.tol}: pass a number between 0 and 1, such as 1e-3.")
+        if self.max_texts is not None and self.max_texts < 1:
+            raise ValueError(f"max_texts = {self.max_texts}: pass 1 or more, or leave it out.")
+        for label in self.labels:
+            parse_label(label)
         if self.seed < 0:
             raise ValueError(f"seed = {self.seed}: pass a number from 0 on.")
 
@@ -104,12 +118,19 @@ class LanguageSettings:
         """Refuse what this model does not have, before any work.
 
         Raises:
-            ValueError: for a layer or weight that there is not, or more directions than the
-                residual stream or the windows have.
+            ValueError: for a layer or weight that there is not, windows longer than the model
+                reads, or more directions than the residual stream or the windows have.
         """
         names = list_components(model)
         for layer in self.chosen_layers(model.cfg.n_layers):
             match_names(names, f"blocks.{layer}.{self.weight}")
+        # the model's own next word is read from up to two tokens after the window
+        longest = model.cfg.n_ctx - (2 if self.agree else 0)
+        if self.length > longest:
+            raise ValueError(
+                f"length = {self.length}: the model reads {model.cfg.n_ctx} tokens; pass up to "
+                f"{longest}."
+            )
         n = len(DEFAULT_TAGS) * self.per_tag
         most = min(model.cfg.d_model, n)
         if self.k > most:
@@ -117,6 +138,14 @@ class LanguageSettings:
                 f"k = {self.k}: activations of width {model.cfg.d_model} and {n} windows have "
                 f"{most} principal components to compare with; pass no more."
             )
+
+    @property
+    def component(self) -> str:
+        """What the weight is called among the sweep's components."""
+        for name, pattern in COMPONENTS.items():
+            if pattern == f"blocks.{{layer}}.{self.weight}":
+                return name
+        return self.weight
 
     def chosen_layers(self, n_layers: int) -> list[int]:
         """Layer numbers of a model with so many.

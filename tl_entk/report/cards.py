@@ -56,7 +56,11 @@ def direction_card(direction: Direction, windows: Windows, decode: Callable[[int
     picture = Picture(
         f"card_{name}", f"Scores of {direction.name} by tag.", draw.scores_by_group(groups)
     )
-    best = [f"{row.feature} (sign {row.sign:+d}, AP {row.ap.value:.2f})" for row in direction.rows]
+    best = [
+        f"{row.feature} (sign {row.sign:+d}, AP {row.ap.value:.2f}, AUROC {row.auroc.value:.2f}, "
+        f"precision at quota {row.precision.value:.2f}, p {row.p_value:.2g})"
+        for row in direction.rows
+    ]
     notes = [
         f"Best direction for: {', '.join(best)}" if best else "Best direction for no label.",
         "Raises: " + _tokens(direction.tokens, decode),

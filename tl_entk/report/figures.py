@@ -98,7 +98,8 @@ def heatmap(
     for cut in cuts:
         axis.axhline(cut - 0.5, color="white", lw=1.2)
     if numbers:
-        for (i, j), value in np.ndenumerate(values):
+        for i, j in np.argwhere(np.isfinite(values)):
+            value = values[i, j]
             colour = "white" if value < 0.6 * highest else "black"
             axis.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=6, color=colour)
     figure.colorbar(image, ax=axis, label=label, fraction=0.04)

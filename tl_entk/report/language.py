@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tl_entk.experiments.language import FLATTENED, PCA, RANDOM, LanguageResult
+from tl_entk.experiments.language import LanguageResult
+from tl_entk.experiments.language_judging import FLATTENED, PCA, RANDOM
 from tl_entk.experiments.language_verdict import verdicts
 from tl_entk.files import write_json
+from tl_entk.provenance import versions
 from tl_entk.report import language_alignment as alignment
 from tl_entk.report import language_details as details
+from tl_entk.report import language_probes as probes
 from tl_entk.report.language_alignment import METRICS, interval
 from tl_entk.report.language_cards import language_cards
 from tl_entk.report.page import Section, write_page
@@ -35,7 +38,15 @@ def write_outputs(result: LanguageResult, out: Path) -> Path:
         "headline": headline(result),
         "dropped labels": result.data.dropped,
         "windows": result.data.windows.counts,
+        "own labels": [
+            name
+            for name, family in zip(
+                result.data.labels.names, result.data.labels.families, strict=True
+            )
+            if family == "own"
+        ],
         "provenance": result.data.windows.provenance,
+        "versions": versions(),
         "seconds": result.seconds,
     }
     write_json(out / "results.json", summary)
@@ -55,24 +66,31 @@ def write_outputs(result: LanguageResult, out: Path) -> Path:
     return page
 
 
+def info_class(result: LanguageResult) -> str:
+    """The class of the run's model, in words."""
+    return {"hooked": "HookedTransformer", "bridge": "TransformerBridge"}.get(
+        result.model.model_class, result.model.model_class
+    )
+
+
 def headline(result: LanguageResult) -> dict[str, object]:
     """The figures one looks at first, as plain JSON values."""
     found: dict[str, object] = {}
-    for name, table in result.tables.items():
+    for name, table in result.judged.tables.items():
         figures = {metric: vars(table.macro(metric)) for metric in METRICS}
         found[name] = {
             **figures,
-            "validation": result.validations[name],
-            "best layer": result.best_layer[name],
+            "validation": result.judged.validations[name],
+            "best layer": result.judged.best_layer[name],
             "directions to choose from": table.k,
-            "less PCA, ap": vars(table.difference(result.tables[PCA])),
-            "less PCA, auroc": vars(table.difference(result.tables[PCA], "auroc")),
+            "less PCA, ap": vars(table.difference(result.judged.tables[PCA])),
+            "less PCA, auroc": vars(table.difference(result.judged.tables[PCA], "auroc")),
         }
-    return {"best over layers": found, "verdicts": verdicts(result), "winner": result.winner}
+    return {"best over layers": found, "verdicts": verdicts(result), "winner": result.judged.winner}
 
 
 def _key_figures(result: LanguageResult) -> list[tuple[str, str]]:
-    winner = result.winner
+    winner = result.judged.winner
     names = {
         "eNTK, all logits": FLATTENED,
         "best readout (by the train half)": winner,
@@ -80,10 +98,10 @@ def _key_figures(result: LanguageResult) -> list[tuple[str, str]]:
         "random": RANDOM,
     }
     figures = [
-        (f"macro AP, {label}", interval(result.tables[name].macro()))
+        (f"macro AP, {label}", interval(result.judged.tables[name].macro()))
         for label, name in names.items()
     ]
-    difference = result.tables[winner].difference(result.tables[PCA])
+    difference = result.judged.tables[winner].difference(result.judged.tables[PCA])
     return [
         *figures,
         ("best readout less PCA", interval(difference, "+")),
@@ -115,7 +133,7 @@ def _sections(result: LanguageResult) -> list[Section]:
             + [alignment.layer_table(result, "ap"), alignment.layer_table(result, "auroc")],
         ),
     ]
-    if result.sweep:
+    if result.judged.sweep:
         sections.append(
             Section(
                 "Readouts, components, normalisations",
@@ -139,9 +157,15 @@ def _sections(result: LanguageResult) -> list[Section]:
         *sections,
         Section(
             "Probes",
-            f"A {result.settings.probe} probe on k scores of each basis, and on all activations "
-            "(the ceiling), at the layer that is best for the method within the train half.",
-            [alignment.probe_table(result, name) for name in result.probes],
+            f"A {result.settings.probe} probe on k = {result.settings.k} scores of each basis, and "
+            "on all activations (the ceiling), each at the layer where ridge probes on it are best "
+            "within the train half. Labels that are numbers have no best direction; probes are "
+            "judged by R² there.",
+            [
+                probes.probe_table(result),
+                probes.probe_figure(result),
+                probes.probe_layer_table(result),
+            ],
         ),
         Section(
             "Directions, one by one",
@@ -154,7 +178,11 @@ def _sections(result: LanguageResult) -> list[Section]:
             "Where a feature lives",
             "Share of each layer, head and weight in a label's kernel energy u·K_b u / u·K u "
             "(logsumexp, centred labels). A kernel's diagonal is "
-            "shared out by gradient size for any label: compare rows with each other.",
+            "shared out by gradient size for any label: compare rows with each other.\n\n"
+            "Shares depend on how the weights are written down: HookedTransformer folds the "
+            "embedding's scale into W_E and keeps W_U apart from it, TransformerBridge has the "
+            "checkpoint's own parameters. So the share of the embedding, and with it all others, "
+            f"differs between the two classes; this run's is {info_class(result)}.",
             [details.share_figure(result), *details.share_tables(result)],
         ),
         Section(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tl_entk.experiments.language import FLATTENED, PCA, RANDOM, LanguageResult
+from tl_entk.experiments.language import LanguageResult
+from tl_entk.experiments.language_judging import FLATTENED, PCA, RANDOM
 from tl_entk.judgement import Judgement
 from tl_entk.report import figures as draw
 from tl_entk.report.page import Cells, Picture, Table
@@ -20,9 +21,9 @@ def interval(found: Judgement, sign: str = "") -> str:
 def macro_table(result: LanguageResult) -> Table:
     """Macro figures of every method, in all and by family."""
     rows: list[Cells] = []
-    pca = result.tables[PCA]
+    pca = result.judged.tables[PCA]
     families = [None, *result.data.features.family_names()]
-    for name, table in result.tables.items():
+    for name, table in result.judged.tables.items():
         for family in families:
             difference = table.difference(pca, "ap", family)
             found = [table.macro(metric, family) for metric in METRICS]
@@ -45,15 +46,15 @@ def macro_table(result: LanguageResult) -> Table:
 
 def _shown(result: LanguageResult) -> list[str]:
     """The methods that figures compare."""
-    return list(dict.fromkeys([FLATTENED, result.winner, PCA, RANDOM]))
+    return list(dict.fromkeys([FLATTENED, result.judged.winner, PCA, RANDOM]))
 
 
 def feature_figure(result: LanguageResult) -> Picture:
     """Average precision of every label, one dot per method."""
-    tables = {name: result.tables[name] for name in _shown(result)}
+    tables = {name: result.judged.tables[name] for name in _shown(result)}
     rows = {
         row.feature: {name: table.rows[index].ap for name, table in tables.items()}
-        for index, row in enumerate(result.tables[PCA].rows)
+        for index, row in enumerate(result.judged.tables[PCA].rows)
     }
     return Picture(
         "features", "Average precision on the test half.", draw.intervals(rows, "average precision")
@@ -62,11 +63,11 @@ def feature_figure(result: LanguageResult) -> Picture:
 
 def feature_tables(result: LanguageResult) -> list[Table]:
     """One table per method: every label with its direction and figures."""
-    return [_feature_table(name, index, result) for index, name in enumerate(result.tables)]
+    return [_feature_table(name, index, result) for index, name in enumerate(result.judged.tables)]
 
 
 def _feature_table(name: str, number: int, result: LanguageResult) -> Table:
-    table, pca = result.tables[name], result.tables[PCA]
+    table, pca = result.judged.tables[name], result.judged.tables[PCA]
     n = table.n_test
     rows: list[Cells] = []
     for row in table.rows:
@@ -104,7 +105,7 @@ def _feature_table(name: str, number: int, result: LanguageResult) -> Table:
 def layer_figure(result: LanguageResult, metric: str) -> Picture:
     """A metric over the layers, one line per method."""
     curves = {
-        name: {layer: table.macro(metric) for layer, table in result.by_layer[name].items()}
+        name: {layer: table.macro(metric) for layer, table in result.judged.by_layer[name].items()}
         for name in _shown(result)
     }
     label = {"ap": "macro average precision", "auroc": "macro AUROC"}[metric]
@@ -115,7 +116,7 @@ def layer_table(result: LanguageResult, metric: str) -> Table:
     """The same in numbers."""
     layers = list(result.data.activations)
     rows: list[Cells] = []
-    for name, tables in result.by_layer.items():
+    for name, tables in result.judged.by_layer.items():
         if set(tables) == set(layers):
             rows.append([name, *[tables[layer].macro(metric).value for layer in layers]])
         else:
@@ -130,20 +131,25 @@ def layer_table(result: LanguageResult, metric: str) -> Table:
 
 def sweep_figure(result: LanguageResult) -> Picture:
     """Heatmap of readouts and normalisations against components."""
-    components = list(dict.fromkeys(row.candidate.component for row in result.sweep))
-    components = [name for name in result.settings.components if name in components]
+    found = {row.candidate.component for row in result.judged.sweep}
+    components = [name for name in result.settings.components if name in found]
+    components += sorted(found - set(components))
     ways: dict[str, dict[str, float]] = {}
-    for row in result.sweep:
+    for row in result.judged.sweep:
         label = f"{row.candidate.readout}, {row.candidate.normalisation}"
         ways.setdefault(label, {})[row.candidate.component] = row.validation
     names = sorted(ways)
-    values = np.array([[ways[name][component] for component in components] for name in names])
+    # the kernel of all logits has one component
+    missing = float("nan")
+    values = np.array(
+        [[ways[name].get(component, missing) for component in components] for name in names]
+    )
     picture = draw.heatmap(
         values,
         names,
         components,
         label="macro AP within the train half",
-        highest=float(values.max()),
+        highest=float(np.nanmax(values)),
         numbers=True,
     )
     return Picture("sweep", "Macro AP within the train half, best over layers.", picture)
@@ -152,9 +158,8 @@ def sweep_figure(result: LanguageResult) -> Picture:
 def sweep_table(result: LanguageResult) -> Table:
     """Every candidate, best first."""
     rows: list[Cells] = []
-    for row in result.sweep:
-        layer = max(row.by_layer, key=lambda name: row.by_layer[name])
-        candidate = row.candidate
+    for row in result.judged.sweep:
+        layer, candidate = row.best_layer, row.candidate
         rows.append(
             [
                 candidate.readout,
@@ -166,35 +171,12 @@ def sweep_table(result: LanguageResult) -> Table:
             ]
         )
     for name in (FLATTENED, PCA, RANDOM):
-        rows.append([name, "", "", result.validations[name], result.best_layer[name], ""])
+        rows.append(
+            [name, "", "", result.judged.validations[name], result.judged.best_layer[name], ""]
+        )
     return Table(
         "sweep",
         "Every combination, best first; the last rows are the others by the same measure.",
         ("readout", "component", "normalisation", "best over layers", "best layer", "there"),
-        rows,
-    )
-
-
-def probe_table(result: LanguageResult, name: str) -> Table:
-    """Probes of one method beside PCA, random and all activations."""
-    comparison = result.probes[name]
-    bases = ("eNTK", "PCA", "random", "all activations")
-    rows: list[Cells] = []
-    for family in [None, *result.data.features.family_names()]:
-        difference = comparison.macro_difference("eNTK", "PCA", family)
-        macro = comparison.macro(family)
-        rows.append([family or "all labels", *[macro[b] for b in bases], interval(difference, "+")])
-    for row in comparison.rows:
-        rows.append(
-            [
-                row.group,
-                *[interval(row.scores[basis]) for basis in bases],
-                interval(row.difference, "+"),
-            ]
-        )
-    return Table(
-        f"probes_{list(result.probes).index(name)}",
-        f"{name}, layer {result.best_layer[name]}: average precision of linear probes.",
-        ("labels", *[f"probe on {basis}" for basis in bases], "eNTK less PCA"),
         rows,
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from tl_entk.direction_tokens import logit_directions, score_covariances
 from tl_entk.eigen import EigenDirections
-from tl_entk.experiments.language import FLATTENED, LanguageResult
+from tl_entk.experiments.language import LanguageResult
+from tl_entk.experiments.language_judging import FLATTENED
 from tl_entk.report.cards import Direction, by_direction, direction_card
 from tl_entk.report.page import Card
 
@@ -19,19 +21,16 @@ def language_cards(result: LanguageResult) -> list[Card]:
     The flattened kernel's come first, then those of the best readout.
     """
     cards = []
-    for method in dict.fromkeys([FLATTENED, result.winner]):
-        chosen = by_direction(result.tables[method].rows)
-        leading = [
-            f"layer {result.best_layer[method]}, direction {index}" for index in range(LEADING)
-        ]
-        tokens: dict[str, Tensor] = {}
-        for column in sorted({*chosen, *leading}, key=_order):
-            _, layer, index = _order(column)
-            eigen = result.eigen(method)[layer]
-            if index >= len(eigen.eigenvalues):
-                continue
-            if layer not in tokens:
-                tokens[layer] = _tokens(result, eigen)
+    for method in dict.fromkeys([FLATTENED, result.judged.winner]):
+        chosen = by_direction(result.judged.tables[method].rows)
+        best = result.judged.best_layer[method]
+        leading = [f"layer {best}, direction {index}" for index in range(LEADING)]
+        layers = result.eigen(method)
+        shown = [(*_order(column), column) for column in {*chosen, *leading}]
+        shown = sorted(row for row in shown if row[2] < len(layers[row[1]].eigenvalues))
+        tokens = _tokens(result, {layer: layers[layer] for _, layer, _, _ in shown})
+        for _, layer, index, column in shown:
+            eigen = layers[layer]
             direction = Direction(
                 f"{method}, {column}",
                 eigen.scores[:, index],
@@ -49,11 +48,16 @@ def _order(column: str) -> tuple[int, str, int]:
     return (int(layer) if layer.isdigit() else 10**6), layer, int(index)
 
 
-def _tokens(result: LanguageResult, eigen: EigenDirections) -> Tensor:
+def _tokens(result: LanguageResult, layers: dict[str, EigenDirections]) -> dict[str, Tensor]:
+    """Layer to what its directions do to each token's logit."""
     model = result.model.model
-    if eigen.vectors.ndim == 3:
-        return logit_directions(model, eigen)
-    return score_covariances(model, result.data.windows.tokens, eigen.scores)
+    if next(iter(layers.values())).vectors.ndim == 3:
+        return {layer: logit_directions(model, eigen) for layer, eigen in layers.items()}
+    # the model runs once for all of them
+    scores = torch.cat([eigen.scores for eigen in layers.values()], 1)
+    found = score_covariances(model, result.data.windows.tokens, scores)
+    widths = [eigen.scores.shape[1] for eigen in layers.values()]
+    return dict(zip(layers, found.split(widths, dim=1), strict=True))
 
 
 def _facts(eigen: EigenDirections, index: int) -> list[tuple[str, str]]:

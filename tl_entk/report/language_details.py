@@ -6,6 +6,7 @@ import numpy as np
 
 from tl_entk.attribution import head_shares, layer_shares
 from tl_entk.experiments.language import LanguageResult
+from tl_entk.provenance import versions
 from tl_entk.report import figures as draw
 from tl_entk.report.page import Cells, Picture, Table
 from tl_entk.sites import partition
@@ -112,6 +113,7 @@ def provenance(result: LanguageResult) -> Table:
     """Settings, versions, times."""
     rows: list[Cells] = []
     facts = {**result.settings.as_dict(), **result.model_info, **result.data.windows.provenance}
+    facts |= {f"version of {name}": number for name, number in versions().items()}
     for name, value in facts.items():
         rows.append([str(name), str(value)])
     rows += [[f"seconds: {name}", value] for name, value in result.seconds.items()]

@@ -10,7 +10,7 @@ import numpy as np
 from feature_sets.fourier import FAMILIES
 from tl_entk.alignment import group_projections
 from tl_entk.attribution import head_shares
-from tl_entk.comparison import BASES, Comparison
+from tl_entk.comparison import Comparison
 from tl_entk.experiments.modular_transformer import (
     TOTAL,
     UNEMBED,
@@ -256,19 +256,19 @@ def _share_table(result: ModularResult) -> Table:
 
 
 def _comparison(name: str, comparison: Comparison) -> list[Picture | Table]:
-    rows = {row.group: row.scores for row in comparison.rows}
+    rows, bases = {row.group: row.scores for row in comparison.rows}, comparison.bases
     macro: list[list[str | float | int]] = []
     for family in dict.fromkeys(row.family for row in comparison.rows):
         mean = comparison.macro(family)
         differences = [r.difference.value for r in comparison.rows if r.family == family]
-        macro.append([family, *[mean[b] for b in BASES], float(np.mean(differences))])
+        macro.append([family, *[mean[b] for b in bases], float(np.mean(differences))])
     detail = [
         [row.group]
-        + [x for b in BASES for x in (row.scores[b].value, row.scores[b].low, row.scores[b].high)]
+        + [x for b in bases for x in (row.scores[b].value, row.scores[b].low, row.scores[b].high)]
         + [row.difference.value, row.difference.low, row.difference.high]
         for row in comparison.rows
     ]
-    spread = [f"{b}{end}" for b in (*BASES, "eNTK - PCA") for end in ("", " low", " high")]
+    spread = [f"{b}{end}" for b in (*bases, "eNTK - PCA") for end in ("", " low", " high")]
     return [
         Picture(
             f"comparison_{name}",
@@ -278,7 +278,7 @@ def _comparison(name: str, comparison: Comparison) -> list[Picture | Table]:
         Table(
             f"comparison_{name}_families",
             f"eNTK of {name}: mean R² by family.",
-            ("family", *BASES, "eNTK - PCA"),
+            ("family", *bases, "eNTK - PCA"),
             macro,
         ),
         Table(

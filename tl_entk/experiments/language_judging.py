@@ -1,0 +1,161 @@
+"""Judging the directions of a language model: chosen on the train half, judged on the test half."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int
+from torch import Tensor
+
+from feature_sets.feature_set import FeatureSet
+from tl_entk.best_directions import DirectionTable, best_directions
+from tl_entk.comparison import Comparison, probe_bases, probe_validation
+from tl_entk.experiments.language_data import LanguageData
+from tl_entk.experiments.language_kernels import Directions, scores_by_layer
+from tl_entk.experiments.language_settings import LanguageSettings
+from tl_entk.readout_sweep import Candidate, SweepRow, judge_sweep, over_layers
+from tl_entk.splitting import halves
+
+FLATTENED, PCA, RANDOM, ALL = "eNTK, all logits", "PCA", "random", "all activations"
+# resamples of what is drawn layer by layer
+_FEW_RESAMPLES = 200
+
+Scores = dict[str, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What every method reaches.
+
+    Attributes:
+        sweep: candidates by what they reach within the train half, best first.
+        methods: method to layer to scores, of the methods that are judged on the test half: the
+            flattened kernel, the best candidate of every readout, PCA, random.
+        validations: method to what it reaches within the train half, best over layers.
+        best_layer: method to the layer that is best there.
+        tables: method to best directions over all layers.
+        by_layer: method to layer to best directions of that layer.
+        probes: probes of the winner, PCA, the flattened kernel, random directions and all
+            activations, each at its own layer; labels that are numbers are judged by R^2.
+        probe_layer: basis of the probes to the layer whose ridge probes are best within the
+            train half.
+        probes_by_layer: layer to ridge probes on the bases that have it.
+    """
+
+    sweep: list[SweepRow]
+    methods: dict[str, Scores]
+    validations: dict[str, float]
+    best_layer: dict[str, str]
+    tables: dict[str, DirectionTable]
+    by_layer: dict[str, dict[str, DirectionTable]]
+    probes: Comparison
+    probe_layer: dict[str, str]
+    probes_by_layer: dict[str, Comparison]
+
+    @property
+    def entk_methods(self) -> list[str]:
+        """The methods that are neither PCA nor random."""
+        return _entk(self.methods)
+
+    @property
+    def winner(self) -> str:
+        """The eNTK method that is best within the train half."""
+        return _winner(self.validations)
+
+
+def judge_language(
+    settings: LanguageSettings, data: LanguageData, directions: Directions
+) -> Judged:
+    """Choose within the train half and judge on the test half.
+
+    Args:
+        settings: of the run.
+        data: labels and activations.
+        directions: of every method and layer.
+    """
+    features, seed = data.features, settings.seed
+    sweep = judge_sweep(directions.sweep, features, seed=seed)
+    train, _ = halves(features, seed=seed)
+    chosen = _best_of_readouts(sweep)
+    methods = {FLATTENED: scores_by_layer(directions.flattened)}
+    methods |= {
+        method_name(row.candidate): scores_by_layer(directions.sweep[row.candidate])
+        for row in chosen
+    }
+    methods |= {PCA: scores_by_layer(directions.pca), RANDOM: scores_by_layer(directions.random)}
+    others = {Candidate(name, "", ""): methods[name] for name in (FLATTENED, PCA, RANDOM)}
+    rows = {row.candidate.readout: row for row in judge_sweep(others, features, seed=seed)}
+    rows |= {method_name(row.candidate): row for row in chosen}
+    tables, by_layer = {}, {}
+    for name, layers in methods.items():
+        columns, names = over_layers(layers)
+        tables[name] = best_directions(columns, features, seed=seed, columns=names)
+        by_layer[name] = {
+            layer: best_directions(
+                scores, features, seed=seed, n_bootstrap=_FEW_RESAMPLES, n_permutations=0
+            )
+            for layer, scores in layers.items()
+        }
+    validations = {name: rows[name].validation for name in methods}
+    winner = _winner(validations)
+    bases = {name: methods[name] for name in dict.fromkeys([winner, PCA, FLATTENED, RANDOM])}
+    bases[ALL] = scores_by_layer(data.activations)
+    probe_layer = {
+        name: _best_probe_layer(layers, train, features.rows(train), seed)
+        for name, layers in bases.items()
+    }
+    return Judged(
+        sweep,
+        methods,
+        validations,
+        {name: rows[name].best_layer for name in methods},
+        tables,
+        by_layer,
+        probe_bases(
+            {name: layers[probe_layer[name]] for name, layers in bases.items()},
+            data.features_and_numbers,
+            seed=seed,
+            probe=settings.probe,
+        ),
+        probe_layer,
+        {
+            layer: probe_bases(
+                {name: layers[layer] for name, layers in bases.items() if layer in layers},
+                features,
+                seed=seed,
+                n_bootstrap=_FEW_RESAMPLES,
+                probe="ridge",
+            )
+            for layer in data.activations
+        },
+    )
+
+
+def method_name(candidate: Candidate) -> str:
+    """What a candidate is called among the methods."""
+    return f"eNTK, {candidate}"
+
+
+def _entk(methods: Iterable[str]) -> list[str]:
+    return [name for name in methods if name not in (PCA, RANDOM)]
+
+
+def _winner(validations: Mapping[str, float]) -> str:
+    return max(_entk(validations), key=lambda name: validations[name])
+
+
+def _best_of_readouts(sweep: list[SweepRow]) -> list[SweepRow]:
+    """The best candidate of every readout."""
+    best: dict[str, SweepRow] = {}
+    for row in sweep:
+        best.setdefault(row.candidate.readout, row)
+    return list(best.values())
+
+
+def _best_probe_layer(
+    layers: Mapping[str, Tensor], train: Int[np.ndarray, " a"], inside: FeatureSet, seed: int
+) -> str:
+    """The layer from which ridge probes are best within the train half."""
+    return max(layers, key=lambda layer: probe_validation(layers[layer][train], inside, seed))
