@@ -46,7 +46,12 @@ class LanguageModel:
 def load_language_model(
     name: str, model_class: str | None = None, device: str = "cpu"
 ) -> LanguageModel:
-    """A language model with the weights it was trained with, unprocessed and in float32.
+    """A language model with the weights it was trained with, raw and in float32.
+
+    Nothing is folded or centred. A HookedTransformer writes two things otherwise than the
+    checkpoint: Gemma's embedding scale, sqrt(d_model), is multiplied into W_E, and an unembedding
+    that is the embedding becomes a weight of its own. The function is the same; the kernels of
+    embedding and unembedding are not.
 
     As a HookedTransformer (TransformerLens 3.x): every Gemma 3 text model, local or not, whatever
     its sizes (converted here from its own files), and the hub models on TransformerLens' list of
