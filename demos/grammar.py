@@ -23,12 +23,11 @@ model = loaded.model
 
 # windows of 32 tokens before a word whose tag the model's own next word shares
 windows = context_windows(
-    sample_stories(12 * per_tag),
+    sample_stories(16 * per_tag),
     loaded.tokenizer,
     nlp,
     length=32,
     per_tag=per_tag,
-    per_story=2,
     continuation=partial(greedy_continuation, model),
 )
 print(windows.report())

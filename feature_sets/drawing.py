@@ -131,9 +131,10 @@ class Reader:
             raise ValueError(
                 f"the texts have no column {missing[0]!r} to keep: there are {list(text.row)}."
             )
-        for name in self._columns:
-            _check_value(text.row[name], name, number)
-        return text
+        row = {name: _plain(text.row[name]) for name in self._columns}
+        for name, value in row.items():
+            _check_value(value, name, number)
+        return Text(text.text, row)
 
     def _story(self, text: Text, tokens: Tokens, words: TaggedWords) -> Story:
         places = find_boundaries(text.text, tokens.offsets, words.spans, self._size)
@@ -142,6 +143,11 @@ class Reader:
             if words.tags[word] in untried:
                 untried[words.tags[word]].append(row)
         return Story(text, tokens, words, places, untried)
+
+
+def _plain(value: Any) -> Any:
+    """The Python value of a numpy scalar."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _check_value(value: Any, name: str, number: int) -> None:

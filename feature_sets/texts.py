@@ -214,7 +214,9 @@ def _unbroken(
             yield row
             at += 1
     except Exception as error:
-        lost = from_hub or isinstance(error, ConnectionError)
+        # a bad row is a ValueError of pyarrow or datasets; a connection fails in many ways
+        broken = isinstance(error, ValueError | TypeError | KeyError)
+        lost = isinstance(error, ConnectionError) or (from_hub and not broken)
         mend = "check the network and run again" if lost else "repair the data"
         stop = f", or pass max_texts={at} to context_windows to stop before it" if at else ""
         raise (ConnectionError if lost else ValueError)(

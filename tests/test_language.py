@@ -9,17 +9,22 @@ import torch
 
 import tl_entk
 from feature_sets import load_pipeline
-from tl_entk.adapters.loading import load_language_model
-from tl_entk.direction_tokens import logit_directions, score_covariances
 from tl_entk.experiments.language import run_language
+from tl_entk.experiments.language_data import _support
 from tl_entk.experiments.language_inputs import claim, fingerprint
 from tl_entk.experiments.language_judging import ALL, FLATTENED, PCA, RANDOM, judge_language
 from tl_entk.experiments.language_kernels import _Work
-from tl_entk.experiments.language_settings import LanguageSettings, run_name
+from tl_entk.experiments.language_settings import (
+    LanguageSettings,
+    kernels_name,
+    run_name,
+    windows_name,
+)
 from tl_entk.experiments.language_verdict import _said, verdicts
 from tl_entk.judgement import Judgement
 from tl_entk.readout_sweep import Candidate
 from tl_entk.report.language import write_outputs
+from tl_entk.report.language_cards import _tokens
 from tl_entk.report.language_details import share_tables
 from tl_entk.sites import partition
 
@@ -67,19 +72,24 @@ def test_directions_are_those_of_the_public_calls(run):
     torch.testing.assert_close(result.judged.methods[PCA]["4"], pca)
 
 
-def test_everything_is_chosen_within_the_train_half(run):
+def test_everything_is_chosen_within_the_train_half(run, monkeypatch):
     """Labels of the test half changed: the ranking, layers, directions and signs stay."""
     result, _ = run
-    features = result.data.features
+    features, n = result.data.features, len(result.data.windows)
     train, test = tl_entk.splitting.halves(features)
-    # the tags, by which the split is stratified, stay; all else is shuffled in the test half
-    others = [i for i, family in enumerate(features.families) if family != "tag"]
-    values = features.values.copy()
-    values[np.ix_(test, others)] = values[np.random.default_rng(0).permutation(test)][:, others]
-    changed = replace(features, values=values)
-    np.testing.assert_array_equal(tl_entk.splitting.halves(changed)[0], train)
-    assert not np.array_equal(values, features.values)
-    data = replace(result.data, features=changed)
+    labels = result.data.labels
+    values = labels.values.copy()
+    values[test] = values[np.random.default_rng(0).permutation(test)]
+    changed = replace(labels, values=values)
+    kept = changed.take([labels.names.index(name) for name in features.names])
+    assert not np.array_equal(kept.values[:, :8], features.values[:, :8])
+    # tags elsewhere would be split otherwise: the split of all windows is held fixed
+    plain = tl_entk.splitting._split
+    monkeypatch.setattr(
+        "tl_entk.splitting._split",
+        lambda found, *rest: (train, test) if len(found.values) == n else plain(found, *rest),
+    )
+    data = replace(result.data, features=kept, labels=changed)
     again = judge_language(SMALL, data, result.directions)
     judged = result.judged
     assert again.sweep == judged.sweep
@@ -119,11 +129,49 @@ def test_a_second_run_reuses_what_is_there_and_gives_the_same(run, monkeypatch):
     assert again.judged.sweep == result.judged.sweep
 
 
+def kernels(folder):
+    return folder / windows_name(SMALL) / kernels_name(SMALL)
+
+
+def test_a_run_with_other_labels_and_layers_reuses_what_it_shares(run, monkeypatch):
+    result, folder = run
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr("tl_entk.experiments.language_kernels.top_eigendirections", refuse)
+    monkeypatch.setattr("tl_entk.experiments.language_kernels.sweep_directions", refuse)
+    monkeypatch.setattr("tl_entk.experiments.language_data.context_windows", refuse)
+    other = replace(SMALL, labels=('noun=[{"POS": "NOUN"}]',), layers=(5,), readouts=("logsumexp",),
+                    components=("W_out", "all layers"))  # fmt: skip
+    found = run_language(other, folder)
+    assert "noun" in found.data.labels.names
+    assert list(found.judged.methods[PCA]) == ["5"]
+    assert {c.component for c in found.directions.sweep} == {"W_out", "all layers"}
+    for candidate, layers in found.directions.sweep.items():
+        for layer, eigen in layers.items():
+            assert torch.equal(eigen.scores, result.directions.sweep[candidate][layer].scores)
+
+
+def test_layers_that_are_missing_from_the_sweep_are_computed(run, monkeypatch, tmp_path):
+    _, folder = run
+    shutil.copytree(folder / windows_name(SMALL), tmp_path / windows_name(SMALL))
+    asked = []
+
+    def noted(model, tokens, readouts, **options):
+        asked.append((readouts, options["layers"], options["components"]))
+        return tl_entk.readout_sweep.sweep_directions(model, tokens, readouts, **options)
+
+    monkeypatch.setattr("tl_entk.experiments.language_kernels.sweep_directions", noted)
+    other = replace(SMALL, readouts=("logsumexp",), components=("W_in",))
+    run_language(other, tmp_path)
+    assert asked == [(["logsumexp"], [4, 5], ("W_in",))]
+
+
 def test_an_interrupted_sweep_goes_on_with_the_readout_that_is_missing(run, monkeypatch, tmp_path):
     result, folder = run
-    home = tmp_path / run_name(SMALL)
-    shutil.copytree(folder / run_name(SMALL), home)
-    (home / "sweep" / "target_logit.safetensors").unlink()
+    shutil.copytree(folder / windows_name(SMALL), tmp_path / windows_name(SMALL))
+    (kernels(tmp_path) / "sweep" / "target_logit.safetensors").unlink()
     asked = []
 
     def noted(model, tokens, readouts, **options):
@@ -181,14 +229,14 @@ def test_other_weights_texts_or_windows_are_not_taken_for_the_old_ones(run, tmp_
     first = fingerprint(result.model, nlp, str(text))
     claim(folder, first)
     (folder / "windows.safetensors").write_text("old")
-    (folder / "eigen").mkdir()
+    (folder / "kernels-0").mkdir()
     claim(folder, fingerprint(result.model, nlp, str(text)))
     assert (folder / "windows.safetensors").exists()
     text.write_text("Another story.")
     with pytest.warns(UserWarning, match="text changed"):
         claim(folder, fingerprint(result.model, nlp, str(text)))
     assert not (folder / "windows.safetensors").exists()
-    assert not (folder / "eigen").exists()
+    assert not (folder / "kernels-0").exists()
     parameter = next(result.model.model.parameters())
     with torch.no_grad():
         parameter[0, 0] += 1
@@ -200,9 +248,9 @@ def test_other_weights_texts_or_windows_are_not_taken_for_the_old_ones(run, tmp_
 
 def test_directions_of_other_windows_are_computed_anew(run, tmp_path):
     result, folder = run
-    shutil.copytree(folder / run_name(SMALL) / "eigen", tmp_path / "eigen")
+    shutil.copytree(kernels(folder), tmp_path / "eigen")
     tokens = result.data.windows.tokens[:40]
-    work = _Work(SMALL, result.model.model, tokens, ["5"], tmp_path, None, False)
+    work = _Work(SMALL, result.model.model, tokens, ["5"], tmp_path / "eigen", None, False)
     assert work.flattened("plain")["5"].scores.shape == (40, 5)
 
 
@@ -222,46 +270,6 @@ def test_the_report_has_every_part_and_no_network_address(run):
     assert text.count('class="card"') >= 10
 
 
-def test_logit_directions_are_the_derivative_of_the_logits_along_the_eigenvector(run):
-    """K v = J J^T v: moving the weight by J^T v moves every window's logits along its rows."""
-    result, _ = run
-    model = result.model.model
-    eigen = result.directions.flattened["5"]
-    found = logit_directions(model, eigen)
-    # the last layer's W_out moves the final residual only: a step along the top direction's
-    # weight gradient changes the logits of the highest-scoring window along the token direction
-    op = tl_entk.kernel_operator(model, result.data.windows.tokens, "blocks.5.mlp.W_out")
-    vector = eigen.vectors[:, :, 0]
-    moved = (op @ vector.reshape(-1).to(op.dtype)).reshape(vector.shape).double()
-    white = tl_entk.whitening.whitening(tl_entk.adapters.adapt(model).unembedding.double())
-    W_U = tl_entk.adapters.adapt(model).unembedding.double()
-    logits = moved @ (white.inverse @ white.root).T @ W_U
-    row = int(eigen.scores[:, 0].abs().argmax())
-    cosine = torch.cosine_similarity(
-        logits[row] * torch.sign(eigen.scores[row, 0]), found[:, 0], dim=0
-    )
-    assert cosine > 0.9 * float(eigen.rank1_share[0]) ** 0.5
-
-
-def test_score_covariances_are_those_of_the_logits(run):
-    result, _ = run
-    model, tokens = result.model.model, result.data.windows.tokens
-    scores = result.judged.methods[PCA]["5"]
-    with torch.no_grad():
-        logits = model(tokens)[:, -1].double()
-    expected = logits.T @ (scores - scores.mean(0))
-    expected = expected / expected.norm(dim=0)
-    found = score_covariances(model, tokens, scores, batch_size=7)
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
-
-
-def test_token_directions_of_a_dense_kernel_are_refused(run):
-    result, _ = run
-    eigen = result.directions.sweep[Candidate("logsumexp", "W_out", "plain")]["5"]
-    with pytest.raises(ValueError, match="none per logit"):
-        logit_directions(result.model.model, eigen)
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -275,6 +283,9 @@ def test_token_directions_of_a_dense_kernel_are_refused(run):
         ({"components": ()}, "no component is asked for"),
         ({"normalisations": ("scaled",)}, "no normalisation 'scaled'"),
         ({"labels": ("x",)}, "pass NAME=COLUMN"),
+        ({"labels": ("x=a", "x=b")}, "two labels are called 'x'"),
+        ({"labels": ("x=[1]",)}, "no list of descriptions"),
+        ({"labels": ('x=[{"NOPE": 1}]',)}, "matcher does not take the pattern"),
         ({"tol": 0.0}, "between 0 and 1"),
         ({"max_texts": 0}, "pass 1 or more"),
     ],
@@ -294,15 +305,6 @@ def test_runs_with_other_settings_have_other_folders():
     assert len(names) == 6
 
 
-def test_the_bridge_gives_the_same_directions(run):
-    result, _ = run
-    bridge = load_language_model("stories", "bridge").model
-    tokens = result.data.windows.tokens
-    found = tl_entk.top_eigendirections(bridge, tokens, "blocks.5.mlp.W_out", k=5, tol=1e-3)
-    expected = result.directions.flattened["5"].eigenvalues
-    torch.testing.assert_close(found.eigenvalues, expected, rtol=2e-2, atol=0.0)
-
-
 @pytest.mark.parametrize(
     ("low", "high", "verdict"),
     [(0.01, 0.2, "beats PCA"), (-0.2, -0.01, "is below PCA"), (-0.1, 0.2, "cannot be told")],
@@ -310,3 +312,50 @@ def test_the_bridge_gives_the_same_directions(run):
 def test_a_verdict_needs_the_whole_interval(low, high, verdict):
     own, pca = Judgement(0.6, 0.5, 0.7), Judgement(0.5, 0.4, 0.6)
     assert verdict in _said("ap", Judgement(0.05, low, high), own, pca)
+
+
+def test_support_follows_the_windows_that_there_are(run):
+    result, _ = run
+
+    def support(counts):
+        tags = [tag for tag, count in counts.items() for _ in range(count)]
+        return _support(replace_tags(result.data.windows, tags))
+
+    assert support({"NOUN": 128, "VERB": 128, "PRON": 100}) == 30
+    assert support({"NOUN": 25, "VERB": 25, "PRON": 22}) == 22
+    # a tag that hardly occurs falls, and takes no others' support with it
+    assert support({"NOUN": 128, "VERB": 128, "PRON": 3}) == 30
+
+
+def replace_tags(windows, tags):
+    """Windows of these tags; only their tags are looked at."""
+    rows = [i % len(windows) for i in range(len(tags))]
+    return type(windows)(
+        tokens=windows.tokens[rows], words=tuple("word" for _ in rows), model_words=None,
+        tags=tuple(tags), model_tags=None, stories=windows.stories, story=windows.story[rows],
+        start=windows.start[rows], window_start=windows.window_start[rows],
+        pieces=windows.pieces[rows],
+    )  # fmt: skip
+
+
+def test_verdicts_say_what_speaks_against_them(run):
+    result, _ = run
+    said = " ".join(verdicts(result))
+    assert "methods are set against PCA here, each at 95 %, with no correction" in said
+    assert f"64 windows come from {len(result.data.windows.stories)} texts" in said
+    assert "nearly settles the tag" in said
+    assert "Not converged" not in said
+    flattened = {
+        layer: replace(eigen, converged=torch.zeros_like(eigen.converged))
+        for layer, eigen in result.directions.flattened.items()
+    }
+    other = replace(result, directions=replace(result.directions, flattened=flattened))
+    assert "Not converged: 5 directions of eNTK, all logits, layer 4" in " ".join(verdicts(other))
+
+
+def test_the_sign_of_the_tokens_is_that_of_the_scores(run):
+    """Eigenvectors turned over: the same tokens are raised."""
+    result, _ = run
+    eigen = {"5": result.directions.flattened["5"]}
+    turned = {"5": replace(eigen["5"], vectors=-eigen["5"].vectors)}
+    torch.testing.assert_close(_tokens(result, turned)["5"], _tokens(result, eigen)["5"])

@@ -7,7 +7,7 @@ from tests.models import build, tokens
 from tests.test_operator_oracle import dense_jacobians, whitened
 from tl_entk import kernel_operator, top_eigendirections
 from tl_entk.normalize import NORMALISATIONS
-from tl_entk.normalized_operator import normalized_operator
+from tl_entk.normalized_operator import NormalizedOperator, gradient_norms
 
 WEIGHT = "blocks.0.mlp.W_out"
 NAME = "native:layer_norm"
@@ -31,14 +31,35 @@ def dense_kernel(normalisation, position=-1):
 @pytest.mark.parametrize("position", [-1, 2])
 def test_products_are_those_of_the_dense_kernel(name, position):
     model, dense = dense_kernel(name, position)
+    wanted = NORMALISATIONS[name]
+    norms = gradient_norms(model, tokens(), WEIGHT, position=position) if wanted.cosine else None
     plain = kernel_operator(model, tokens(), WEIGHT, position=position)
-    operator = normalized_operator(
-        plain, NORMALISATIONS[name], name, model, tokens(), WEIGHT, position=position
-    )
+    operator = NormalizedOperator(plain, norms, centred=wanted.centred, name=name)
     found = operator @ torch.eye(len(dense), dtype=torch.float64)
     torch.testing.assert_close(found, dense, rtol=1e-8, atol=1e-10 * float(dense.abs().max()))
     column = operator @ torch.eye(len(dense), dtype=torch.float64)[:, 3]
     torch.testing.assert_close(column, found[:, 3])
+
+
+@pytest.mark.parametrize("batch_size", [2, 3, 16])
+@pytest.mark.parametrize("name", ["native:layer_norm", "hf:gemma3"])
+@pytest.mark.parametrize(
+    "component", ["blocks.1.*", "blocks.0.attn.W_Q[1]", ["*W_V", "ln_final.w"]]
+)
+def test_norms_are_the_traces_of_the_operators_diagonal_blocks(name, component, batch_size):
+    model, windows = build(name), tokens(7)
+    operator = kernel_operator(model, windows, component)
+    blocks = operator.to_dense().reshape(7, operator.d, 7, operator.d)
+    expected = torch.einsum("nini->n", blocks).sqrt()
+    found = gradient_norms(model, windows, component, batch_size=batch_size)
+    torch.testing.assert_close(found, expected, rtol=1e-5 if name == "hf:gemma3" else 1e-9, atol=0)
+
+
+@pytest.mark.parametrize("component", [None, "unembed.W_U", "tied_embedding"])
+def test_norms_of_the_unembedding_are_refused(component):
+    model = build("hf:gemma3" if component == "tied_embedding" else NAME)
+    with pytest.raises(ValueError, match="gradient is the final hidden vector itself"):
+        gradient_norms(model, tokens(), component)
 
 
 @pytest.mark.parametrize("name", list(NORMALISATIONS))

@@ -29,6 +29,20 @@ def test_eigendirections_come_back(tmp_path):
         assert torch.equal(getattr(loaded, name), tensor), name
 
 
+def test_directions_by_name_come_back(tmp_path):
+    matrix = torch.diag(torch.arange(5.0))
+    both = {
+        "layer 3": tl_entk.eigendecompose(matrix, 3, provenance={"layer": 3}),
+        "layer 3/cosine": tl_entk.eigendecompose(2 * matrix, 2),
+    }
+    loaded = tl_entk.load(tl_entk.save(both, tmp_path / "both"))
+    assert list(loaded) == list(both)
+    assert loaded["layer 3"].provenance == {"layer": 3}
+    for name, eigen in both.items():
+        for part, tensor in eigen.tensors().items():
+            assert torch.equal(getattr(loaded[name], part), tensor), (name, part)
+
+
 def test_features_come_back(tmp_path):
     import numpy as np
 

@@ -125,6 +125,20 @@ def test_validation_leaves_out_what_is_too_rare_to_be_halved():
     assert validation(scores, more) == validation(scores, features)
 
 
+def test_halves_takes_what_too_rare_leaves_whatever_the_strata():
+    """Without a label the strata may be others, and so the split, and so what is rare."""
+    rng = np.random.default_rng(0)
+    changed = 0
+    for _ in range(100):
+        values = np.column_stack([rng.permutation(np.arange(40) < count) for count in (3, 5, 6)])
+        features = FeatureSet(values, ("a", "b", "c"), ("one", "two", "two"), ("a", "b", "c"))
+        rare = too_rare(features)
+        changed += len(rare) > 0
+        if len(rare) < 3:
+            halves(features.without(rare))
+    assert changed > 10
+
+
 def test_columns_of_all_layers_are_named():
     columns, names = over_layers({"2": torch.zeros(3, 2), "5": torch.ones(3, 2)})
     assert columns.shape == (3, 4)

@@ -222,6 +222,9 @@ def test_a_stream_of_the_hub_that_breaks_is_told(monkeypatch):
         monkeypatch.setattr(datasets, "load_dataset", lambda *_, stream=stream, **__: stream)
         read = read_until_it_breaks(read_texts("nobody/nothing"), ConnectionError, message)
         assert read == ["One.", "Two."]
+    malformed = breaking(ValueError("bad row"))
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: malformed)
+    read_until_it_breaks(read_texts("nobody/nothing"), ValueError, "bad row.*: repair the data")
 
 
 def test_a_data_set_that_breaks_is_told_and_an_interruption_passes():

@@ -88,14 +88,6 @@ class DirectionTable:
         """
         return self._samples(metric).mean(self._rows(family))
 
-    def train_macro(self, family: str | None = None) -> float:
-        """Mean average precision on the train half: what to choose a layer or a method by.
-
-        Raises:
-            ValueError: if there is no such family.
-        """
-        return float(np.mean([self.rows[row].train_ap for row in self._rows(family)]))
-
     def difference(
         self, other: DirectionTable, metric: str = "ap", family: str | None = None
     ) -> Judgement:

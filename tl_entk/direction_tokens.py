@@ -9,20 +9,27 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tl_entk.adapters import adapt
+from tl_entk.build_operator import FINAL_HIDDEN
 from tl_entk.eigen import EigenDirections
 from tl_entk.next_words import last_logits
-from tl_entk.whitening import whitening
+from tl_entk.whitening import Whitening, whitening
 
 
-def logit_directions(model: Any, eigen: EigenDirections) -> Float[Tensor, "d_vocab k"]:
+def logit_directions(
+    model: Any, eigen: EigenDirections, white: Whitening | None = None
+) -> Float[Tensor, "d_vocab k"]:
     """What each direction of a flattened kernel does to the logits of a high-scoring example.
 
     An eigenvector v of the whitened kernel is N x d. Its rank-1 part is the score of each example
-    times one vector r of d numbers; the logits go along W_U^T S^(-1/2) r, S = W_U W_U^T.
+    times one vector r of d numbers; the logits go along W_U^T S^(-1/2) r, S = W_U W_U^T. As v and
+    -v are one direction, the sign of a column says nothing: :func:`score_covariances` says which
+    tokens go up with the scores. Of a normalised kernel, every example's change is divided by its
+    gradient's norm.
 
     Args:
         model: the one that the directions are of.
         eigen: from :func:`top_eigendirections` with the readout "final_hidden".
+        white: of the model's W_U, where it is at hand.
 
     Returns:
         (d_vocab, k), columns of norm 1.
@@ -32,16 +39,19 @@ def logit_directions(model: Any, eigen: EigenDirections) -> Float[Tensor, "d_voc
 
     Source: arXiv 2510.00468, section 5.
     """
-    if eigen.vectors.ndim != 3:
+    readout = str(eigen.provenance.get("readout", FINAL_HIDDEN))
+    if eigen.vectors.ndim != 3 or not readout.startswith(FINAL_HIDDEN):
         raise ValueError(
-            "these directions have one number per example and none per logit: pass those of "
-            'top_eigendirections(..., readout="final_hidden").'
+            "these directions have no number for every dimension of the final hidden vector: "
+            'pass those of top_eigendirections(..., readout="final_hidden").'
         )
-    W_U = adapt(model).unembedding.double().cpu()
-    white = whitening(W_U)
+    W_U = adapt(model).unembedding.detach().cpu()
+    white = whitening(W_U) if white is None else white
     vectors, scores = eigen.vectors.cpu().double(), eigen.scores.cpu().double()
     r = torch.einsum("ndk,nk->dk", vectors, scores)
-    return _unit(W_U.T @ (white.inverse @ white.root @ r))
+    # in the format of W_U: a copy of a large vocabulary in float64 would be gigabytes
+    towards = (white.inverse.cpu() @ white.root.cpu() @ r).to(W_U.dtype)
+    return _unit((W_U.T @ towards).double())
 
 
 def score_covariances(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +35,12 @@ class EigenDirections:
     residuals: Float[Tensor, " k"]
     converged: Bool[Tensor, " k"]
     provenance: dict[str, Any] = field(default_factory=dict)
+
+    def take(self, columns: Sequence[int]) -> EigenDirections:
+        """Some of the directions, in this order."""
+        chosen = list(columns)
+        parts = {name: tensor[..., chosen] for name, tensor in self.tensors().items()}
+        return EigenDirections(**parts, provenance=self.provenance)
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything but the provenance, by attribute."""

@@ -11,10 +11,11 @@ from torch import Tensor
 from tl_entk.adapters import adapt
 from tl_entk.blocks import kernel_blocks
 from tl_entk.guards import Position
-from tl_entk.normalize import Normalisation
 from tl_entk.operator import KernelOperator
+from tl_entk.progress import Progress
 from tl_entk.readouts import Readout
-from tl_entk.sites import Components
+from tl_entk.request import read_request
+from tl_entk.sites import TIED, UNEMBEDDING, Components
 from tl_entk.whitening import whitening
 
 
@@ -59,26 +60,6 @@ class NormalizedOperator:
         return blocks - blocks.mean(0) if self._centred else blocks
 
 
-def normalized_operator(
-    operator: KernelOperator,
-    normalisation: Normalisation,
-    name: str,
-    model: torch.nn.Module,
-    tokens: Int[Tensor, "n t"],
-    component: Components,
-    *,
-    position: Position = -1,
-    memory_budget: int | None = None,
-) -> NormalizedOperator:
-    """The operator of all logits after a normalisation; gradient norms are computed if needed."""
-    norms = None
-    if normalisation.cosine:
-        norms = gradient_norms(
-            model, tokens, component, position=position, memory_budget=memory_budget
-        )
-    return NormalizedOperator(operator, norms, centred=normalisation.centred, name=name)
-
-
 def gradient_norms(
     model: torch.nn.Module,
     tokens: Int[Tensor, "n t"],
@@ -86,18 +67,23 @@ def gradient_norms(
     *,
     position: Position = -1,
     memory_budget: int | None = None,
+    batch_size: int = 16,
+    progress: bool = False,
 ) -> Float[Tensor, " n"]:
-    """Size of every example's gradient of all logits, sqrt(tr K~_nn), by d backward passes.
+    """Size of every example's gradient of all logits, sqrt(tr K~_nn), exactly: d backward passes.
 
     Args:
         model: in evaluation mode.
         tokens: (n, t).
-        component: as for :func:`kernel_operator`.
-        position: where the logits are read.
+        component: as for :func:`kernel_operator`, but for the unembedding.
+        position: where the logits are read: an integer, or one per example.
         memory_budget: bytes.
+        batch_size: examples at a time.
+        progress: show a bar.
 
     Raises:
-        ValueError: if an example has no gradient, so that it cannot be scaled.
+        ValueError: if an example has no gradient, so that it cannot be scaled, or the component
+            holds the unembedding, whose gradient is the final hidden vector.
 
     Example:
         >>> from tl_entk.experiments import ModularSettings, build_model, modular_data
@@ -108,13 +94,38 @@ def gradient_norms(
         >>> bool(torch.allclose(norms**2, 6 * trace.diagonal(), rtol=1e-3))
         True
     """
+    names = read_request(model, tokens, component, position, None).names
+    after = sorted({UNEMBEDDING, "unembed.b_U", TIED}.intersection(names))
+    if after:
+        raise ValueError(
+            f"cosines of {', '.join(after)}: its gradient is the final hidden vector itself; "
+            "leave it out of the components, or take another normalisation."
+        )
     root = whitening(adapt(model).unembedding).root
     readout = Readout(lambda hidden: hidden @ root.to(hidden), reads="final_hidden", name="logits")
-    blocks = kernel_blocks(
-        model, tokens, readout, component, position=position, memory_budget=memory_budget
-    )
-    norms = blocks.total().diagonal().clamp_min(0).sqrt()
+    found = []
+    with Progress("gradient norms", len(tokens), progress) as bar:
+        for rows in _batches(len(tokens), batch_size):
+            blocks = kernel_blocks(
+                model,
+                tokens[rows],
+                readout,
+                names,
+                position=position if isinstance(position, int) else position[rows],
+                memory_budget=memory_budget,
+            )
+            found.append(blocks.total().diagonal().clamp_min(0).sqrt())
+            bar.advance(len(rows))
+    norms = torch.cat(found)
     if bool((norms == 0).any()):
         row = int((norms == 0).nonzero()[0])
         raise ValueError(f"example {row} has a zero gradient: leave it out to normalise.")
     return norms
+
+
+def _batches(n: int, size: int) -> list[Int[Tensor, " b"]]:
+    """Rows in batches; a kernel needs two, so that a last one alone joins those before it."""
+    batches = list(torch.arange(n).split(size))
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches

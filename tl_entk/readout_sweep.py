@@ -39,8 +39,6 @@ ALL_LAYERS = "all layers"
 # backward passes of a class trace where the vocabulary is too large for one each
 CLASS_TRACE_PROBES = 32
 
-Scores = Float[Tensor, "n k"]
-
 
 class Candidate(NamedTuple):
     """One way to make directions: a readout, a component, a normalisation."""
@@ -137,6 +135,7 @@ def sweep_directions(
                 lambda name: "[" not in name and _is_wanted(name, wanted),
                 position=position,
                 memory_budget=memory_budget,
+                progress=progress,
             )
             for (component, layer), pattern in wanted.items():
                 kernel = blocks.sum(pattern)

@@ -123,9 +123,9 @@ def _several(result: dict[str, EigenDirections]) -> tuple[dict[str, Tensor], dic
 
 def _named(tensors: dict[str, Tensor], name: str, about: dict[str, Any]) -> EigenDirections:
     parts = {
-        key.removeprefix(f"{name}/"): tensor
+        key.rpartition("/")[2]: tensor
         for key, tensor in tensors.items()
-        if key.startswith(f"{name}/")
+        if key.rpartition("/")[0] == name
     }
     return EigenDirections(**{"vectors": parts["scores"], **parts}, provenance=about)
 

@@ -60,7 +60,9 @@ def halves(
 
 
 def too_rare(feature_set: FeatureSet, split: float = 0.5, seed: int = 0) -> list[str]:
-    """Names of the binary features that :func:`halves` would refuse.
+    """Names of the binary features to leave out so that :func:`halves` takes the others.
+
+    Without them the split may be another, in which others are too rare: asked again until none is.
 
     Args:
         feature_set: features of N examples.
@@ -72,9 +74,16 @@ def too_rare(feature_set: FeatureSet, split: float = 0.5, seed: int = 0) -> list
         >>> too_rare(FeatureSet(tags, names, ("tag",) * 3, names))
         ['INTJ']
     """
-    parts = _split(feature_set, split, seed)
-    rare = {index for rows in parts for index in _rare(feature_set, rows)}
-    return [feature_set.names[index] for index in sorted(rare)]
+    found: set[str] = set()
+    kept = feature_set
+    while len(kept):
+        parts = _split(kept, split, seed)
+        rare = {kept.names[index] for rows in parts for index in _rare(kept, rows)}
+        if not rare:
+            break
+        found |= rare
+        kept = kept.without(rare)
+    return [name for name in feature_set.names if name in found]
 
 
 def _split(

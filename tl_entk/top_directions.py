@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from tl_entk.build_operator import FINAL_HIDDEN, kernel_operator
@@ -14,7 +14,7 @@ from tl_entk.eigen import EigenDirections
 from tl_entk.estimate import expected_products
 from tl_entk.guards import Position, check_memory_budget
 from tl_entk.normalize import check_normalisation
-from tl_entk.normalized_operator import NormalizedOperator, normalized_operator
+from tl_entk.normalized_operator import NormalizedOperator, gradient_norms
 from tl_entk.operator import KernelOperator
 from tl_entk.plan import DEFAULT_MEMORY_BUDGET
 from tl_entk.precision import Precision
@@ -31,6 +31,7 @@ def top_eigendirections(
     *,
     readout: ReadoutLike = FINAL_HIDDEN,
     normalisation: str = "plain",
+    norms: Float[Tensor, " n"] | None = None,
     tol: float = 1e-3,
     seed: int = 0,
     resume: str | Path | None = None,
@@ -54,7 +55,10 @@ def top_eigendirections(
             the final hidden vector.
         normalisation: ``"plain"``; of the kernel of all logits also ``"centred"`` (over the
             examples), ``"cosine"`` (every example's gradient scaled to norm 1; as many backward
-            passes more as the model is wide) and ``"cosine, centred"``.
+            passes more as the model is wide, which the estimate does not count) and
+            ``"cosine, centred"``.
+        norms: of the examples' gradients, from :func:`tl_entk.normalized_operator.gradient_norms`,
+            where they are at hand; default computed for the cosines.
         tol: residual, relative to the first eigenvalue, up to which a pair has converged.
         seed: of the solver's random start.
         resume: file for checkpoints; the run goes on from it if it is there.
@@ -112,15 +116,20 @@ def top_eigendirections(
         print(f"{operator.provenance['component']}: {estimate}")
     kernel: KernelOperator | NormalizedOperator = operator
     if normalisation != "plain":
-        kernel = normalized_operator(
+        if wanted.cosine and norms is None:
+            norms = gradient_norms(
+                model,
+                tokens,
+                component,
+                position=position,
+                memory_budget=budget - budget // 4,
+                progress=progress,
+            )
+        kernel = NormalizedOperator(
             operator,
-            wanted,
-            normalisation,
-            model,
-            tokens,
-            component,
-            position=position,
-            memory_budget=budget - budget // 4,
+            norms if wanted.cosine else None,
+            centred=wanted.centred,
+            name=normalisation,
         )
     operator.prepare(progress)
     eigen = leading_eigenpairs(

@@ -17,7 +17,11 @@ from tl_entk.experiments.clock import Clock
 from tl_entk.experiments.language_data import LanguageData, language_data
 from tl_entk.experiments.language_judging import FLATTENED, Judged, judge_language, method_name
 from tl_entk.experiments.language_kernels import Directions, language_directions
-from tl_entk.experiments.language_settings import LanguageSettings, run_name
+from tl_entk.experiments.language_settings import (
+    LanguageSettings,
+    kernels_name,
+    windows_name,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,14 +81,14 @@ def run_language(
     """Load the model, make windows and labels, compute and judge every method's directions.
 
     Windows, eigendirections, the sweep's readouts and the solver's checkpoints are kept in the
-    folder: an interrupted run goes on, a second one reuses them.
+    folder: an interrupted run goes on, and one with other labels, layers or readouts reuses what
+    it shares.
 
     Args:
         settings: model, text, windows, kernels.
-        folder: of all runs; this one's is named by its settings.
+        folder: of all runs; what is kept lies in one named by the windows' settings.
         device: where to compute.
-        own: your own labels beside those of the settings, as for :func:`feature_sets.grammar`;
-            the folder's name does not know them.
+        own: your own labels beside those of the settings, as for :func:`feature_sets.grammar`.
         memory_budget: bytes for the kernels' temporaries (default 4 GiB).
         progress: show estimates and bars.
 
@@ -93,7 +97,7 @@ def run_language(
 
     Source: arXiv 2510.00468, section 5.
     """
-    home = Path(folder) / run_name(settings)
+    home = Path(folder) / windows_name(settings)
     clock = Clock()
     language_model = load_language_model(
         settings.model, model_class=settings.model_class, device=device
@@ -106,7 +110,7 @@ def run_language(
         settings,
         language_model.model,
         data,
-        home,
+        home / kernels_name(settings),
         memory_budget=memory_budget,
         progress=progress,
     )

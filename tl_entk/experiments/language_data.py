@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from statistics import median
 
 from spacy.language import Language
 from torch import Tensor
@@ -20,7 +22,7 @@ from feature_sets.windows import Windows, context_windows
 from tl_entk.adapters.loading import LanguageModel
 from tl_entk.baselines import activations_at
 from tl_entk.experiments.language_inputs import claim, fingerprint
-from tl_entk.experiments.language_labels import parse_label
+from tl_entk.experiments.language_labels import parse_labels
 from tl_entk.experiments.language_settings import SAMPLED, LanguageSettings
 from tl_entk.files import write_json
 from tl_entk.next_words import greedy_continuation
@@ -84,7 +86,7 @@ def language_data(
     """
     nlp = load_pipeline(settings.pipeline)
     claim(folder, fingerprint(language_model, nlp, settings.dataset))
-    own = dict(map(parse_label, settings.labels)) | (own or {})
+    own = parse_labels(settings.labels) | (own or {})
     columns = [rule for rule in own.values() if isinstance(rule, str)]
     windows = _windows(settings, language_model, nlp, folder, columns, progress)
     if len(windows) < settings.k:
@@ -92,7 +94,7 @@ def language_data(
             f"k = {settings.k} directions of {len(windows)} windows: pass fewer, or more text."
         )
     labels = grammar(windows, nlp, own=own)
-    selection = select_labels(labels.binary(), windows.words, min_positives=_support(settings))
+    selection = select_labels(labels.binary(), windows.words, min_positives=_support(windows))
     rare = too_rare(selection.features, seed=settings.seed)
     dropped = selection.dropped | dict.fromkeys(rare, "too few positives in one half")
     layers = settings.chosen_layers(language_model.model.cfg.n_layers)
@@ -108,9 +110,14 @@ def language_data(
     )
 
 
-def _support(settings: LanguageSettings) -> int:
-    """The paper asks for 30 positives; with fewer windows of a tag than that, for all of them."""
-    return min(30, settings.per_tag)
+def _support(windows: Windows) -> int:
+    """The paper asks for 30 positives; where most tags have fewer windows, for as many as those.
+
+    A tag with less than half as many windows as the middle one does not lower it.
+    """
+    counts = list(Counter(windows.tags).values())
+    usual = [count for count in counts if 2 * count >= median(counts)]
+    return min(30, *usual)
 
 
 def _windows(

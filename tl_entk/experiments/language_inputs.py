@@ -81,6 +81,6 @@ def claim(folder: Path, found: dict[str, Any]) -> None:
         )
         for old in ("windows.safetensors", "sampled_stories.json"):
             (folder / old).unlink(missing_ok=True)
-        for old in ("eigen", "sweep"):
-            shutil.rmtree(folder / old, ignore_errors=True)
+        for kernels in folder.glob("kernels-*"):
+            shutil.rmtree(kernels)
     write_json(path, found)

@@ -13,7 +13,11 @@ from feature_sets.feature_set import FeatureSet
 from tl_entk.best_directions import DirectionTable, best_directions
 from tl_entk.comparison import Comparison, probe_bases, probe_validation
 from tl_entk.experiments.language_data import LanguageData
-from tl_entk.experiments.language_kernels import Directions, scores_by_layer
+from tl_entk.experiments.language_kernels import (
+    Directions,
+    plain_candidate,
+    scores_by_layer,
+)
 from tl_entk.experiments.language_settings import LanguageSettings
 from tl_entk.readout_sweep import Candidate, SweepRow, judge_sweep, over_layers
 from tl_entk.splitting import halves
@@ -78,16 +82,18 @@ def judge_language(
     features, seed = data.features, settings.seed
     sweep = judge_sweep(directions.sweep, features, seed=seed)
     train, _ = halves(features, seed=seed)
-    chosen = _best_of_readouts(sweep)
+    plain = plain_candidate(settings)
+    chosen = [row for row in _best_of_readouts(sweep) if row.candidate != plain]
     methods = {FLATTENED: scores_by_layer(directions.flattened)}
     methods |= {
         method_name(row.candidate): scores_by_layer(directions.sweep[row.candidate])
         for row in chosen
     }
     methods |= {PCA: scores_by_layer(directions.pca), RANDOM: scores_by_layer(directions.random)}
-    others = {Candidate(name, "", ""): methods[name] for name in (FLATTENED, PCA, RANDOM)}
+    others = {Candidate(name, "", ""): methods[name] for name in (PCA, RANDOM)}
     rows = {row.candidate.readout: row for row in judge_sweep(others, features, seed=seed)}
     rows |= {method_name(row.candidate): row for row in chosen}
+    rows[FLATTENED] = next(row for row in sweep if row.candidate == plain)
     tables, by_layer = {}, {}
     for name, layers in methods.items():
         columns, names = over_layers(layers)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
+from safetensors.torch import load_file
 from torch import Tensor
 
 from tl_entk.attribution import component_shares
@@ -17,8 +18,11 @@ from tl_entk.blocks import kernel_blocks
 from tl_entk.eigen import EigenDirections
 from tl_entk.experiments.language_data import LanguageData
 from tl_entk.experiments.language_settings import LanguageSettings
+from tl_entk.files import write_tensors
+from tl_entk.normalize import NORMALISATIONS
+from tl_entk.normalized_operator import gradient_norms
 from tl_entk.provenance import hash_of
-from tl_entk.readout_sweep import Candidate, sweep_directions
+from tl_entk.readout_sweep import ALL_LAYERS, Candidate, sweep_directions
 from tl_entk.results import load, save
 from tl_entk.top_directions import top_eigendirections
 
@@ -36,7 +40,8 @@ class Directions:
 
     Attributes:
         flattened: eigendirections of the flattened kernel of one weight of each layer.
-        sweep: those of dense kernels of scalar readouts, and of the flattened kernel normalised.
+        sweep: every candidate: the flattened kernel, plain and normalised, and dense kernels of
+            scalar readouts.
         pca: scores on principal components of the residual stream.
         random: as many random directions.
         shares: feature to component to share of the feature's kernel energy.
@@ -64,28 +69,31 @@ def language_directions(
         settings: of the run.
         model: in evaluation mode.
         data: windows, labels, activations.
-        folder: where eigendirections and solver checkpoints lie.
+        folder: where eigendirections and solver checkpoints lie, of one weight, k and tolerance.
         memory_budget: bytes.
         progress: show estimates and bars.
     """
     tokens, layers = data.windows.tokens, list(data.activations)
     n = len(tokens)
     work = _Work(settings, model, tokens, layers, folder, memory_budget, progress)
-    flattened = {name: work.flattened(name) for name in ("plain", *settings.normalisations)}
     sweep = {
-        Candidate(ALL_LOGITS, settings.component, name): found
-        for name, found in flattened.items()
-        if name != "plain"
+        plain_candidate(settings)._replace(normalisation=name): work.flattened(name)
+        for name in dict.fromkeys(("plain", *settings.normalisations))
     }
     for readout in settings.readouts:
         sweep |= work.swept(readout)
     return Directions(
-        flattened["plain"],
+        sweep[plain_candidate(settings)],
         sweep,
         {layer: pca_scores(found, settings.k) for layer, found in data.activations.items()},
         {layer: random_directions(n, settings.k, settings.seed + int(layer)) for layer in layers},
-        _shares(model, data, memory_budget),
+        _shares(model, data, memory_budget, progress),
     )
+
+
+def plain_candidate(settings: LanguageSettings) -> Candidate:
+    """What the flattened kernel is called in the sweep."""
+    return Candidate(ALL_LOGITS, settings.component, "plain")
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +114,7 @@ class _Work:
 
     def _flattened(self, layer: str, normalisation: str) -> EigenDirections:
         end = "" if normalisation == "plain" else f" {normalisation.replace(',', '')}"
-        path = self.folder / "eigen" / f"layer_{layer}{end}.safetensors"
+        path = self.folder / f"layer_{layer}{end}.safetensors"
         kept = self._kept(path)
         if isinstance(kept, EigenDirections):
             return kept
@@ -117,6 +125,7 @@ class _Work:
             f"blocks.{layer}.{self.settings.weight}",
             self.settings.k,
             normalisation=normalisation,
+            norms=self._norms(layer) if NORMALISATIONS[normalisation].cosine else None,
             tol=self.settings.tol,
             seed=self.settings.seed,
             resume=basis,
@@ -127,12 +136,32 @@ class _Work:
         basis.unlink(missing_ok=True)
         return found
 
+    def _norms(self, layer: str) -> Float[Tensor, " n"]:
+        """Gradient norms of the flattened kernel, for every normalisation by cosines."""
+        path = self.folder / f"layer_{layer}.norms.safetensors"
+        windows = hash_of(self.tokens)
+        if path.exists():
+            kept = load_file(path)
+            if windows in kept:
+                return kept[windows]
+        found = gradient_norms(
+            self.model,
+            self.tokens,
+            f"blocks.{layer}.{self.settings.weight}",
+            memory_budget=self.memory_budget,
+            progress=self.progress,
+        )
+        write_tensors(path, {windows: found})
+        return found
+
     def swept(self, readout: str) -> dict[Candidate, Layers]:
         """Directions of every component and normalisation of a readout."""
         path = self.folder / "sweep" / f"{readout}.safetensors"
         kept = self._kept(path)
         if isinstance(kept, dict):
-            return _by_candidate(kept)
+            chosen = self._wanted(_by_candidate(kept))
+            if chosen is not None:
+                return chosen
         found = sweep_directions(
             self.model,
             self.tokens,
@@ -151,6 +180,19 @@ class _Work:
         }
         save(flat, path)
         return found
+
+    def _wanted(self, found: dict[Candidate, Layers]) -> dict[Candidate, Layers] | None:
+        """The settings' components and layers of what is there; None if one is missing."""
+        chosen: dict[Candidate, Layers] = {}
+        for candidate, layers in found.items():
+            if candidate.component in self.settings.components:
+                # of all layers together there is one kernel, of these layers or of others
+                names = ["all"] if candidate.component == ALL_LAYERS else self.layers
+                if not set(names) <= set(layers):
+                    return None
+                chosen[candidate] = {name: layers[name] for name in names}
+        there = {candidate.component for candidate in chosen}
+        return chosen if there == set(self.settings.components) else None
 
     def _kept(self, path: Path) -> Any:
         """What lies there, if it is of these windows."""
@@ -173,7 +215,7 @@ def _by_candidate(flat: Mapping[str, EigenDirections]) -> dict[Candidate, Layers
 
 
 def _shares(
-    model: Any, data: LanguageData, memory_budget: int | None
+    model: Any, data: LanguageData, memory_budget: int | None, progress: bool
 ) -> dict[str, dict[str, float]]:
     """Where each feature's energy is: every weight and head, of the centred kernel."""
     blocks = kernel_blocks(
@@ -182,6 +224,7 @@ def _shares(
         SHARES_READOUT,
         lambda name: True,
         memory_budget=memory_budget,
+        progress=progress,
     )
     values = torch.from_numpy(data.features.values)
     values = values - values.mean(0)

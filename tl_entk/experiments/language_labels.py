@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
+
+
+def parse_labels(texts: Sequence[str]) -> dict[str, Any]:
+    """Name to rule of several labels.
+
+    Raises:
+        ValueError: if two have one name, or as ``parse_label``.
+    """
+    pairs = [parse_label(text) for text in texts]
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"two labels are called {name!r}: choose another name for one.")
+    return dict(pairs)
 
 
 def parse_label(text: str) -> tuple[str, Any]:
     """Name and rule of a user's label.
 
     Raises:
-        ValueError: if it has no rule, or the rule is no JSON list of token descriptions.
+        ValueError: if it has no rule, or the rule is no JSON list of token descriptions that
+            spaCy's matcher takes.
 
     Example:
         >>> parse_label('adjective=[{"POS": "ADJ"}]')
@@ -22,9 +38,29 @@ def parse_label(text: str) -> tuple[str, Any]:
     if not rule.lstrip().startswith("["):
         return name, rule
     try:
-        return name, json.loads(rule)
+        pattern = json.loads(rule)
     except json.JSONDecodeError as error:
         raise ValueError(
             f"label {text!r}: the pattern is no JSON ({error}); pass a list such as "
+            '[{"POS": "ADJ"}].'
+        ) from error
+    _check_pattern(pattern, text)
+    return name, pattern
+
+
+def _check_pattern(pattern: Any, text: str) -> None:
+    # slow to import, and few runs have labels of their own
+    from spacy.errors import MatchPatternError
+    from spacy.matcher import Matcher
+    from spacy.vocab import Vocab
+
+    try:
+        if not pattern or not all(isinstance(item, dict) for item in pattern):
+            raise ValueError("it is no list of descriptions")
+        Matcher(Vocab(), validate=True).add("label", [pattern])
+    except (MatchPatternError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"label {text!r}: spaCy's matcher does not take the pattern "
+            f"({' '.join(str(error).split())}); pass a list of descriptions such as "
             '[{"POS": "ADJ"}].'
         ) from error

@@ -10,7 +10,7 @@ from typing import Any
 
 from feature_sets.windows import DEFAULT_TAGS
 from tl_entk.blocks import list_components
-from tl_entk.experiments.language_labels import parse_label
+from tl_entk.experiments.language_labels import parse_labels
 from tl_entk.normalize import NORMALISATIONS
 from tl_entk.probes import Probe
 from tl_entk.readout_sweep import COMPONENTS
@@ -100,13 +100,13 @@ class LanguageSettings:
         ):
             for name in names:
                 if name not in known:
-                    raise ValueError(f"no {kind} {name!r}: there are {', '.join(known)}.")
+                    there = "; ".join(known)
+                    raise ValueError(f"no {kind} {name!r}: there are {there}.")
         if not 0 < self.tol < 1:
             raise ValueError(f"tol = {self.tol}: pass a number between 0 and 1, such as 1e-3.")
         if self.max_texts is not None and self.max_texts < 1:
             raise ValueError(f"max_texts = {self.max_texts}: pass 1 or more, or leave it out.")
-        for label in self.labels:
-            parse_label(label)
+        parse_labels(self.labels)
         if self.seed < 0:
             raise ValueError(f"seed = {self.seed}: pass a number from 0 on.")
 
@@ -118,12 +118,14 @@ class LanguageSettings:
         """Refuse what this model does not have, before any work.
 
         Raises:
-            ValueError: for a layer or weight that there is not, windows longer than the model
-                reads, or more directions than the residual stream or the windows have.
+            ValueError: for a layer, weight or component that there is not, windows longer than the
+                model reads, or more directions than the residual stream or the windows have.
         """
         names = list_components(model)
         for layer in self.chosen_layers(model.cfg.n_layers):
             match_names(names, f"blocks.{layer}.{self.weight}")
+            for component in self.components if self.readouts else ():
+                match_names(names, COMPONENTS[component].format(layer=layer))
         # the model's own next word is read from up to two tokens after the window
         longest = model.cfg.n_ctx - (2 if self.agree else 0)
         if self.length > longest:
@@ -163,6 +165,14 @@ class LanguageSettings:
         return list(self.layers)
 
 
+# what windows depend on, and what their kernels depend on beside
+_WINDOWS = (
+    "model", "model_class", "dataset", "column", "split", "pipeline", "length", "per_tag",
+    "per_story", "agree", "max_texts", "sampled", "seed",
+)  # fmt: skip
+_KERNELS = ("weight", "k", "tol")
+
+
 def run_name(settings: LanguageSettings) -> str:
     """A folder name that two runs share only if every setting is the same.
 
@@ -170,9 +180,37 @@ def run_name(settings: LanguageSettings) -> str:
         >>> run_name(LanguageSettings()).rsplit("-", 1)[0]
         'language-stories-sampled-n256'
     """
-    text = json.dumps(settings.as_dict(), sort_keys=True, default=str)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return f"language-{_about(settings)}-{_digest(settings.as_dict())}"
+
+
+def windows_name(settings: LanguageSettings) -> str:
+    """A folder name that runs share whose windows are the same, with other labels or kernels.
+
+    Example:
+        >>> a, b = LanguageSettings(), LanguageSettings(probe="ridge", k=9)
+        >>> windows_name(a) == windows_name(b) != windows_name(LanguageSettings(seed=1))
+        True
+    """
+    chosen = {name: getattr(settings, name) for name in _WINDOWS}
+    return f"windows-{_about(settings)}-{_digest(chosen)}"
+
+
+def kernels_name(settings: LanguageSettings) -> str:
+    """A folder name for the kernels of some windows, whatever the layers and readouts.
+
+    Example:
+        >>> kernels_name(LanguageSettings()) == kernels_name(LanguageSettings(layers=(3,)))
+        True
+    """
+    return f"kernels-{_digest({name: getattr(settings, name) for name in _KERNELS})}"
+
+
+def _about(settings: LanguageSettings) -> str:
     parts = [settings.model, settings.dataset]
     short = [re.sub(r"[^A-Za-z0-9.]+", "-", part.rstrip("/").split("/")[-1]) for part in parts]
-    n = len(DEFAULT_TAGS) * settings.per_tag
-    return f"language-{short[0]}-{short[1]}-n{n}-{digest}"
+    return f"{short[0]}-{short[1]}-n{len(DEFAULT_TAGS) * settings.per_tag}"
+
+
+def _digest(values: dict[str, Any]) -> str:
+    text = json.dumps(values, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

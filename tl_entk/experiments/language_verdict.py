@@ -29,6 +29,18 @@ def verdicts(result: LanguageResult) -> list[str]:
         f"The intervals are over test windows, given the directions chosen; {len(found)} methods "
         "are set against PCA here, each at 95 %, with no correction for their number."
     )
+    if result.settings.agree and any("target_" in name for name in result.judged.methods):
+        found.append(
+            "Windows are kept only where the model's own next word has the label's tag, so the top "
+            "token, at which target_logit and target_logprob are read, nearly settles the tag: "
+            "their figures for tags say little about the model."
+        )
+    open_pairs = _unconverged(result)
+    if open_pairs:
+        found.append(
+            f"Not converged: {', '.join(open_pairs)}. Their directions may be others; raise --tol "
+            "or compute them with more products."
+        )
     windows, stories = len(result.data.windows), len(result.data.windows.stories)
     if stories < windows:
         found.append(
@@ -42,6 +54,16 @@ def verdicts(result: LanguageResult) -> list[str]:
             "many directions to choose from, to tell methods apart."
         )
     return found
+
+
+def _unconverged(result: LanguageResult) -> list[str]:
+    """Kernels of the judged methods with eigenpairs that have not converged."""
+    return [
+        f"{int((~eigen.converged).sum())} directions of {name}, layer {layer}"
+        for name in result.judged.entk_methods
+        for layer, eigen in result.eigen(name).items()
+        if not bool(eigen.converged.all())
+    ]
 
 
 def _said(metric: str, difference: Judgement, own: Judgement, pca: Judgement) -> str:

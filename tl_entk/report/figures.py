@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -22,6 +24,13 @@ def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, list
     for axis in axes.flat:
         axis.spines[["top", "right"]].set_visible(False)
     return figure, list(axes.flat)
+
+
+def _colours(count: int) -> Sequence[Any]:
+    """Colours that can be told apart; of more lines than there are, from dark to light."""
+    if count <= len(COLOURS):
+        return COLOURS[:count]
+    return list(colormaps["viridis"](np.linspace(0, 0.92, count)))
 
 
 def training_curve(curve: Mapping[str, Sequence[float]]) -> Figure:
@@ -57,7 +66,7 @@ def frequency_bars(
 def spectra(eigenvalues: Mapping[str, Float[np.ndarray, " k"]], expected: Sequence[int]) -> Figure:
     """Leading eigenvalues of several kernels, relative to the first; expected cliffs marked."""
     figure, (axis,) = _figure(9.0, 3.6)
-    for (name, values), colour in zip(eigenvalues.items(), COLOURS, strict=False):
+    for (name, values), colour in zip(eigenvalues.items(), _colours(len(eigenvalues)), strict=True):
         relative = np.clip(values / values[0], 1e-8, None)
         axis.plot(np.arange(len(values)), relative, "o-", ms=3, lw=1, color=colour, label=name)
     for position in expected:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 from tl_entk.experiments.language import LanguageResult
 from tl_entk.experiments.language_judging import FLATTENED, PCA, RANDOM
+from tl_entk.experiments.language_settings import windows_name
 from tl_entk.experiments.language_verdict import verdicts
 from tl_entk.files import write_json
 from tl_entk.provenance import versions
+from tl_entk.readout_sweep import CLASS_TRACE_PROBES
 from tl_entk.report import language_alignment as alignment
 from tl_entk.report import language_details as details
 from tl_entk.report import language_probes as probes
@@ -34,6 +36,7 @@ def write_outputs(result: LanguageResult, out: Path) -> Path:
     save(result.data.features, out / "features")
     summary = {
         "settings": result.settings.as_dict(),
+        "windows and kernels": windows_name(result.settings),
         "model": result.model_info,
         "headline": headline(result),
         "dropped labels": result.data.dropped,
@@ -91,20 +94,18 @@ def headline(result: LanguageResult) -> dict[str, object]:
 
 def _key_figures(result: LanguageResult) -> list[tuple[str, str]]:
     winner = result.judged.winner
-    names = {
-        "eNTK, all logits": FLATTENED,
-        "best readout (by the train half)": winner,
-        "PCA": PCA,
-        "random": RANDOM,
-    }
+    names = {"eNTK, all logits": FLATTENED, "PCA": PCA, "random": RANDOM}
+    if winner != FLATTENED:
+        names["best readout (by the train half)"] = winner
     figures = [
         (f"macro AP, {label}", interval(result.judged.tables[name].macro()))
         for label, name in names.items()
     ]
     difference = result.judged.tables[winner].difference(result.judged.tables[PCA])
+    best = "eNTK" if winner == FLATTENED else "best readout"
     return [
         *figures,
-        ("best readout less PCA", interval(difference, "+")),
+        (f"{best} less PCA", interval(difference, "+")),
         ("labels", str(len(result.data.features))),
     ]
 
@@ -133,15 +134,17 @@ def _sections(result: LanguageResult) -> list[Section]:
             + [alignment.layer_table(result, "ap"), alignment.layer_table(result, "auroc")],
         ),
     ]
-    if result.judged.sweep:
+    if len(result.judged.sweep) > 1:
         sections.append(
             Section(
                 "Readouts, components, normalisations",
                 "Macro AP within the train half (directions are chosen on one half of it and "
-                "judged on the other), best over layers. The best of this table is the one that "
-                "is judged on the test half above; nothing was chosen by the test half.\n\n"
-                "target_logit and target_logprob are read at the model's own top token, so their "
-                "kernels know which word the model would write; logsumexp and mean_logit do not.",
+                "judged on the other), best over layers. The best of every readout is judged on "
+                "the test half above; nothing was chosen by the test half. class_trace is "
+                f"estimated by {CLASS_TRACE_PROBES} random probes.\n\n"
+                "target_logit and target_logprob are read at the model's own top token; the "
+                "gradient of logsumexp is the average over all tokens by the model's own "
+                "probabilities, that of mean_logit the plain average.",
                 [alignment.sweep_figure(result)],
             )
         )
@@ -187,7 +190,8 @@ def _sections(result: LanguageResult) -> list[Section]:
         ),
         Section(
             "Spectra",
-            f"Leading eigenvalues of the flattened kernel of {result.settings.weight}.",
+            f"Leading eigenvalues of the flattened kernel of {result.settings.weight}; a pair has "
+            f"converged when its residual is below {result.settings.tol:g} of the first.",
             [details.spectra(result), details.solver_table(result)],
         ),
         Section(

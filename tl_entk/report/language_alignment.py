@@ -170,7 +170,7 @@ def sweep_table(result: LanguageResult) -> Table:
                 row.by_layer[layer],
             ]
         )
-    for name in (FLATTENED, PCA, RANDOM):
+    for name in (PCA, RANDOM):
         rows.append(
             [name, "", "", result.judged.validations[name], result.judged.best_layer[name], ""]
         )

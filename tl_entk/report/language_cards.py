@@ -5,12 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from tl_entk.adapters import adapt
 from tl_entk.direction_tokens import logit_directions, score_covariances
 from tl_entk.eigen import EigenDirections
 from tl_entk.experiments.language import LanguageResult
 from tl_entk.experiments.language_judging import FLATTENED
 from tl_entk.report.cards import Direction, by_direction, direction_card
 from tl_entk.report.page import Card
+from tl_entk.whitening import whitening
 
 LEADING = 10
 
@@ -26,19 +28,23 @@ def language_cards(result: LanguageResult) -> list[Card]:
         best = result.judged.best_layer[method]
         leading = [f"layer {best}, direction {index}" for index in range(LEADING)]
         layers = result.eigen(method)
-        shown = [(*_order(column), column) for column in {*chosen, *leading}]
-        shown = sorted(row for row in shown if row[2] < len(layers[row[1]].eigenvalues))
-        tokens = _tokens(result, {layer: layers[layer] for _, layer, _, _ in shown})
-        for _, layer, index, column in shown:
-            eigen = layers[layer]
-            direction = Direction(
-                f"{method}, {column}",
-                eigen.scores[:, index],
-                _facts(eigen, index),
-                tokens[layer][:, index],
-                chosen.get(column, []),
-            )
-            cards.append(direction_card(direction, result.data.windows, result.decode))
+        shown: dict[str, list[int]] = {}
+        for _, layer, index in sorted(map(_order, {*chosen, *leading})):
+            if index < len(layers[layer].eigenvalues):
+                shown.setdefault(layer, []).append(index)
+        parts = {layer: layers[layer].take(indices) for layer, indices in shown.items()}
+        tokens = _tokens(result, parts)
+        for layer, indices in shown.items():
+            for place, index in enumerate(indices):
+                column = f"layer {layer}, direction {index}"
+                direction = Direction(
+                    f"{method}, {column}",
+                    parts[layer].scores[:, place],
+                    _facts(layers[layer], index),
+                    tokens[layer][:, place],
+                    chosen.get(column, []),
+                )
+                cards.append(direction_card(direction, result.data.windows, result.decode))
     return cards
 
 
@@ -51,13 +57,21 @@ def _order(column: str) -> tuple[int, str, int]:
 def _tokens(result: LanguageResult, layers: dict[str, EigenDirections]) -> dict[str, Tensor]:
     """Layer to what its directions do to each token's logit."""
     model = result.model.model
-    if next(iter(layers.values())).vectors.ndim == 3:
-        return {layer: logit_directions(model, eigen) for layer, eigen in layers.items()}
     # the model runs once for all of them
-    scores = torch.cat([eigen.scores for eigen in layers.values()], 1)
-    found = score_covariances(model, result.data.windows.tokens, scores)
+    scores = torch.cat([eigen.scores.cpu().double() for eigen in layers.values()], 1)
+    together = score_covariances(model, result.data.windows.tokens, scores)
     widths = [eigen.scores.shape[1] for eigen in layers.values()]
-    return dict(zip(layers, found.split(widths, dim=1), strict=True))
+    along = dict(zip(layers, together.split(widths, dim=1), strict=True))
+    if next(iter(layers.values())).vectors.ndim == 2:
+        return along
+    white = whitening(adapt(model).unembedding)
+    found = {}
+    for layer, eigen in layers.items():
+        moved = logit_directions(model, eigen, white)
+        # a direction has no sign of its own: raised is what goes up with the scores
+        signs = torch.where((moved * along[layer]).sum(0) < 0, -1.0, 1.0)
+        found[layer] = moved * signs
+    return found
 
 
 def _facts(eigen: EigenDirections, index: int) -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ import numpy as np
 
 from tl_entk.attribution import head_shares, layer_shares
 from tl_entk.experiments.language import LanguageResult
+from tl_entk.experiments.language_kernels import ALL_LOGITS
 from tl_entk.provenance import versions
 from tl_entk.report import figures as draw
 from tl_entk.report.page import Cells, Picture, Table
@@ -56,18 +57,23 @@ def spectra(result: LanguageResult) -> Picture:
 
 
 def solver_table(result: LanguageResult) -> Table:
-    """Convergence by layer."""
+    """Convergence of the flattened kernels, plain and normalised, by layer."""
     rows: list[Cells] = [
         [
+            candidate.normalisation,
             f"layer {layer}",
             int(eigen.converged.sum()),
             float(eigen.residuals.max()),
             float(eigen.rank1_share.mean()),
             eigen.provenance.get("products", ""),
         ]
-        for layer, eigen in result.directions.flattened.items()
+        for candidate, layers in result.directions.sweep.items()
+        if candidate.readout == ALL_LOGITS
+        for layer, eigen in layers.items()
     ]
-    columns = ("layer", "converged", "largest residual", "mean rank-1 share", "products")
+    columns = (
+        "normalisation", "layer", "converged", "largest residual", "mean rank-1 share", "products",
+    )  # fmt: skip
     return Table("solver", "How the eigenpairs converged.", columns, rows)
 
 
