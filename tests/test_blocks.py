@@ -6,6 +6,8 @@ import torch
 import tl_entk
 from tests.models import HAS_HOOKED, build, tokens
 from tests.oracle import relative_error
+from tl_entk.adapters import adapt
+from tl_entk.plan import plan_passes
 
 MODELS = ["native:layer_norm", "hf:gemma3", *(["hooked:gemma3"] if HAS_HOOKED else [])]
 
@@ -252,3 +254,18 @@ def test_names_are_those_of_the_hugging_face_modules():
     # the first layer has the same names
     first = {c.replace("blocks.1", "blocks.0") for c in by_hand}
     assert set(sites) == first | set(by_hand) | {"unembed.W_U", *({"unembed.b_U"} & set(sites))}
+
+
+def test_outputs_take_turns_rather_than_sites(model):
+    """Every backward pass serves all sites where one output of all fits the budget."""
+    adapter = adapt(model)
+    sites = [site for site in adapter.sites if site.kind == "linear"]
+    uses = dict.fromkeys([site.name for site in sites], 5)
+    one = sum(100 * 5 * (site.d_in + site.d_out) * 4 for site in sites)
+    for budget, turns in ((4 * one, 16), (100 * one, 1)):
+        plan = plan_passes(
+            sites, uses, n=100, outputs=16, example_floats=1000, itemsize=4, memory_budget=budget
+        )
+        assert all(set(step.sites) == set(sites) for step in plan.passes)
+        assert len(plan.passes) <= turns
+        assert sum(step.columns.stop - step.columns.start for step in plan.passes) == 16

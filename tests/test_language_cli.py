@@ -27,7 +27,7 @@ def test_a_text_file_of_ones_own_as_bridge(stories, tmp_path):
     found = run(*SMALL, "--dataset", text, "--label", pattern, "--out", tmp_path / "runs")
     assert found.returncode == 0, found.stderr
     assert "eNTK, all logits" in found.stdout
-    (home,) = (tmp_path / "runs").iterdir()
+    (home,) = (tmp_path / "runs").glob("language-*")
     results = json.loads((home / "results.json").read_text())
     assert results["model"]["class"] == "bridge"
     assert results["windows"]["kept"] == 64
@@ -45,7 +45,7 @@ def test_a_data_set_in_the_hubs_layout(stories, tmp_path):
     found = run(*SMALL, "--dataset", data.parent, "--column", "story", "--label", "source=source",
                 "--no-agree", "--out", tmp_path / "runs")  # fmt: skip
     assert found.returncode == 0, found.stderr
-    (home,) = (tmp_path / "runs").iterdir()
+    (home,) = (tmp_path / "runs").glob("language-*")
     assert "source=odd" in (home / "tables" / "features_0.csv").read_text()
 
 

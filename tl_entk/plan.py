@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tl_entk.gram import gram_flops
 from tl_entk.sites import EMBEDDING, UNEMBEDDING, Site
 
 DEFAULT_MEMORY_BUDGET = 4 * 2**30
+
+Sites = tuple[Site, ...]
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,10 @@ def plan_passes(
     itemsize: int,
     memory_budget: int,
 ) -> Plan:
-    """Fit the work into the budget.
+    """Fit the work into the budget, with the fewest operations.
+
+    Outputs that take turns cost a forward pass each turn; sites that take turns cost every
+    backward pass again.
 
     Args:
         sites: whose kernels are wanted.
@@ -72,25 +78,52 @@ def plan_passes(
             f"for {n} examples, more than a quarter of memory_budget = {_size(memory_budget)}: "
             f"pass memory_budget={4 * least} or fewer examples."
         )
-    width = outputs
-    while any(sum(needed(site, width) for site in group) > room for group in groups):
-        width = (width + 1) // 2
-    passes: list[tuple[Site, ...]] = []
-    used = room + 1
-    for group in groups:
-        size = sum(needed(site, width) for site in group)
-        if used + size > room:
-            passes.append(())
-            used = 0
-        passes[-1] += group
-        used += size
-    chunks = [slice(r, min(r + width, outputs)) for r in range(0, outputs, width)]
+
+    def packed(width: int) -> list[Sites]:
+        """Sites that share a pass, in order, for so many outputs at a time."""
+        passes: list[Sites] = []
+        used = room + 1
+        for group in groups:
+            size = sum(needed(site, width) for site in group)
+            if used + size > room:
+                passes.append(())
+                used = 0
+            passes[-1] += group
+            used += size
+        return passes
+
+    def operations(width: int) -> int:
+        """Of all passes: each runs the network forward once, and back once for every output."""
+        network = sum(2 * n * uses[site.name] * site.d_in * site.d_out for site in sites)
+        chunks = [c.stop - c.start for c in _chunks(outputs, width)]
+        passes = len(packed(width)) * (len(chunks) + 2 * outputs) * network
+        return passes + sum(gram_flops(s, n, uses[s.name], c) for s in sites for c in chunks)
+
+    fitting = [
+        width
+        for width in _halved(outputs)
+        if all(sum(needed(site, width) for site in group) <= room for group in groups)
+    ]
+    # the widest of those that cost the same
+    width = min(fitting, key=operations)
     batch_size = memory_budget // 4 // (example_floats * itemsize)
     return Plan(
-        tuple(Pass(group, columns) for group in passes for columns in chunks),
+        tuple(Pass(group, c) for group in packed(width) for c in _chunks(outputs, width)),
         max(1, min(n, batch_size)),
         memory_budget // 4,
     )
+
+
+def _halved(outputs: int) -> list[int]:
+    """All of them, half of them (rounded up), and so on down to one."""
+    widths = [outputs]
+    while widths[-1] > 1:
+        widths.append((widths[-1] + 1) // 2)
+    return widths
+
+
+def _chunks(outputs: int, width: int) -> list[slice]:
+    return [slice(r, min(r + width, outputs)) for r in range(0, outputs, width)]
 
 
 def _size(count: int) -> str:

@@ -40,7 +40,8 @@ class LanguageSettings:
         layers: "all", or layer numbers.
         weight: whose kernel of all logits is analysed in each layer, "mlp.W_out".
         k: directions of every basis.
-        readouts: scalar readouts of the sweep; none for no sweep.
+        readouts: scalar readouts of the sweep; none for no sweep. class_trace, by 32 random probes,
+            costs 32 times as much as another.
         components: of the sweep.
         normalisations: of the kernel of all logits, beside the plain one.
         labels: your own, NAME=RULE; a rule is a column of the data set or a spaCy matcher pattern
@@ -68,7 +69,7 @@ class LanguageSettings:
     layers: str | tuple[int, ...] = "all"
     weight: str = "mlp.W_out"
     k: int = 25
-    readouts: tuple[str, ...] = READOUTS
+    readouts: tuple[str, ...] = ("logsumexp", "target_logit", "target_logprob", "mean_logit")
     components: tuple[str, ...] = ("W_out", "W_in", "W_O", "whole layer", "all layers")
     normalisations: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
