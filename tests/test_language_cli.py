@@ -68,7 +68,7 @@ def test_a_data_set_in_the_hubs_layout(stories, tmp_path):
         (["--device", "nowhere"], "--device nowhere"),
         (["--normalisations", "scaled"], "no normalisation 'scaled'"),
         (["--memory-budget", "0"], "more than 0"),
-        (["--length", "127"], "pass up to 126"),
+        (["--length", "255"], "pass up to 254"),
     ],
 )
 def test_bad_options_are_refused_before_any_work(options, message, tmp_path, monkeypatch):
