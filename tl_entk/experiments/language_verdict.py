@@ -6,6 +6,8 @@ from tl_entk.experiments.language import LanguageResult
 from tl_entk.experiments.language_judging import FLATTENED, PCA, RANDOM
 from tl_entk.judgement import Judgement
 
+# readouts that know what the model predicts
+_PREDICTING = {"target_logit", "target_logprob", "logsumexp"}
 _NAMES = {"ap": "average precision", "auroc": "AUROC"}
 
 
@@ -29,11 +31,12 @@ def verdicts(result: LanguageResult) -> list[str]:
         f"The intervals are over test windows, given the directions chosen; {len(found)} methods "
         "are set against PCA here, each at 95 %, with no correction for their number."
     )
-    if result.settings.agree and any("target_" in name for name in result.judged.methods):
+    if result.settings.agree and _PREDICTING.intersection(result.settings.readouts):
         found.append(
-            "Windows are kept only where the model's own next word has the label's tag, so the top "
-            "token, at which target_logit and target_logprob are read, nearly settles the tag: "
-            "their figures for tags say little about the model."
+            "Windows are kept only where the model's own next word has the label's tag. "
+            "target_logit and target_logprob are read at the model's own top token, and logsumexp "
+            "mostly so: their kernels compare predictions. A lead over PCA in tags says that they "
+            "sort windows by the word predicted, not that there is more to find in the network."
         )
     open_pairs = _unconverged(result)
     if open_pairs:
