@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tl_entk.experiments.language import LanguageResult
+from tl_entk.experiments.language_judging import FLATTENED, PCA, RANDOM
 from tl_entk.report import figures as draw
 from tl_entk.report.language_alignment import interval
 from tl_entk.report.page import Cells, Picture, Table
@@ -32,14 +33,16 @@ def probe_table(result: LanguageResult) -> Table:
 
 
 def probe_figure(result: LanguageResult) -> Picture:
-    """Macro AP of ridge probes over the layers, one line per basis."""
+    """Macro AP of ridge probes over the layers, one line per basis, coloured as the methods are."""
+    judged = result.judged
+    order = dict.fromkeys([FLATTENED, judged.winner, PCA, RANDOM, *judged.probes.bases])
     curves = {
         basis: {
             layer: found.macro_judgement(basis)
-            for layer, found in result.judged.probes_by_layer.items()
+            for layer, found in judged.probes_by_layer.items()
             if basis in found.bases
         }
-        for basis in result.judged.probes.bases
+        for basis in order
     }
     return Picture(
         "probes_by_layer",
