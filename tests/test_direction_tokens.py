@@ -83,8 +83,14 @@ def test_logit_directions_are_finite_differences_of_the_logits(tiny):
 
 def test_token_directions_of_a_dense_kernel_are_refused(model):
     blocks = tl_entk.kernel_blocks(model, tokens(4), "logsumexp", "blocks.0.mlp.W_out")
-    with pytest.raises(ValueError, match="none per logit"):
+    with pytest.raises(ValueError, match="no number for every dimension of the final hidden"):
         logit_directions(model, tl_entk.eigendecompose(blocks.total(), 2))
+
+
+def test_token_directions_of_the_unreduced_logit_kernel_are_refused(model):
+    eigen = tl_entk.top_eigendirections(model, tokens(4), "blocks.0.mlp.W_out", 2, readout="logits")
+    with pytest.raises(ValueError, match="no number for every dimension of the final hidden"):
+        logit_directions(model, eigen)
 
 
 @pytest.mark.parametrize("batch_size", [7, 64])

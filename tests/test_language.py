@@ -113,16 +113,19 @@ def test_shares_add_up_to_one(run):
             np.testing.assert_allclose(columns.sum(0), 1, atol=1e-6)
 
 
-def test_a_second_run_reuses_what_is_there_and_gives_the_same(run, monkeypatch):
-    result, folder = run
-
+@pytest.fixture
+def nothing_computed(monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("computed again")
 
-    monkeypatch.setattr("tl_entk.experiments.language_kernels.top_eigendirections", refuse)
-    monkeypatch.setattr("tl_entk.experiments.language_kernels.sweep_directions", refuse)
-    monkeypatch.setattr("tl_entk.experiments.language_data.context_windows", refuse)
-    monkeypatch.setattr("tl_entk.experiments.language_data.sample_stories", refuse)
+    for name in ("kernels.top_eigendirections", "kernels.sweep_directions",
+                 "data.context_windows", "data.sample_stories"):  # fmt: skip
+        monkeypatch.setattr(f"tl_entk.experiments.language_{name}", refuse)
+
+
+@pytest.mark.usefixtures("nothing_computed")
+def test_a_second_run_reuses_what_is_there_and_gives_the_same(run):
+    result, folder = run
     again = run_language(SMALL, folder)
     assert again.judged.tables[FLATTENED].rows == result.judged.tables[FLATTENED].rows
     assert again.judged.tables[PCA].rows == result.judged.tables[PCA].rows
@@ -133,15 +136,9 @@ def kernels(folder):
     return folder / windows_name(SMALL) / kernels_name(SMALL)
 
 
-def test_a_run_with_other_labels_and_layers_reuses_what_it_shares(run, monkeypatch):
+@pytest.mark.usefixtures("nothing_computed")
+def test_a_run_with_other_labels_and_layers_reuses_what_it_shares(run):
     result, folder = run
-
-    def refuse(*args, **kwargs):
-        raise AssertionError("computed again")
-
-    monkeypatch.setattr("tl_entk.experiments.language_kernels.top_eigendirections", refuse)
-    monkeypatch.setattr("tl_entk.experiments.language_kernels.sweep_directions", refuse)
-    monkeypatch.setattr("tl_entk.experiments.language_data.context_windows", refuse)
     other = replace(SMALL, labels=('noun=[{"POS": "NOUN"}]',), layers=(5,), readouts=("logsumexp",),
                     components=("W_out", "all layers"))  # fmt: skip
     found = run_language(other, folder)

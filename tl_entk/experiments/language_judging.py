@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
-import numpy as np
-from jaxtyping import Int
 from torch import Tensor
 
 from feature_sets.feature_set import FeatureSet
@@ -81,52 +80,26 @@ def judge_language(
     """
     features, seed = data.features, settings.seed
     sweep = judge_sweep(directions.sweep, features, seed=seed)
-    train, _ = halves(features, seed=seed)
-    plain = plain_candidate(settings)
-    chosen = [row for row in _best_of_readouts(sweep) if row.candidate != plain]
-    methods = {FLATTENED: scores_by_layer(directions.flattened)}
-    methods |= {
-        method_name(row.candidate): scores_by_layer(directions.sweep[row.candidate])
-        for row in chosen
-    }
-    methods |= {PCA: scores_by_layer(directions.pca), RANDOM: scores_by_layer(directions.random)}
-    others = {Candidate(name, "", ""): methods[name] for name in (PCA, RANDOM)}
-    rows = {row.candidate.readout: row for row in judge_sweep(others, features, seed=seed)}
-    rows |= {method_name(row.candidate): row for row in chosen}
-    rows[FLATTENED] = next(row for row in sweep if row.candidate == plain)
-    tables, by_layer = {}, {}
-    for name, layers in methods.items():
-        columns, names = over_layers(layers)
-        tables[name] = best_directions(columns, features, seed=seed, columns=names)
-        by_layer[name] = {
-            layer: best_directions(
-                scores, features, seed=seed, n_bootstrap=_FEW_RESAMPLES, n_permutations=0
-            )
-            for layer, scores in layers.items()
-        }
-    validations = {name: rows[name].validation for name in methods}
-    winner = _winner(validations)
-    bases = {name: methods[name] for name in dict.fromkeys([winner, PCA, FLATTENED, RANDOM])}
-    bases[ALL] = scores_by_layer(data.activations)
-    probe_layer = {
-        name: _best_probe_layer(layers, train, features.rows(train), seed)
-        for name, layers in bases.items()
-    }
+    methods, rows = _methods(plain_candidate(settings), directions, sweep, features, seed)
+    validations = {name: row.validation for name, row in rows.items()}
+    basis_names = dict.fromkeys([_winner(validations), PCA, FLATTENED, RANDOM])
+    bases = {name: methods[name] for name in basis_names} | {ALL: scores_by_layer(data.activations)}
+    probe_layer = _probe_layers(bases, features, seed)
     return Judged(
-        sweep,
-        methods,
-        validations,
-        {name: rows[name].best_layer for name in methods},
-        tables,
-        by_layer,
-        probe_bases(
+        sweep=sweep,
+        methods=methods,
+        validations=validations,
+        best_layer={name: row.best_layer for name, row in rows.items()},
+        tables={name: _over_layers(layers, features, seed) for name, layers in methods.items()},
+        by_layer={name: _by_layer(layers, features, seed) for name, layers in methods.items()},
+        probes=probe_bases(
             {name: layers[probe_layer[name]] for name, layers in bases.items()},
             data.features_and_numbers,
             seed=seed,
             probe=settings.probe,
         ),
-        probe_layer,
-        {
+        probe_layer=probe_layer,
+        probes_by_layer={
             layer: probe_bases(
                 {name: layers[layer] for name, layers in bases.items() if layer in layers},
                 features,
@@ -137,6 +110,54 @@ def judge_language(
             for layer in data.activations
         },
     )
+
+
+def _methods(
+    plain: Candidate,
+    directions: Directions,
+    sweep: list[SweepRow],
+    features: FeatureSet,
+    seed: int,
+) -> tuple[dict[str, Scores], dict[str, SweepRow]]:
+    """Scores of every method that is judged, and what it reaches within the train half."""
+    best = {row.candidate.readout: row for row in reversed(sweep)}
+    rows = {FLATTENED: next(row for row in sweep if row.candidate == plain)}
+    # the best candidate of every readout, the best of them first
+    rows |= {
+        method_name(row.candidate): row
+        for row in sweep
+        if row is best[row.candidate.readout] and row.candidate != plain
+    }
+    methods = {name: scores_by_layer(directions.sweep[row.candidate]) for name, row in rows.items()}
+    others = {PCA: scores_by_layer(directions.pca), RANDOM: scores_by_layer(directions.random)}
+    for name, layers in others.items():
+        (rows[name],) = judge_sweep({Candidate(name, "", ""): layers}, features, seed=seed)
+    return methods | others, rows
+
+
+def _over_layers(layers: Scores, features: FeatureSet, seed: int) -> DirectionTable:
+    columns, names = over_layers(layers)
+    return best_directions(columns, features, seed=seed, columns=names)
+
+
+def _by_layer(layers: Scores, features: FeatureSet, seed: int) -> dict[str, DirectionTable]:
+    return {
+        layer: best_directions(
+            scores, features, seed=seed, n_bootstrap=_FEW_RESAMPLES, n_permutations=0
+        )
+        for layer, scores in layers.items()
+    }
+
+
+def _probe_layers(bases: Mapping[str, Scores], features: FeatureSet, seed: int) -> dict[str, str]:
+    """Basis to the layer from which ridge probes are best within the train half."""
+    train, _ = halves(features, seed=seed)
+    inside = features.rows(train)
+
+    def reached(layers: Scores, layer: str) -> float:
+        return probe_validation(layers[layer][train], inside, seed)
+
+    return {name: max(layers, key=partial(reached, layers)) for name, layers in bases.items()}
 
 
 def method_name(candidate: Candidate) -> str:
@@ -150,18 +171,3 @@ def _entk(methods: Iterable[str]) -> list[str]:
 
 def _winner(validations: Mapping[str, float]) -> str:
     return max(_entk(validations), key=lambda name: validations[name])
-
-
-def _best_of_readouts(sweep: list[SweepRow]) -> list[SweepRow]:
-    """The best candidate of every readout."""
-    best: dict[str, SweepRow] = {}
-    for row in sweep:
-        best.setdefault(row.candidate.readout, row)
-    return list(best.values())
-
-
-def _best_probe_layer(
-    layers: Mapping[str, Tensor], train: Int[np.ndarray, " a"], inside: FeatureSet, seed: int
-) -> str:
-    """The layer from which ridge probes are best within the train half."""
-    return max(layers, key=lambda layer: probe_validation(layers[layer][train], inside, seed))
