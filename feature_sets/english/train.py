@@ -74,6 +74,8 @@ def finish(trained: Path, out: Path) -> None:
         url="",
         email="",
     )
+    # files of the training that are gone
+    nlp.config["paths"].update(train=None, dev=None)
     nlp.to_disk(out)
 
 
