@@ -163,6 +163,10 @@ def test_layers_that_are_missing_from_the_sweep_are_computed(run, monkeypatch, t
     other = replace(SMALL, readouts=("logsumexp",), components=("W_in",))
     run_language(other, tmp_path)
     assert asked == [(["logsumexp"], [4, 5], ("W_in",))]
+    # what was there before is there still
+    asked.clear()
+    run_language(replace(SMALL, readouts=("logsumexp",)), tmp_path)
+    assert asked == []
 
 
 def test_an_interrupted_sweep_goes_on_with_the_readout_that_is_missing(run, monkeypatch, tmp_path):

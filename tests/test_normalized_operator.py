@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.models import build, tokens
+from tests.models import HAS_HOOKED, build, tokens
 from tests.test_operator_oracle import dense_jacobians, whitened
 from tl_entk import kernel_operator, top_eigendirections
 from tl_entk.normalize import NORMALISATIONS
@@ -11,12 +11,13 @@ from tl_entk.normalized_operator import NormalizedOperator, gradient_norms
 
 WEIGHT = "blocks.0.mlp.W_out"
 NAME = "native:layer_norm"
+BOTH_CLASSES = [NAME, *(["hooked:gpt2"] if HAS_HOOKED else [])]
 
 
-def dense_kernel(normalisation, position=-1):
+def dense_kernel(normalisation, position=-1, model_name=NAME):
     """All logits' gradients, scaled and centred as they are, and multiplied."""
-    model = build(NAME)
-    gradients = dense_jacobians(model, NAME, position)[WEIGHT]
+    model = build(model_name)
+    gradients = dense_jacobians(model, model_name, position)[WEIGHT]
     n = len(tokens())
     gradients = gradients.reshape(n, -1, gradients.shape[1])
     if "cosine" in normalisation:
@@ -29,8 +30,9 @@ def dense_kernel(normalisation, position=-1):
 
 @pytest.mark.parametrize("name", list(NORMALISATIONS))
 @pytest.mark.parametrize("position", [-1, 2])
-def test_products_are_those_of_the_dense_kernel(name, position):
-    model, dense = dense_kernel(name, position)
+@pytest.mark.parametrize("model_name", BOTH_CLASSES)
+def test_products_are_those_of_the_dense_kernel(model_name, name, position):
+    model, dense = dense_kernel(name, position, model_name)
     wanted = NORMALISATIONS[name]
     norms = gradient_norms(model, tokens(), WEIGHT, position=position) if wanted.cosine else None
     plain = kernel_operator(model, tokens(), WEIGHT, position=position)
@@ -42,7 +44,7 @@ def test_products_are_those_of_the_dense_kernel(name, position):
 
 
 @pytest.mark.parametrize("batch_size", [2, 3, 16])
-@pytest.mark.parametrize("name", ["native:layer_norm", "hf:gemma3"])
+@pytest.mark.parametrize("name", [*BOTH_CLASSES, "hf:gemma3"])
 @pytest.mark.parametrize(
     "component", ["blocks.1.*", "blocks.0.attn.W_Q[1]", ["*W_V", "ln_final.w"]]
 )

@@ -72,11 +72,26 @@ def cosine_normalize(kernel: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
         >>> cosine_normalize(torch.tensor([[4.0, 2.0], [2.0, 1.0]])).tolist()
         [[1.0, 1.0], [1.0, 1.0]]
     """
-    norms = kernel.diagonal().clamp_min(0).sqrt()
+    norms = norms_of(kernel.diagonal())
+    return kernel / norms[:, None] / norms
+
+
+def norms_of(diagonal: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """Norms of the examples' gradients, from a kernel's diagonal.
+
+    Raises:
+        ValueError: if an example has no gradient.
+
+    Example:
+        >>> import torch
+        >>> norms_of(torch.tensor([4.0, 9.0])).tolist()
+        [2.0, 3.0]
+    """
+    norms = diagonal.clamp_min(0).sqrt()
     if bool((norms == 0).any()):
         row = int((norms == 0).nonzero()[0])
         raise ValueError(f"example {row} has a zero gradient: leave it out to normalise.")
-    return kernel / norms[:, None] / norms
+    return norms
 
 
 def center(kernel: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:

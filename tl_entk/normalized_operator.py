@@ -11,6 +11,7 @@ from torch import Tensor
 from tl_entk.adapters import adapt
 from tl_entk.blocks import kernel_blocks
 from tl_entk.guards import Position
+from tl_entk.normalize import norms_of
 from tl_entk.operator import KernelOperator
 from tl_entk.progress import Progress
 from tl_entk.readouts import Readout
@@ -114,13 +115,9 @@ def gradient_norms(
                 position=position if isinstance(position, int) else position[rows],
                 memory_budget=memory_budget,
             )
-            found.append(blocks.total().diagonal().clamp_min(0).sqrt())
+            found.append(blocks.total().diagonal())
             bar.advance(len(rows))
-    norms = torch.cat(found)
-    if bool((norms == 0).any()):
-        row = int((norms == 0).nonzero()[0])
-        raise ValueError(f"example {row} has a zero gradient: leave it out to normalise.")
-    return norms
+    return norms_of(torch.cat(found))
 
 
 def _batches(n: int, size: int) -> list[Int[Tensor, " b"]]:

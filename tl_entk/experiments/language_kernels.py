@@ -178,7 +178,8 @@ class _Work:
             for candidate, layers in found.items()
             for layer, directions in layers.items()
         }
-        save(flat, path)
+        # other components and layers, of other runs, stay
+        save({**(kept or {}), **flat}, path)
         return found
 
     def _wanted(self, found: dict[Candidate, Layers]) -> dict[Candidate, Layers] | None:

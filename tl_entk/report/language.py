@@ -34,6 +34,7 @@ def write_outputs(result: LanguageResult, out: Path) -> Path:
         OSError: if the folder cannot be written to.
     """
     save(result.data.features, out / "features")
+    labels = result.data.labels
     summary = {
         "settings": result.settings.as_dict(),
         "windows and kernels": windows_name(result.settings),
@@ -41,13 +42,7 @@ def write_outputs(result: LanguageResult, out: Path) -> Path:
         "headline": headline(result),
         "dropped labels": result.data.dropped,
         "windows": result.data.windows.counts,
-        "own labels": [
-            name
-            for name, family in zip(
-                result.data.labels.names, result.data.labels.families, strict=True
-            )
-            if family == "own"
-        ],
+        "own labels": list(labels.family("own").names) if "own" in labels.families else [],
         "provenance": result.data.windows.provenance,
         "versions": versions(),
         "seconds": result.seconds,
