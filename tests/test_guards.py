@@ -90,9 +90,9 @@ def test_arguments(model, arguments, mend):
 
 def test_other_models_are_refused():
     with pytest.raises(TypeError, match="TransformerLens"):
-        tl_entk.kernel_blocks(torch.nn.Linear(2, 2), GOOD)
+        tl_entk.kernel_blocks(torch.nn.Conv1d(2, 2, 1), GOOD)
     with pytest.raises(TypeError, match="TransformerLens"):
-        tl_entk.list_components(torch.nn.Linear(2, 2))
+        tl_entk.list_components(torch.nn.Conv1d(2, 2, 1))
 
 
 def test_a_budget_too_small_for_one_site_says_what_would_do(model):

@@ -5,29 +5,39 @@ from tl_entk.attribution import component_shares, head_shares, layer_shares
 from tl_entk.baselines import activations_at, pca_scores, random_directions
 from tl_entk.best_directions import DirectionTable, best_directions
 from tl_entk.blocks import KernelBlocks, kernel_blocks, list_components
+from tl_entk.build_jacobian import jacobian
 from tl_entk.build_operator import kernel_operator
 from tl_entk.cliffs import Cliff, find_cliffs
 from tl_entk.comparison import Comparison, compare
 from tl_entk.eigen import EigenDirections, eigendecompose
 from tl_entk.estimate import Estimate
 from tl_entk.frequencies import embedding_spectrum, kernel_spectrum, key_frequencies
+from tl_entk.laplacians import kernel_laplacian, torus_laplacians
+from tl_entk.linear_map import Bias, LinearMap
 from tl_entk.normalize import center, cosine_normalize
 from tl_entk.operator import KernelOperator
+from tl_entk.output_jacobian import Jacobian
 from tl_entk.random_probes import sampled_class_trace
 from tl_entk.readouts import Readout
 from tl_entk.results import load, save
+from tl_entk.rotation import SmoothRotation, purity, rotate_by_smoothness
 from tl_entk.solver import leading_eigenpairs
 from tl_entk.top_directions import top_eigendirections
+from tl_entk.unsupervised_rotation import rotate_by_ica, rotate_by_kernel, rotate_by_varimax
 
 __all__ = [
+    "Bias",
     "Cliff",
     "Comparison",
     "DirectionTable",
     "EigenDirections",
     "Estimate",
+    "Jacobian",
     "KernelBlocks",
     "KernelOperator",
+    "LinearMap",
     "Readout",
+    "SmoothRotation",
     "SubspaceOverlap",
     "abs_cosines",
     "activations_at",
@@ -41,7 +51,9 @@ __all__ = [
     "find_cliffs",
     "group_projections",
     "head_shares",
+    "jacobian",
     "kernel_blocks",
+    "kernel_laplacian",
     "kernel_operator",
     "kernel_spectrum",
     "key_frequencies",
@@ -50,9 +62,15 @@ __all__ = [
     "list_components",
     "load",
     "pca_scores",
+    "purity",
     "random_directions",
+    "rotate_by_ica",
+    "rotate_by_kernel",
+    "rotate_by_smoothness",
+    "rotate_by_varimax",
     "sampled_class_trace",
     "save",
     "subspace_overlap",
     "top_eigendirections",
+    "torus_laplacians",
 ]

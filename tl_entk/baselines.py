@@ -66,6 +66,11 @@ def activations_at(
         torch.Size([25, 64])
     """
     adapter = adapt(model)
+    if adapter.unembed_input is None:
+        raise TypeError(
+            f"{adapter.model_name} has no TransformerLens hooks: take the activations of a module "
+            "of your own yourself, and hand them on as a tensor (n, d)."
+        )
     check_model(adapter)
     tokens = check_tokens(adapter, tokens)
     positions = check_position(position, *tokens.shape)

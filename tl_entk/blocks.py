@@ -7,29 +7,22 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from tl_entk.adapters import ModelAdapter, adapt
 from tl_entk.blocks_estimate import estimate_blocks
 from tl_entk.capture import frozen
-from tl_entk.factors import OneHot, Outer, collect, probe
-from tl_entk.gram import gram, tied_cross
+from tl_entk.factors import collect, probe, row_per_output
+from tl_entk.gram import gram
 from tl_entk.guards import Position, check_memory_budget
 from tl_entk.plan import DEFAULT_MEMORY_BUDGET, Pass, Plan, plan_passes
 from tl_entk.progress import Progress
 from tl_entk.provenance import provenance
 from tl_entk.readouts import BoundReadout, ReadoutLike, bind_readout
 from tl_entk.request import read_request
-from tl_entk.sites import (
-    EMBEDDING,
-    TIED,
-    UNEMBEDDING,
-    Components,
-    Site,
-    match_names,
-    partition,
-)
+from tl_entk.shared import cross_terms
+from tl_entk.sites import TIED, Components, Site, match_names, partition
 
 # tokens run to estimate how long all will take
 _SAMPLE_TOKENS = 256
@@ -133,7 +126,7 @@ def list_components(model: torch.nn.Module) -> list[str]:
 
 def kernel_blocks(
     model: torch.nn.Module,
-    tokens: Int[Tensor, "n t"],
+    tokens: Shaped[Tensor, "n ..."],
     readout: ReadoutLike = "mean_logit",
     components: Components = None,
     *,
@@ -192,11 +185,11 @@ def kernel_blocks(
     request = read_request(model, tokens, components, position, dtype)
     adapter, tokens, positions = request.adapter, request.tokens, request.positions
     names, dtype = request.names, request.dtype
-    n, length = tokens.shape
+    n, length = len(tokens), tokens[0].numel()
     bound = bind_readout(
         readout,
         n=n,
-        d_vocab_out=adapter.by_name[UNEMBEDDING].d_out,
+        d_vocab_out=request.n_outputs,
         targets=targets,
         class_slice=class_slice,
         device=tokens.device,
@@ -212,6 +205,9 @@ def kernel_blocks(
     told: dict[str, Any] = {}
     with frozen(model), torch.enable_grad():
         uses, outputs = probe(adapter, tokens, sites, bound, positions)
+        rows = n * outputs if bound.flattened else n
+        if bound.flattened:
+            _check_size(rows, len(names), dtype, budget)
         plan = plan_passes(
             sites,
             uses,
@@ -220,6 +216,7 @@ def kernel_blocks(
             example_floats=adapter.example_floats(length),
             itemsize=dtype.itemsize,
             memory_budget=budget,
+            flattened=bound.flattened,
         )
         if progress:
             sample = min(n, plan.batch_size, max(2, -(-_SAMPLE_TOKENS // length)))
@@ -242,7 +239,7 @@ def kernel_blocks(
                 collect_sample,
                 n=n,
                 sample=sample,
-                blocks_bytes=len(names) * n**2 * dtype.itemsize,
+                blocks_bytes=len(names) * rows**2 * dtype.itemsize,
                 memory_budget=budget,
                 dtype=dtype,
                 device=tokens.device,
@@ -276,8 +273,32 @@ def kernel_blocks(
 
 def _gives(adapter: ModelAdapter, site: Site) -> set[str]:
     """The components that need this site's factors."""
-    whole = {TIED} if adapter.tied and site.name in (EMBEDDING, UNEMBEDDING) else set()
-    return {site.name, *site.head_names} | whole
+    return {site.name, *site.head_names, *_wholes(adapter, site)}
+
+
+def _wholes(adapter: ModelAdapter, site: Site) -> list[str]:
+    """The shared parameter that this site is a role of, if it is one."""
+    return [
+        whole
+        for whole, roles in adapter.shared.items()
+        if any(role.name == site.name for role in roles)
+    ]
+
+
+def _check_size(rows: int, count: int, dtype: torch.dtype, budget: int) -> None:
+    """Refuse flattened kernels that memory was not meant for.
+
+    Raises:
+        ValueError: names what does without them.
+    """
+    needed = count * rows**2 * dtype.itemsize
+    if needed > budget:
+        raise ValueError(
+            f"{count} flattened kernels of {rows} rows take {needed / 2**30:.1f} GiB, more than "
+            f"memory_budget = {budget / 2**30:.1f} GiB: decompose them without forming them "
+            "(tl_entk.jacobian(model, inputs).eigendecompose(k), or top_eigendirections), ask for "
+            f"fewer components, or pass memory_budget={needed}."
+        )
 
 
 def _one_pass(
@@ -301,13 +322,16 @@ def _one_pass(
         columns=step.columns,
         batch_size=plan.batch_size,
         dtype=dtype,
+        merge=not (readout.flattened or adapter.shared),
         advance=bar.advance,
     )
-    if TIED in wanted and EMBEDDING in factors:
-        embedding, unembedding = factors[EMBEDDING], factors[UNEMBEDDING]
-        assert isinstance(embedding, OneHot)
-        assert isinstance(unembedding, Outer)
-        yield TIED, tied_cross(embedding, unembedding, step.columns.stop - step.columns.start)
+    outputs = step.columns.stop - step.columns.start
+    if readout.flattened:
+        factors = {name: row_per_output(found, outputs) for name, found in factors.items()}
+        outputs = 1
+    for whole_name, roles in adapter.shared.items():
+        if whole_name in wanted and roles[0].name in factors:
+            yield whole_name, cross_terms(roles, factors, outputs)
     for site in step.sites:
         heads = gram(factors.pop(site.name), plan.tile_bytes)
         for name, kernel in zip(site.head_names, heads, strict=False):
@@ -316,8 +340,8 @@ def _one_pass(
         whole = heads.sum(0)
         if site.name in wanted:
             yield site.name, whole
-        if TIED in wanted and site.name in (EMBEDDING, UNEMBEDDING):
-            yield TIED, whole.clone()
+        for name in wanted.intersection(_wholes(adapter, site)):
+            yield name, whole.clone()
 
 
 def _check_finite(blocks: dict[str, Tensor]) -> None:

@@ -15,7 +15,7 @@ from tl_entk.operator_plan import Sizes
 from tl_entk.plan import DEFAULT_MEMORY_BUDGET
 from tl_entk.precision import Precision, check_precision
 from tl_entk.provenance import provenance
-from tl_entk.readouts import NAMES, BoundReadout, Readout, ReadoutLike, bind_readout
+from tl_entk.readouts import LOGITS, NAMES, BoundReadout, ReadoutLike, bind_readout
 from tl_entk.request import read_request
 from tl_entk.sites import EMBEDDING, TIED, UNEMBEDDING, Components, Site, partition
 from tl_entk.suffix import Suffix
@@ -30,7 +30,6 @@ from tl_entk.weight_maps import WeightMap
 from tl_entk.whitening import whitening
 
 FINAL_HIDDEN = "final_hidden"
-LOGITS = "logits"
 _CLOSED_FORM = (UNEMBEDDING, "unembed.b_U")
 
 
@@ -95,6 +94,11 @@ def kernel_operator(
     """
     request = read_request(model, tokens, component, position, dtype)
     adapter, tokens, positions = request.adapter, request.tokens, request.positions
+    if adapter.unembed_input is None:
+        raise TypeError(
+            "an operator runs the part of a TransformerLens model after a component: for a module "
+            "of your own use tl_entk.jacobian(model, inputs), which multiplies and decomposes too."
+        )
     n, dtype = len(tokens), request.dtype
     budget = check_memory_budget(DEFAULT_MEMORY_BUDGET if memory_budget is None else memory_budget)
     check_precision(precision, tokens.device)
@@ -164,15 +168,12 @@ def _bound(
             "an operator has a row for every output: 'logits' is the flattened kernel, and "
             "kernel_blocks(model, tokens, 'class_trace') its trace over the classes."
         )
-    if readout == LOGITS:
-        readout = Readout(lambda logits: logits, name=LOGITS)
     if isinstance(readout, str) and readout not in (*NAMES, LOGITS):
         raise ValueError(
             f"unknown readout {readout!r}: pass 'final_hidden' or 'logits', one that "
             "kernel_blocks takes, or a tl_entk.Readout."
         )
-    d_vocab_out = adapter.by_name[UNEMBEDDING].d_out
-    return bind_readout(readout, n=n, d_vocab_out=d_vocab_out, device=device)
+    return bind_readout(readout, n=n, d_vocab_out=adapter.n_outputs, device=device)
 
 
 def _that_matter(names: list[str], bound: BoundReadout | None) -> list[str]:

@@ -79,7 +79,7 @@ Replace = Callable[[Reading, Tap, int, Tensor], Tensor]
 @contextmanager
 def reading(
     sites: Iterable[Site],
-    unembed_input: Tap,
+    unembed_input: Tap | None,
     positions: Tensor,
     n: int,
     *,
@@ -93,7 +93,7 @@ def reading(
 
     Args:
         sites: what to record.
-        unembed_input: where the final hidden vector passes.
+        unembed_input: where the final hidden vector passes; None where there is none.
         positions: the position to read of every example, (n,).
         n: number of examples in the pass.
         cuts: further places from which on only that position is needed.
@@ -151,7 +151,8 @@ def reading(
             handles.append(_attach(place.at, cut))
             if place.until is not None:
                 handles.append(_attach(place.until, repeat))
-        handles.append(_attach(unembed_input, finish))
+        if unembed_input is not None:
+            handles.append(_attach(unembed_input, finish))
         unknown = {site.input for site in sites if site.input} - result.inputs.keys()
         for tap in unknown:
             handles.append(_attach(tap, record(tap)))

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 
 import torch
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from tl_entk.adapters import ModelAdapter
 from tl_entk.capture import Reading, reading
 from tl_entk.readouts import BoundReadout
+from tl_entk.separable import merge_outputs
 from tl_entk.sites import Site
 
 
@@ -53,9 +54,24 @@ class Direct:
 Factors = Outer | OneHot | Direct
 
 
+def row_per_output(factors: Factors, outputs: int) -> Factors:
+    """The same gradients with the R outputs of an example as R rows instead of one folded axis."""
+
+    def unfold(g: Float[Tensor, "*h n rd"]) -> Float[Tensor, "*h nr d"]:
+        return rearrange(g, "... n (r d) -> ... (n r) d", r=outputs)
+
+    match factors:
+        case Outer(x, g):
+            return Outer(x.repeat_interleave(outputs, -2), unfold(g))
+        case OneHot(tokens, g):
+            return OneHot(tokens.repeat_interleave(outputs, 0), unfold(g))
+        case Direct(v):
+            return Direct(unfold(v))
+
+
 def forward(
     adapter: ModelAdapter,
-    tokens: Int[Tensor, "n t"],
+    tokens: Shaped[Tensor, "n ..."],
     sites: Sequence[Site],
     readout: BoundReadout,
     positions: Int[Tensor, " n"],
@@ -67,13 +83,17 @@ def forward(
         logits = adapter.logits(batch)[:, 0]
     seen.check(sites, adapter.processed)
     values = logits if readout.reads == "logits" else seen.final_hidden
-    assert values is not None
+    if values is None:
+        raise ValueError(
+            f"readout {readout.name!r} reads the final hidden vector, which only TransformerLens "
+            "models have: read the logits (a module's outputs)."
+        )
     return seen, values
 
 
 def probe(
     adapter: ModelAdapter,
-    tokens: Int[Tensor, "n t"],
+    tokens: Shaped[Tensor, "n ..."],
     sites: Sequence[Site],
     readout: BoundReadout,
     positions: Int[Tensor, " n"],
@@ -107,7 +127,7 @@ def probe(
 
 def collect(
     adapter: ModelAdapter,
-    tokens: Int[Tensor, "n t"],
+    tokens: Shaped[Tensor, "n ..."],
     sites: Sequence[Site],
     readout: BoundReadout,
     positions: Int[Tensor, " n"],
@@ -115,6 +135,7 @@ def collect(
     columns: slice,
     batch_size: int,
     dtype: torch.dtype,
+    merge: bool = False,
     advance: Callable[[int], None] = lambda examples: None,
 ) -> dict[str, Factors]:
     """Factors of the sites for the readout's outputs ``columns``, over the whole batch.
@@ -128,11 +149,13 @@ def collect(
         columns: which of the R outputs.
         batch_size: examples per forward pass.
         dtype: number format of the factors.
+        merge: fold outputs into one where that leaves all sums over outputs as they are.
         advance: told the number of examples done, for each output.
     """
     n = len(tokens)
     inputs: dict[str, Tensor] = {}
-    gradients: dict[str, Tensor] = {}
+    # by output, a tensor for every batch: copying them all costs more than most models
+    gradients: dict[str, list[list[Tensor]]] = {site.name: [] for site in sites}
     for start in range(0, n, batch_size):
         rows = slice(start, min(start + batch_size, n))
         seen, values = forward(adapter, tokens, sites, readout, positions, rows)
@@ -150,12 +173,16 @@ def collect(
             by_tap = dict(zip(taps, found, strict=True))
             for site in sites:
                 g = _by_use(by_tap[site.output], len(outputs), site.d_out)
-                shape = (len(g), n, outputs.shape[1], site.d_out)
-                gradients.setdefault(site.name, g.new_empty(shape, dtype=dtype))
-                gradients[site.name][:, rows, r] = g.to(dtype) * scales[site.name]
+                g = g.to(dtype)
+                g = g if scales[site.name] == 1 else g * scales[site.name]
+                if start == 0:
+                    gradients[site.name].append([])
+                gradients[site.name][r].append(g)
             advance(rows.stop - rows.start)
     return {
-        site.name: _factors(site, tokens, inputs.pop(site.name, None), gradients.pop(site.name))
+        site.name: _factors(
+            site, tokens, inputs.pop(site.name, None), gradients.pop(site.name), merge
+        )
         for site in sites
     }
 
@@ -166,7 +193,9 @@ def _by_use(values: Sequence[Tensor], n: int, width: int) -> Float[Tensor, "uses
     A tensor's first axis may be examples or examples x positions (x heads): examples vary
     slowest in either case, so that one reshape sorts them out.
     """
-    return torch.cat([value.reshape(n, -1, width) for value in values], 1).transpose(0, 1)
+    by_example = [value.reshape(n, -1, width) for value in values]
+    uses = by_example[0] if len(values) == 1 else torch.cat(by_example, 1)
+    return uses.transpose(0, 1)
 
 
 def _differentiate(
@@ -201,21 +230,32 @@ def embedding_scale(site: Site, tokens: Tensor, seen: Reading) -> float:
     return scale
 
 
-def _factors(site: Site, tokens: Tensor, x: Tensor | None, g: Tensor) -> Factors:
-    """Bring (uses, n, d_in) and (uses, n, R, d_out) into the form whose Gram matrix is cheap."""
+def _factors(
+    site: Site, tokens: Tensor, x: Tensor | None, batches: list[list[Tensor]], merge: bool
+) -> Factors:
+    """Bring (uses, n, d_in) and R times (uses, n, d_out) into the form whose Gram is cheap."""
     heads = site.heads.count if site.heads else 1
+    outputs = [found[0] if len(found) == 1 else torch.cat(found, 1) for found in batches]
+    batches.clear()
+    if site.kind == "linear":
+        # the first output tells of most uses whether their gradient is zero
+        used = [any(bool(g[use].any()) for g in outputs) for use in range(len(outputs[0]))]
+        if not all(used):
+            assert x is not None
+            x, outputs = x[used], [g[used] for g in outputs]
+        if merge and (merged := merge_outputs([g.flatten(0, 1) for g in outputs])) is not None:
+            outputs = [merged.reshape(outputs[0].shape)]
+    g = torch.stack(outputs, 2)
     if site.kind == "embedding":
         return OneHot(tokens, g.flatten(2))
     if site.kind == "position":
-        return Direct(g.transpose(0, 1).flatten(1)[None])
+        return Direct(rearrange(g, "u n r d -> 1 n (r u d)"))
     if site.kind == "scale":
         assert x is not None
         return Direct(torch.einsum("unrd,und->nrd", g, x).flatten(1)[None])
     if site.kind == "bias":
         return Direct(_split(g.sum(0)[None], heads)[:, 0])
     assert x is not None
-    used = g.flatten(1).any(1)
-    x, g = x[used], g[used]
     if site.heads and site.heads.along == "input":
         return Outer(_split(x[:, :, None], heads), g.flatten(2)[None])
     return Outer(x[None], _split(g, heads))

@@ -167,26 +167,3 @@ def _symmetric_product(v: Float[Tensor, "h n d"], memory_budget: int) -> Float[T
     for rows, columns in _upper_tiles(n, tile):
         kernel[:, rows, columns] = v[:, rows] @ v[:, columns].mT
     return kernel
-
-
-def tied_cross(embedding: OneHot, unembedding: Outer, outputs: int) -> Float[Tensor, "n n"]:
-    """Cross terms K_EU + K_UE of a parameter that is both embedding and unembedding.
-
-    With rows g_nt at token w_nt from the embedding and x_ms (outer) u_ms from the unembedding,
-    K_EU[n, m] = sum_{r,t,s} u_ms[r, w_nt] (g_nt[r] . x_ms).
-
-    Args:
-        embedding: factors of the embedding role.
-        unembedding: factors of the unembedding role.
-        outputs: number R of outputs folded into both.
-    """
-    x, u = unembedding.x[0], unembedding.g[0].unflatten(-1, (outputs, -1))
-    g = embedding.g.unflatten(-1, (outputs, -1))
-    tokens = embedding.tokens.long()
-    cross = g.new_zeros(len(tokens), len(tokens))
-    for s in range(x.shape[0]):
-        for t in range(g.shape[0]):
-            for r in range(outputs):
-                at_token = u[s, :, r][:, tokens[:, t]].T
-                cross += at_token * (g[t, :, r] @ x[s].T)
-    return cross + cross.T

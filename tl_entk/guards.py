@@ -6,7 +6,7 @@ import warnings
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 from torch import Tensor, nn
 
 from tl_entk.adapters import ModelAdapter
@@ -42,8 +42,13 @@ def check_model(adapter: ModelAdapter) -> None:
 
 
 def _matters(module: nn.Module) -> bool:
-    """The model itself, and dropout wherever it hides (wrappers may keep a stale train flag)."""
-    return (isinstance(module, nn.Dropout) and module.p > 0) or hasattr(module, "cfg")
+    """TransformerLens' model itself, and dropout and batch norms wherever they hide.
+
+    Wrappers may keep a stale train flag, and a plain module computes the same in either mode.
+    """
+    if isinstance(module, nn.modules.batchnorm._BatchNorm) or hasattr(module, "cfg"):
+        return True
+    return isinstance(module, nn.Dropout) and module.p > 0
 
 
 def check_tokens(adapter: ModelAdapter, tokens: Any) -> Int[Tensor, "n t"]:
@@ -81,6 +86,47 @@ def check_tokens(adapter: ModelAdapter, tokens: Any) -> Int[Tensor, "n t"]:
         )
     _refuse_padding(adapter.model, tokens)
     return tokens.long().to(adapter.device)
+
+
+def check_inputs(adapter: ModelAdapter, inputs: Any) -> tuple[Shaped[Tensor, "n ..."], int]:
+    """Inputs of a module of one's own, and how many outputs it has for each example.
+
+    Raises:
+        TypeError: if the inputs, or what the module makes of them, are no tensor.
+        ValueError: if outputs are not (n, C), or an example's depend on the other examples.
+    """
+    if not isinstance(inputs, Tensor):
+        raise TypeError(f"the inputs are a {type(inputs).__name__}: pass a tensor (n, ...).")
+    if inputs.ndim < 1 or len(inputs) < 2:
+        raise ValueError("a kernel compares examples: pass at least two rows of inputs.")
+    if inputs.is_floating_point() and not bool(torch.isfinite(inputs).all()):
+        raise ValueError("the inputs are not finite: drop or mend those examples.")
+    inputs = inputs.detach().to(adapter.device)
+    name = adapter.model_name
+    try:
+        with torch.no_grad():
+            outputs, alone = adapter.model(inputs[:2]), adapter.model(inputs[:1])
+    except (RuntimeError, IndexError) as error:
+        raise ValueError(
+            f"{name} cannot take these inputs ({str(error).splitlines()[0]}): pass what its own "
+            "call takes, examples first."
+        ) from error
+    if not isinstance(outputs, Tensor):
+        raise TypeError(
+            f"{name} returns a {type(outputs).__name__}: wrap it in a module that returns a tensor "
+            "(n, C), what the kernel is to be of."
+        )
+    if outputs.ndim != 2 or len(outputs) != 2:
+        raise ValueError(
+            f"{name} returns shape {tuple(outputs.shape)} for two examples: wrap it in a module "
+            "that returns (n, C), what the kernel is to be of."
+        )
+    tolerance = 1e-3 * float(outputs.abs().max())
+    if not torch.allclose(alone, outputs[:1], rtol=1e-3, atol=tolerance):
+        raise ValueError(
+            f"{name} mixes examples: what it returns for one depends on the others in the batch."
+        )
+    return inputs, outputs.shape[1]
 
 
 def _refuse_padding(model: Any, tokens: Tensor) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tl_entk.gram import gram_flops
-from tl_entk.sites import EMBEDDING, UNEMBEDDING, Site
+from tl_entk.sites import Site
 
 DEFAULT_MEMORY_BUDGET = 4 * 2**30
 
@@ -43,6 +43,7 @@ def plan_passes(
     example_floats: int,
     itemsize: int,
     memory_budget: int,
+    flattened: bool = False,
 ) -> Plan:
     """Fit the work into the budget, with the fewest operations.
 
@@ -57,21 +58,27 @@ def plan_passes(
         example_floats: numbers autograd keeps per example.
         itemsize: bytes per number.
         memory_budget: bytes.
+        flattened: whether every output of every example is a row of the kernel, so that outputs
+            cannot take turns.
 
     Raises:
         ValueError: if the factors of one site do not fit for a single output; says what would.
     """
 
     def needed(site: Site, r: int) -> int:
-        return n * uses[site.name] * (site.d_in + r * site.d_out) * itemsize
+        inputs = (r if flattened else 1) * site.d_in
+        return n * uses[site.name] * (inputs + r * site.d_out) * itemsize
 
     room = memory_budget // 4
-    # tied roles share a pass, for their cross terms
-    tied = tuple(site for site in sites if site.name in (EMBEDDING, UNEMBEDDING))
-    groups = [tied] if len(tied) > 1 else []
-    groups += [(site,) for site in sites if not groups or site not in tied]
-    largest = max(groups, key=lambda group: sum(needed(site, 1) for site in group))
-    least = sum(needed(site, 1) for site in largest)
+    # roles of one parameter share a pass, for their cross terms
+    by_parameter: dict[int, Sites] = {}
+    for site in sites:
+        key = id(site.parameter)
+        by_parameter[key] = (*by_parameter.get(key, ()), site)
+    groups = list(by_parameter.values())
+    fewest = outputs if flattened else 1
+    largest = max(groups, key=lambda group: sum(needed(site, fewest) for site in group))
+    least = sum(needed(site, fewest) for site in largest)
     if least > room:
         raise ValueError(
             f"the factors of {' and '.join(site.name for site in largest)} take {_size(least)} "
@@ -97,11 +104,12 @@ def plan_passes(
         network = sum(2 * n * uses[site.name] * site.d_in * site.d_out for site in sites)
         chunks = [c.stop - c.start for c in _chunks(outputs, width)]
         passes = len(packed(width)) * (len(chunks) + 2 * outputs) * network
-        return passes + sum(gram_flops(s, n, uses[s.name], c) for s in sites for c in chunks)
+        rows, folded = (n * outputs, [1]) if flattened else (n, chunks)
+        return passes + sum(gram_flops(s, rows, uses[s.name], c) for s in sites for c in folded)
 
     fitting = [
         width
-        for width in _halved(outputs)
+        for width in ([outputs] if flattened else _halved(outputs))
         if all(sum(needed(site, width) for site in group) <= room for group in groups)
     ]
     # the widest of those that cost the same

@@ -6,7 +6,7 @@ import hashlib
 from importlib.metadata import version
 from typing import Any
 
-from jaxtyping import Int
+from jaxtyping import Shaped
 from torch import Tensor
 
 from tl_entk.adapters import ModelAdapter
@@ -18,22 +18,21 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in names}
 
 
-def hash_of(tokens: Int[Tensor, "n t"]) -> str:
-    """Sixteen digits that tell token windows from others."""
+def hash_of(tokens: Shaped[Tensor, n * t]) -> str:
+    """Sixteen digits that tell token windows, or other inputs, from others."""
     return hashlib.sha256(tokens.cpu().numpy().tobytes()).hexdigest()[:16]
 
 
 def provenance(
-    adapter: ModelAdapter, tokens: Int[Tensor, "n t"], **settings: str | int
+    adapter: ModelAdapter, tokens: Shaped[Tensor, n * t], **settings: str | int
 ) -> dict[str, Any]:
     """Model, input, settings and versions of a result."""
-    name = getattr(adapter.cfg, "model_name", None) or "custom"
     return {
-        "model": name,
+        "model": adapter.model_name,
         "model_class": adapter.model_class,
         "model_dtype": str(adapter.dtype),
         "n": len(tokens),
-        "positions": tokens.shape[1],
+        "positions": tokens.shape[1] if adapter.unembed_input else 1,
         "tokens_sha256": hash_of(tokens),
         **settings,
         "versions": versions(),

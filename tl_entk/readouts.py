@@ -19,6 +19,7 @@ Targets = Int[Tensor, " n"] | None
 Rows = slice | Int[Tensor, " b"]
 Reads = Literal["logits", "final_hidden"]
 
+LOGITS = "logits"
 NAMES = ("mean_logit", "class_trace", "target_logit", "target_logprob", "logsumexp")
 _TARGETED = ("target_logit", "target_logprob")
 
@@ -62,12 +63,16 @@ ReadoutLike = str | tuple[str, int] | Readout
 
 @dataclass(frozen=True)
 class BoundReadout:
-    """A readout with its classes and targets fixed, ready to be evaluated on rows of the batch."""
+    """A readout with its classes and targets fixed, ready to be evaluated on rows of the batch.
+
+    ``flattened`` says that every output of every example is a row of the kernel.
+    """
 
     name: str
     reads: Reads
     scale: float
     evaluate: Callable[[Tensor, Rows], Tensor]
+    flattened: bool = False
 
     def outputs(self, values: Float[Tensor, "b c"], rows: Rows) -> Float[Tensor, "b r"]:
         """The numbers read from these rows of the batch.
@@ -125,17 +130,21 @@ def bind_readout(
         return _single_class(readout, classes, targets)
     if callable(readout):
         raise ValueError("a function of your own is passed as tl_entk.Readout(function).")
-    if readout not in NAMES:
+    if readout not in (*NAMES, LOGITS):
         raise ValueError(
-            f"unknown readout {readout!r}: pass one of {', '.join(NAMES)}, ('class', c) or a "
-            "tl_entk.Readout."
+            f"unknown readout {readout!r}: pass one of {', '.join(NAMES)}, logits, ('class', c) or "
+            "a tl_entk.Readout."
         )
     if targets is not None:
         if readout not in _TARGETED:
             raise ValueError(f"readout {readout!r} uses no targets: leave them out.")
         targets = check_targets(targets, n, classes).to(device)
     return BoundReadout(
-        readout, "logits", _scale(readout, classes), _named(readout, classes, targets)
+        readout,
+        "logits",
+        _scale(readout, classes),
+        _named(readout, classes, targets),
+        flattened=readout == LOGITS,
     )
 
 
@@ -199,7 +208,7 @@ def _named(readout: str, classes: Tensor, targets: Targets) -> Callable[[Tensor,
         seen = logits[:, classes] if len(classes) < logits.shape[1] else logits
         if readout == "mean_logit":
             return seen.mean(1)
-        if readout == "class_trace":
+        if readout in ("class_trace", LOGITS):
             return seen
         if readout == "logsumexp":
             return seen.logsumexp(1)

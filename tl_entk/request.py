@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from tl_entk.adapters import ModelAdapter, adapt
 from tl_entk.guards import (
     Position,
+    check_inputs,
     check_model,
     check_padding_row,
     check_position,
@@ -18,6 +19,7 @@ from tl_entk.guards import (
     check_tokens,
 )
 from tl_entk.sites import Components, select
+from tl_entk.whole_gradient import check_whole_gradient
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,17 +28,19 @@ class Request:
 
     Attributes:
         adapter: the model.
-        tokens: (n, t) on its device.
+        tokens: (n, t) on its device; inputs (n, ...) of a module of one's own.
         positions: (n,) position to read of every example, counted from 0.
         names: the components asked for.
         dtype: number format of kernels and vectors.
+        n_outputs: number of logits.
     """
 
     adapter: ModelAdapter
-    tokens: Int[Tensor, "n t"]
+    tokens: Shaped[Tensor, n * t]
     positions: Int[Tensor, " n"]
     names: list[str]
     dtype: torch.dtype
+    n_outputs: int
 
 
 def read_request(
@@ -53,14 +57,21 @@ def read_request(
     """
     adapter = adapt(model)
     check_model(adapter)
-    tokens = check_tokens(adapter, tokens)
-    positions = check_position(position, *tokens.shape).to(tokens.device)
+    own = adapter.unembed_input is None
+    if own:
+        tokens, n_outputs = check_inputs(adapter, tokens)
+        positions = check_position(position, len(tokens), 1).to(tokens.device)
+        check_whole_gradient(adapter, tokens)
+    else:
+        tokens, n_outputs = check_tokens(adapter, tokens), adapter.n_outputs
+        positions = check_position(position, *tokens.shape).to(tokens.device)
     if components is None:
         check_supported(adapter)
     names = select(adapter.component_names, adapter.default_components, components)
-    check_padding_row(adapter, names, tokens)
+    if not own:
+        check_padding_row(adapter, names, tokens)
     if dtype is not None and dtype not in (torch.float32, torch.float64):
         raise ValueError(f"dtype is {dtype!r}: pass torch.float32 or torch.float64.")
     if dtype is None:
         dtype = adapter.dtype if adapter.dtype.itemsize >= 4 else torch.float32
-    return Request(adapter, tokens, positions, names, dtype)
+    return Request(adapter, tokens, positions, names, dtype, n_outputs)

@@ -1,8 +1,9 @@
 """Sites: the weights of a model, each with where its input and its output gradient are read.
 
 A component is named as TransformerLens names the weight ("blocks.0.attn.W_Q"); a head's slice
-has the head in brackets ("blocks.0.attn.W_Q[2]"). Where one parameter is both embedding and
-unembedding, its two roles are two sites and TIED names the parameter as a whole.
+has the head in brackets ("blocks.0.attn.W_Q[2]"). Where one parameter is used in several places,
+each role is a site and the parameter as a whole is a component too: TIED for an embedding that is
+the unembedding as well, "W" with its roles "W@encode" and "W@decode" in a module of one's own.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ Components = str | Sequence[str] | Callable[[str], bool] | None
 EMBEDDING = "embed.W_E"
 UNEMBEDDING = "unembed.W_U"
 TIED = "tied_embedding"
+ROLE = "@"
 
 Kind = Literal["linear", "embedding", "position", "scale", "bias"]
 
@@ -62,7 +64,8 @@ class Site:
 
     ``kind`` says how the output y depends on the weight: ``linear`` y = x W, ``embedding``
     y = W[token], ``position`` y_t = W[t], ``scale`` y = w * x, ``bias`` y = ... + b. ``output``
-    is where dF/dy is read, ``input`` where x is; ``d_out`` and ``d_in`` are their widths.
+    is where dF/dy is read, ``input`` where x is; ``d_out`` and ``d_in`` are their widths. A role
+    that is ``transposed`` has the weight the other way round than its fellow roles.
     """
 
     name: str
@@ -73,6 +76,7 @@ class Site:
     input: Tap | None = None
     d_in: int = 0
     heads: Heads | None = None
+    transposed: bool = False
 
     @property
     def head_names(self) -> tuple[str, ...]:
@@ -89,6 +93,8 @@ def parents(name: str) -> tuple[str, ...]:
     """
     if name.endswith("]"):
         return (name[: name.rindex("[")],)
+    if ROLE in name:
+        return (name[: name.index(ROLE)],)
     return (TIED,) if name in (EMBEDDING, UNEMBEDDING) else ()
 
 

@@ -257,7 +257,7 @@ def _directions(
     if tol < 100 * torch.finfo(flat.dtype).eps or _is_reduced(operator):
         residuals = torch.maximum(residuals, _measured(operator, flat, pairs.values))
     vectors = flat.cpu().reshape(operator.n, operator.d, -1)
-    scores, share = _scores(vectors)
+    scores, share = rank_one_scores(vectors)
     signs = scores.gather(0, scores.abs().argmax(0)[None]).sign()
     converged = residuals <= tol
     if not bool(converged.all()):
@@ -293,7 +293,9 @@ def _measured(
     return errors / values[0].abs().clamp_min(torch.finfo(torch.float64).tiny)
 
 
-def _scores(vectors: Float[Tensor, "n d k"]) -> tuple[Float[Tensor, "n k"], Float[Tensor, " k"]]:
+def rank_one_scores(
+    vectors: Float[Tensor, "n d k"],
+) -> tuple[Float[Tensor, "n k"], Float[Tensor, " k"]]:
     """Leading left singular vector times singular value of every N x d vector, and the latter."""
     n, d, k = vectors.shape
     scores = torch.zeros(n, k, dtype=torch.float64)

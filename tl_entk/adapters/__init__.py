@@ -1,4 +1,4 @@
-"""The only code that knows a TransformerLens class: a model of either class becomes sites."""
+"""The only code that knows a model's class: TransformerLens' two, or a module of one's own."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ from torch import nn
 from tl_entk.adapters.base import ModelAdapter
 from tl_entk.adapters.bridge import adapt_bridge
 from tl_entk.adapters.hooked_transformer import adapt_hooked_transformer
+from tl_entk.adapters.own_module import adapt_own_module
 
 
 def adapt(model: nn.Module) -> ModelAdapter:
-    """See a TransformerLens model as sites.
+    """See a model as sites.
+
+    Args:
+        model: a HookedTransformer, a TransformerBridge, or a module of one's own whose weights are
+            used by ``nn.Linear``, ``tl_entk.LinearMap`` and ``tl_entk.Bias``.
 
     Raises:
-        TypeError: for anything but a HookedTransformer or a TransformerBridge.
+        TypeError: for anything else.
     """
     # by name: HookedTransformer cannot be imported where TransformerLens is 4.x
     classes = {cls.__name__ for cls in type(model).__mro__}
@@ -21,10 +26,15 @@ def adapt(model: nn.Module) -> ModelAdapter:
         return adapt_bridge(model)
     if "HookedTransformer" in classes:
         return adapt_hooked_transformer(model)
-    raise TypeError(
-        f"tl_entk needs a HookedTransformer or a TransformerBridge, not {type(model).__name__}: "
-        "load the model with TransformerLens first."
-    )
+    adapter = adapt_own_module(model) if isinstance(model, nn.Module) else None
+    if adapter is None:
+        kind = type(model).__name__
+        raise TypeError(
+            f"tl_entk needs a HookedTransformer or a TransformerBridge, not a {kind}: "
+            "load the model with TransformerLens first, or write your module with nn.Linear, "
+            "tl_entk.LinearMap and tl_entk.Bias."
+        )
+    return adapter
 
 
 __all__ = ["ModelAdapter", "adapt"]

@@ -22,7 +22,8 @@ class ModelAdapter:
         model: the model itself.
         model_class: its class, for provenance.
         sites: every use of every weight.
-        unembed_input: where the final hidden vector (after ln_final) enters the unembedding.
+        unembed_input: where the final hidden vector (after ln_final) enters the unembedding; None
+            where there is none.
         cuts: places of the last block and after, from which on only the read position may matter.
         unsupported: parameters that are no site, by name.
         processed: why the weights look processed (folded or centred), or None.
@@ -31,7 +32,7 @@ class ModelAdapter:
     model: nn.Module
     model_class: str
     sites: tuple[Site, ...]
-    unembed_input: Tap
+    unembed_input: Tap | None
     cuts: tuple[Cut, ...] = ()
     unsupported: tuple[str, ...] = ()
     processed: str | None = None
@@ -63,18 +64,36 @@ class ModelAdapter:
         return all(roles) and roles[0].parameter is roles[1].parameter  # type: ignore[union-attr]
 
     @property
+    def shared(self) -> dict[str, tuple[Site, ...]]:
+        """Parameters with several roles: name of the whole to the roles' sites."""
+        if not self.tied:
+            return {}
+        return {TIED: (self.by_name[EMBEDDING], self.by_name[UNEMBEDDING])}
+
+    @property
     def component_names(self) -> list[str]:
-        """Whole weights, each followed by its heads; the tied parameter, if any, first."""
-        names = [TIED] if self.tied else []
+        """Whole weights, each followed by its heads; those with several roles first."""
+        names = list(self.shared)
         for site in self.sites:
             names += [site.name, *site.head_names]
         return names
 
     @property
     def default_components(self) -> list[str]:
-        """Every whole weight that requires grad (and the tied parameter beside its two roles)."""
+        """Every whole weight that requires grad (and shared parameters beside their roles)."""
         names = [site.name for site in self.sites if site.parameter.requires_grad]
-        return [TIED, *names] if self.tied and EMBEDDING in names else names
+        whole = [name for name, roles in self.shared.items() if roles[0].name in names]
+        return [*whole, *names]
+
+    @property
+    def model_name(self) -> str:
+        """What the model is called, for provenance."""
+        return getattr(self.cfg, "model_name", None) or "custom"
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of logits."""
+        return self.by_name[UNEMBEDDING].d_out
 
     @property
     def unembedding(self) -> Float[Tensor, "d_model d_vocab_out"]:

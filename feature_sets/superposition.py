@@ -1,0 +1,67 @@
+"""Sparse features of toy models of superposition, and as vectors over examples and outputs."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def sparse_features(
+    n: int, features: int, sparsity: float, generator: torch.Generator
+) -> Float[Tensor, "n features"]:
+    """Random sparse feature values: each 0 with probability S, else uniform in [0, 1].
+
+    Every example is then scaled to norm 1 (one with no feature at all stays zero).
+
+    Args:
+        n: examples.
+        features: how many features.
+        sparsity: S, from 0 to below 1.
+        generator: what draws them.
+
+    Raises:
+        ValueError: if S is not in [0, 1).
+
+    Source: arXiv 2510.00468, section 3 (toy models of superposition) and its author's code.
+
+    Example:
+        >>> x = sparse_features(4, 3, 0.2, torch.Generator().manual_seed(0))
+        >>> x.shape, bool(((x.norm(dim=1) - 1).abs() < 1e-6).all())
+        (torch.Size([4, 3]), True)
+    """
+    if not 0 <= sparsity < 1:
+        raise ValueError(f"sparsity = {sparsity}: pass a probability of zero from 0 to below 1.")
+    values = torch.rand(n, features, generator=generator)
+    present = torch.rand(n, features, generator=generator) >= sparsity
+    return torch.nn.functional.normalize(values * present, dim=1)
+
+
+def superposition(x: Float[Tensor, "n c"]) -> Float[Tensor, "n c c"]:
+    """The features as vectors over all examples and outputs: column i is x_i at output i.
+
+    A flattened kernel of N examples and C outputs has N C rows; feature i lives in those of output
+    i alone: F[n, c, i] = x_ni if c = i, else 0, and every column has norm 1.
+
+    Args:
+        x: (N, C) feature values.
+
+    Returns:
+        (N, C, C); ``.flatten(0, 1)`` has one row per example and output.
+
+    Raises:
+        ValueError: if a feature is zero in every example.
+
+    Source: arXiv 2510.00468, section 3.
+
+    Example:
+        >>> superposition(torch.tensor([[3.0, 1.0], [4.0, 0.0]]))[:, :, 0].tolist()
+        [[0.6000000238418579, 0.0], [0.800000011920929, 0.0]]
+    """
+    norms = x.norm(dim=0)
+    if bool((norms == 0).any()):
+        missing = int((norms == 0).nonzero()[0])
+        raise ValueError(
+            f"feature {missing} is zero in every example: take more examples or less sparse ones."
+        )
+    return torch.diag_embed(x / norms)

@@ -1,0 +1,205 @@
+"""Onset: the stated rule on curves with noise, dips and plateaus; derivative, peak and share."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tl_entk.onset import Course, midpoint, onset, relation
+
+STEPS = np.arange(0, 500, 5)
+
+
+def sigmoid(middle, width=10.0, low=0.03, high=1.0):
+    return low + (high - low) / (1 + np.exp(-(STEPS - middle) / width))
+
+
+def course(steps, overlap, **more):
+    steps = torch.tensor(steps)
+    overlaps = {"sum": torch.as_tensor(overlap, dtype=torch.float64)}
+    seconds = {"total": torch.full((len(steps),), 0.5, dtype=torch.float64)}
+    eigenvalues = {"total": torch.ones(len(steps), 2)}
+    return Course(steps, eigenvalues, overlaps, {"sum": 4}, {}, seconds, **more)
+
+
+@pytest.mark.parametrize("rise", [0.1, 0.5, 0.9])
+def test_onset_of_a_clean_curve_is_where_it_passes_the_threshold(rise):
+    curve = sigmoid(200)
+    low, high = curve[0], curve[-2]  # the running median leaves out a last record on its own
+    first = STEPS[np.flatnonzero(curve >= low + rise * (high - low))[0]]
+    assert onset(STEPS, curve, rise) == first
+
+
+def test_the_onset_comes_before_the_midpoint():
+    curve = sigmoid(203)
+    assert onset(STEPS, curve) < midpoint(STEPS, curve) == 205
+
+
+def test_noise_on_the_plateau_does_not_move_the_onset_far():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        noisy = np.clip(sigmoid(200) + rng.normal(0, 0.02, len(STEPS)), 0, 1)
+        assert abs(onset(STEPS, noisy) - onset(STEPS, sigmoid(200))) <= 10
+
+
+def test_a_dip_or_spike_of_one_record_does_not_count():
+    curve = sigmoid(200)
+    curve[70], curve[10] = 0.0, 0.9
+    assert onset(STEPS, curve) == onset(STEPS, sigmoid(200))
+
+
+def test_a_longer_dip_does_count():
+    curve = sigmoid(200)
+    curve[70:73] = 0.05
+    assert onset(STEPS, curve) == STEPS[73]
+
+
+def test_the_onset_is_after_a_plateau_below_the_threshold_only():
+    curve = np.repeat([0.03, 0.08, 0.4, 1.0], 25)
+    assert onset(STEPS, curve) == STEPS[50]  # 0.08 is below 0.03 + 0.097
+    assert midpoint(STEPS, curve) == STEPS[75]
+
+
+@pytest.mark.parametrize(
+    "curve",
+    [
+        np.full(100, 0.03),
+        np.linspace(0.03, 0.2, 100),
+        np.full(100, 0.97),
+        sigmoid(200)[::-1],  # begins high and falls
+        np.where(STEPS[-1] == STEPS, 1.0, 0.03),  # only the last record is high
+    ],
+    ids=["flat", "hardly rises", "begins high", "falls", "last record"],
+)
+def test_no_onset(curve):
+    assert onset(STEPS, curve) is None
+    assert midpoint(STEPS, curve) is None
+
+
+def test_what_begins_high_and_falls_has_its_onset_where_it_comes_back():
+    assert onset(STEPS, np.where(STEPS < 50, 0.9, sigmoid(200))) == onset(STEPS, sigmoid(200))
+
+
+def test_the_least_rise_is_the_users():
+    curve = sigmoid(200, high=0.15)
+    assert onset(STEPS, curve) is None
+    assert onset(STEPS, curve, least_rise=0.1) == onset(STEPS, sigmoid(200))
+
+
+def test_records_without_an_accuracy_are_left_out():
+    curve = sigmoid(200)
+    curve[1::2] = np.nan
+    assert onset(STEPS, curve) == onset(STEPS[::2], curve[::2])
+
+
+def test_tensors_and_lists_are_read_alike():
+    curve, found = sigmoid(200), onset(STEPS, sigmoid(200))
+    assert onset(torch.tensor(STEPS), torch.tensor(curve)) == found
+    assert onset(STEPS.tolist(), curve.tolist()) == found
+
+
+CURVES = st.lists(st.integers(0, 100), min_size=3, max_size=30).map(lambda v: np.array(v) / 100)
+
+
+@settings(deadline=None)
+@given(CURVES, st.sampled_from([0.1, 0.5, 0.9]))
+def test_onset_is_the_first_step_of_a_stay_above_the_threshold(curve, rise):
+    steps = np.arange(len(curve)) * 3
+    level = np.array(
+        [np.median([curve[max(i - 1, 0)], curve[i], curve[i + 1]]) for i in range(len(curve) - 1)]
+        + [curve[-2]]
+    )
+    above = level >= level.min() + rise * (level.max() - level.min())
+    stays = [i for i in range(len(curve)) if above[i:].all()]
+    risen = level.max() - level.min() >= 0.2
+    assert onset(steps, curve, rise) == (steps[stays[0]] if risen and stays else None)
+
+
+@settings(deadline=None)
+@given(CURVES)
+def test_the_midpoint_is_never_before_the_onset(curve):
+    steps = np.arange(len(curve))
+    first, middle = onset(steps, curve), midpoint(steps, curve)
+    assert middle is None or first <= middle
+
+
+@pytest.mark.parametrize(
+    ("steps", "accuracy", "rise", "mend"),
+    [
+        ([0, 1, 2], [0.0, 1.0], 0.1, "one accuracy per step"),
+        ([0, 2, 2], [0.0, 0.5, 1.0], 0.1, "sort"),
+        ([0, 1], [0.0, 1.0], 0.1, "three or more"),
+        ([0, 1, 2], [0.0, 50.0, 100.0], 0.1, "fractions"),
+        ([0, 1, 2], [0.0, 0.5, 1.0], 1.0, "between 0 and 1"),
+    ],
+)
+def test_bad_curves(untyped, steps, accuracy, rise, mend):
+    with pytest.raises(ValueError, match=mend):
+        onset(steps, accuracy, rise)
+
+
+@pytest.mark.parametrize(
+    ("peak", "found"),
+    [(94, "precedes"), (95, "matches"), (100, "matches"), (105, "matches"), (106, "follows")],
+)
+def test_relation(peak, found):
+    assert relation(peak, 100, 5) == found
+
+
+def test_relation_needs_a_spacing():
+    with pytest.raises(ValueError, match="spacing"):
+        relation(1, 2, 0)
+
+
+def test_the_derivative_of_a_parabola_is_exact_on_uneven_steps():
+    steps = [0, 1, 3, 4, 9, 10]
+    slopes = course(steps, [s**2 for s in steps]).derivative("sum")
+    torch.testing.assert_close(slopes[1:-1], 2 * torch.tensor(steps[1:-1]).double())
+
+
+def test_the_peak_is_where_the_overlap_rises_most_per_step():
+    # the larger jump takes more steps
+    peak = course([0, 1, 2, 12, 22], [0.0, 0.0, 1.0, 3.0, 3.1]).peak("sum")
+    assert peak.step == 2
+    assert peak.value == pytest.approx((1.0 * 10 + 0.2 * 1) / 11)  # weighed by the other's width
+
+
+def test_the_share_is_of_the_training_without_tracking():
+    assert course([0, 1, 2, 3], [0.0] * 4).share_of(40.0) == pytest.approx(0.05)
+    with pytest.raises(ValueError, match="wall time"):
+        course([0], [0.0]).share_of(0.0)
+
+
+def test_a_derivative_takes_two_records_and_a_name():
+    with pytest.raises(ValueError, match="two records"):
+        course([0], [0.0]).derivative("sum")
+    with pytest.raises(KeyError, match="'sum'"):
+        course([0, 1], [0.0, 1.0]).derivative("difference")
+
+
+def test_a_course_comes_back_from_its_file(tmp_path):
+    saved = course([0, 5], [0.0, 1.0], provenance={"seed": 3})
+    saved.metrics["a/b"] = torch.tensor([0.5, torch.nan], dtype=torch.float64)
+    path = saved.save(tmp_path / "new" / "course")
+    assert path.name == "course.safetensors"
+    loaded = Course.load(tmp_path / "new" / "course")
+    assert torch.equal(loaded.steps, saved.steps)
+    for table in ("eigenvalues", "overlaps", "metrics", "seconds"):
+        before, after = getattr(saved, table), getattr(loaded, table)
+        assert list(before) == list(after)
+        for name in before:
+            torch.testing.assert_close(before[name], after[name], rtol=0, atol=0, equal_nan=True)
+    assert (loaded.max_overlap, loaded.provenance) == ({"sum": 4}, {"seed": 3})
+
+
+def test_files_that_are_no_course(tmp_path):
+    from safetensors.torch import save_file
+
+    with pytest.raises(FileNotFoundError, match="no file"):
+        Course.load(tmp_path / "none")
+    (tmp_path / "text.safetensors").write_text("no tensors")
+    save_file({"a": torch.ones(1)}, tmp_path / "other.safetensors")
+    for name in ("text", "other"):
+        with pytest.raises(ValueError, match="is no course"):
+            Course.load(tmp_path / name)
