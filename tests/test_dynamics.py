@@ -8,10 +8,9 @@ from torch import nn
 
 from feature_sets import fourier
 from tests.models import build, tokens
-from tl_entk import dynamics, eigendecompose, kernel_blocks, subspace_overlap
-from tl_entk.dynamics import Track, Watch
+from tl_entk import Course, Track, Watch, eigendecompose, kernel_blocks, subspace_overlap
 from tl_entk.experiments import ModularSettings, build_model, modular_data
-from tl_entk.onset import Course
+from tl_entk.training_state import modules_of
 
 N = 6
 FEATURES = torch.randn(N, 2, generator=torch.Generator().manual_seed(1))
@@ -167,7 +166,7 @@ def test_flags_and_gradients_come_back(name, fails):
     model = build(name)
     model.train()
     next(iter(model.children())).eval()  # a part that the user froze
-    modules = dynamics._modules(model)
+    modules = modules_of(model)
     assert len(modules) > len(list(model.modules()))  # a bridge holds the host unregistered
     model(tokens()).sum().backward()
     gradients = {n: p.grad for n, p in model.named_parameters()}

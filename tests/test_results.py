@@ -54,6 +54,31 @@ def test_features_come_back(tmp_path):
     np.testing.assert_array_equal(loaded.values, features.values)
 
 
+def test_a_course_comes_back_from_save_and_from_a_track(tmp_path):
+    watch = tl_entk.Watch("total", [0, 1], torch.eye(5)[:, :2])
+    track = tl_entk.Track(
+        lambda scale: {"total": scale * torch.diag(torch.arange(5.0))},
+        {"sum": watch},
+        at=[0, 3],
+        k=2,
+        path=tmp_path / "tracked",
+    )
+    for step in (0, 3):
+        track(step, step + 1, {"a/b": 0.5})
+    course = track.course()
+    saved = tl_entk.save(course, tmp_path / "saved.of.a.model")
+    assert saved.name == "saved.of.a.model.safetensors"
+    moved = saved.rename(tmp_path / "moved.bin")
+    for path in (moved, tmp_path / "tracked.safetensors"):
+        loaded = tl_entk.load(path)
+        assert isinstance(loaded, tl_entk.Course)
+        assert loaded.steps.tolist() == [0, 3]
+        assert loaded.metrics["a/b"].tolist() == [0.5, 0.5]
+        assert torch.equal(loaded.eigenvalues["total"], course.eigenvalues["total"])
+        assert torch.equal(loaded.overlaps["sum"], course.overlaps["sum"])
+        assert (loaded.max_overlap, loaded.provenance) == ({"sum": 2}, course.provenance)
+
+
 def test_no_pickle_is_written(model, tmp_path):
     path = tl_entk.save(tl_entk.kernel_blocks(model, tokens()), tmp_path / "blocks")
     with pytest.raises(pickle.UnpicklingError):
@@ -79,7 +104,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
 def test_refusals(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"tl_entk.save returned"):
         tl_entk.load(tmp_path / "nothing.safetensors")
-    with pytest.raises(TypeError, match="KernelBlocks"):
+    with pytest.raises(TypeError, match=r"KernelBlocks.*a Course"):
         tl_entk.save({"a": 1}, tmp_path / "x")
     write_tensors(tmp_path / "other.safetensors", {"a": torch.ones(1)})
     with pytest.raises(ValueError, match="no tl_entk header"):

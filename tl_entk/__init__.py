@@ -9,9 +9,12 @@ from tl_entk.build_jacobian import jacobian
 from tl_entk.build_operator import kernel_operator
 from tl_entk.cliffs import Cliff, find_cliffs
 from tl_entk.comparison import Comparison, compare
+from tl_entk.course import Course, Peak
+from tl_entk.dynamics import Track
 from tl_entk.eigen import EigenDirections, eigendecompose
 from tl_entk.estimate import Estimate
 from tl_entk.frequencies import embedding_spectrum, kernel_spectrum, key_frequencies
+from tl_entk.grokking import midpoint, onset, relation
 from tl_entk.laplacians import kernel_laplacian, torus_laplacians
 from tl_entk.linear_map import Bias, LinearMap
 from tl_entk.normalize import center, cosine_normalize
@@ -24,11 +27,13 @@ from tl_entk.rotation import SmoothRotation, purity, rotate_by_smoothness
 from tl_entk.solver import leading_eigenpairs
 from tl_entk.top_directions import top_eigendirections
 from tl_entk.unsupervised_rotation import rotate_by_ica, rotate_by_kernel, rotate_by_varimax
+from tl_entk.watch import Watch
 
 __all__ = [
     "Bias",
     "Cliff",
     "Comparison",
+    "Course",
     "DirectionTable",
     "EigenDirections",
     "Estimate",
@@ -36,9 +41,12 @@ __all__ = [
     "KernelBlocks",
     "KernelOperator",
     "LinearMap",
+    "Peak",
     "Readout",
     "SmoothRotation",
     "SubspaceOverlap",
+    "Track",
+    "Watch",
     "abs_cosines",
     "activations_at",
     "best_directions",
@@ -61,9 +69,12 @@ __all__ = [
     "leading_eigenpairs",
     "list_components",
     "load",
+    "midpoint",
+    "onset",
     "pca_scores",
     "purity",
     "random_directions",
+    "relation",
     "rotate_by_ica",
     "rotate_by_kernel",
     "rotate_by_smoothness",

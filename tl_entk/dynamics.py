@@ -7,82 +7,24 @@ gradients and random stream as they were. What it gathered is a ``Course``.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from feature_sets.feature_set import FeatureSet
-from tl_entk.alignment import Features, subspace_overlap
-from tl_entk.blocks import KernelBlocks
+from tl_entk.alignment import subspace_overlap
+from tl_entk.course import Course, with_suffix
 from tl_entk.eigen import eigendecompose
-from tl_entk.onset import TABLES, Course, with_suffix
 from tl_entk.provenance import versions
+from tl_entk.training_state import as_it_was, gradients_aside
+from tl_entk.watch import Watch, examples_watched, kernel_named
 
 Kernels = Callable[[Any], Mapping[str, Tensor]]
 Metrics = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
-
-TOTAL = "total"
-
-
-@dataclass(frozen=True, eq=False)
-class Watch:
-    """A run of a kernel's eigendirections whose overlap with a feature family is followed.
-
-    Attributes:
-        kernel: name of the kernel; ``"total"`` is all of them together.
-        modes: numbers of the eigendirections, from 0, largest eigenvalue first.
-        features: a FeatureSet or an (N, F) tensor.
-        max_overlap: the smaller of the two dimensions.
-
-    Raises:
-        ValueError: if modes are none, repeated, negative or beyond the N examples, or a feature is
-            constant.
-
-    Example:
-        >>> Watch("total", range(1, 3), torch.eye(4)[:, :3]).max_overlap
-        2
-    """
-
-    kernel: str
-    modes: Sequence[int]
-    features: Features
-    max_overlap: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        modes, shape = list(self.modes), self.values.shape
-        if not modes or len(set(modes)) < len(modes):
-            raise ValueError(f"modes = {self.modes}: pass one or more, each once, as range(1, 57).")
-        if len(shape) != 2:
-            raise ValueError(f"features have shape {tuple(shape)}: pass (examples, features).")
-        if min(modes) < 0 or max(modes) >= shape[0]:
-            raise ValueError(
-                f"modes {min(modes)} to {max(modes)}: a kernel of {shape[0]} examples has modes 0 "
-                f"to {shape[0] - 1}."
-            )
-        # any orthonormal directions tell the largest overlap
-        largest = subspace_overlap(torch.eye(shape[0], len(modes)), self.features).max_overlap
-        object.__setattr__(self, "max_overlap", largest)
-
-    @property
-    def values(self) -> Tensor:
-        """Feature values (N, F)."""
-        if isinstance(self.features, FeatureSet):
-            return torch.from_numpy(self.features.values)
-        return self.features.detach().cpu()
-
-    def identity(self) -> dict[str, Any]:
-        """What tells this watch from others, as plain JSON values."""
-        values = self.values.double().contiguous().numpy()
-        digest = hashlib.sha256(values.tobytes()).hexdigest()[:16]
-        return {"kernel": self.kernel, "modes": list(self.modes), "features_sha256": digest}
 
 
 class Track:
@@ -180,7 +122,8 @@ class Track:
                 or kernels that are not those promised.
         """
         if self._last is None:
-            self._course = _before(self._course, step)
+            kept = None if self._course is None else self._course.before(step)
+            self._course = kept or None
         elif step <= self._last:
             raise ValueError(
                 f"step {step} comes after step {self._last}: call with increasing steps; for "
@@ -189,7 +132,7 @@ class Track:
         if step in self.at:
             self._record(step, model, metrics)
         elif self._last is None:
-            with _as_it_was(model):
+            with as_it_was(model):
                 self._compute(model)
         self._last = step
 
@@ -209,26 +152,11 @@ class Track:
             raise ValueError("at is empty: pass the steps to record, for example range(0, 501, 5).")
         if not self.names:
             raise ValueError("no kernel to follow: pass overlaps, or names in kernels_kept.")
-        self.lengths: dict[str, int] = {}
-        for name, watch in self.watches.items():
-            n = self.lengths.setdefault(watch.kernel, len(watch.values))
-            if len(watch.values) != n:
-                raise ValueError(
-                    f"features of {name!r} are of {len(watch.values)} examples, others of kernel "
-                    f"{watch.kernel!r} of {n}: pass features of the kernel's examples."
-                )
-            if max(watch.modes) >= self.k:
-                raise ValueError(
-                    f"{name!r} watches mode {max(watch.modes)}, but only k = {self.k} are kept: "
-                    f"pass k={max(watch.modes) + 1} or more."
-                )
-        most = min(self.lengths.values(), default=self.k)
-        if not 1 <= self.k <= most:
-            raise ValueError(f"k = {self.k}: pass 1 to the number of examples, here {most}.")
+        self.lengths = examples_watched(self.watches, self.k)
 
     def _record(self, step: int, model: Any, metrics: Metrics | None) -> None:
         start = time.perf_counter()
-        with _as_it_was(model):
+        with as_it_was(model):
             numbers = _numbers(metrics)
             measured = time.perf_counter()
             kernels, source = self._compute(model)
@@ -250,7 +178,7 @@ class Track:
             _row(seconds),
             self._about | {"source": source, "versions": versions()},
         )
-        self._course = record if self._course is None else _joined(self._course, record)
+        self._course = record if self._course is None else self._course.joined(record)
         if self.path is not None:
             self._course.save(self.path)
             # the file has this from the next record on
@@ -258,7 +186,7 @@ class Track:
 
     def _compute(self, model: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The kernels to follow, and what they say they are of."""
-        with _gradients_aside(model):
+        with gradients_aside(model):
             found = self.kernels(model)
         if not isinstance(found, Mapping):
             raise TypeError(
@@ -269,7 +197,8 @@ class Track:
         source = {key: told[key] for key in told if key not in ("versions", "estimate")}
         source = json.loads(json.dumps(source, default=str))
         self._refuse_other({"source": source})
-        chosen = {name: torch.as_tensor(_pick(found, name)).detach().cpu() for name in self.names}
+        named = {name: torch.as_tensor(kernel_named(found, name)) for name in self.names}
+        chosen = {name: kernel.detach().cpu() for name, kernel in named.items()}
         for name, kernel in chosen.items():
             n = self.lengths.get(name, len(kernel))
             if len(kernel) != n:
@@ -312,18 +241,6 @@ class Track:
             )
 
 
-def _pick(kernels: Mapping[str, Tensor], name: str) -> Tensor:
-    if name in kernels:
-        return kernels[name]
-    if name != TOTAL or not kernels:
-        raise ValueError(
-            f"kernels gives no {name!r}: there are {[*kernels][:8]} and {TOTAL!r}. Watch one of "
-            "these, or let the function compute it."
-        )
-    blocks = kernels if isinstance(kernels, KernelBlocks) else KernelBlocks(dict(kernels))
-    return blocks.total()
-
-
 def _numbers(metrics: Metrics | None) -> dict[str, float]:
     values = metrics() if callable(metrics) else metrics or {}
     try:
@@ -334,73 +251,3 @@ def _numbers(metrics: Metrics | None) -> dict[str, float]:
 
 def _row(values: Mapping[str, float]) -> dict[str, Tensor]:
     return {name: torch.tensor([value], dtype=torch.float64) for name, value in values.items()}
-
-
-def _joined(course: Course, record: Course) -> Course:
-    """A course and one record more; NaN where one of them lacks a metric."""
-    tables: dict[str, Any] = {}
-    for table in TABLES:
-        old, new = getattr(course, table), getattr(record, table)
-        gap = torch.full((len(course),), torch.nan, dtype=torch.float64)
-        tables[table] = {
-            name: torch.cat([old.get(name, gap), new.get(name, gap.new_full((1,), torch.nan))])
-            for name in old | new
-        }
-    return replace(record, steps=torch.cat([course.steps, record.steps]), **tables)
-
-
-def _before(course: Course | None, step: int) -> Course | None:
-    """The records before a step."""
-    keep = 0 if course is None else int((course.steps < step).sum())
-    if course is None or keep == 0:
-        return None
-    tables: dict[str, Any] = {
-        table: {name: column[:keep] for name, column in getattr(course, table).items()}
-        for table in TABLES
-    }
-    return replace(course, steps=course.steps[:keep], **tables)
-
-
-@contextmanager
-def _as_it_was(model: Any) -> Iterator[None]:
-    """Evaluation mode and a random stream of its own inside; flags and stream as before after."""
-    flags = [(module, module.training) for module in _modules(model)]
-    devices = {p.device.index for p in _parameters(model) if p.device.type == "cuda"}
-    try:
-        with torch.random.fork_rng(devices=sorted(devices)):
-            for module, _ in flags[:1]:
-                module.eval()
-            yield
-    finally:
-        for module, training in flags:
-            module.training = training
-
-
-@contextmanager
-def _gradients_aside(model: Any) -> Iterator[None]:
-    """No parameter has a gradient inside; each has its own again after."""
-    kept = [(parameter, parameter.grad) for parameter in _parameters(model)]
-    try:
-        for parameter, _ in kept:
-            parameter.grad = None
-        yield
-    finally:
-        for parameter, gradient in kept:
-            parameter.grad = gradient
-
-
-def _parameters(model: Any) -> list[nn.Parameter]:
-    return list(model.parameters()) if isinstance(model, nn.Module) else []
-
-
-def _modules(model: Any) -> list[nn.Module]:
-    """The model first, then all modules in it, and those it holds without registering them."""
-    found: dict[int, nn.Module] = {}
-    waiting = [model] if isinstance(model, nn.Module) else []
-    while waiting:
-        module = waiting.pop()
-        if id(module) not in found:
-            found[id(module)] = module
-            waiting += [m for m in vars(module).values() if isinstance(m, nn.Module)]
-            waiting += module.children()
-    return list(found.values())

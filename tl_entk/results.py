@@ -13,10 +13,13 @@ from torch import Tensor
 from feature_sets.feature_set import FeatureSet
 from feature_sets.windows import Windows
 from tl_entk.blocks import KernelBlocks
+from tl_entk.course import Course, with_suffix
 from tl_entk.eigen import EigenDirections
 from tl_entk.files import write_tensors
 
-Saveable = KernelBlocks | EigenDirections | FeatureSet | Windows | dict[str, EigenDirections]
+Saveable = (
+    KernelBlocks | EigenDirections | FeatureSet | Windows | Course | dict[str, EigenDirections]
+)
 
 _WINDOW_TENSORS = ("tokens", "story", "start", "window_start", "pieces")
 _WINDOW_TEXTS = ("words", "model_words", "tags", "model_tags", "stories")
@@ -27,8 +30,8 @@ def save(result: Saveable, path: str | Path) -> Path:
     """Save a result as one safetensors file; names, families and provenance go in its header.
 
     Args:
-        result: KernelBlocks, EigenDirections (or a dictionary of several, by name), FeatureSet or
-            Windows.
+        result: KernelBlocks, EigenDirections (or a dictionary of several, by name), FeatureSet,
+            Windows or Course.
         path: the file; ``.safetensors`` is added where it is missing.
 
     Returns:
@@ -45,8 +48,8 @@ def save(result: Saveable, path: str | Path) -> Path:
         >>> load(path).provenance
         {'seed': 0}
     """
-    path = Path(path)
-    path = path if path.suffix == ".safetensors" else path.with_name(path.name + ".safetensors")
+    if isinstance(result, Course):
+        return result.save(path)
     tensors: dict[str, Tensor]
     fields: dict[str, Any]
     if isinstance(result, KernelBlocks):
@@ -65,19 +68,20 @@ def save(result: Saveable, path: str | Path) -> Path:
     else:
         raise TypeError(
             f"cannot save a {type(result).__name__}: pass KernelBlocks, EigenDirections (or "
-            "a dictionary of several by name), a FeatureSet or Windows."
+            "a dictionary of several by name), a FeatureSet, Windows or a Course."
         )
     info = {
         "kind": type(result).__name__,
         "fields": fields,
         "provenance": getattr(result, "provenance", {}),
     }
+    path = with_suffix(path)
     write_tensors(path, tensors, {"tl_entk": json.dumps(info)})
     return path
 
 
 def load(path: str | Path) -> Saveable:
-    """Load what :func:`save` wrote.
+    """Load what :func:`save`, or a ``Track``, wrote.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -99,6 +103,8 @@ def load(path: str | Path) -> Saveable:
         return EigenDirections(**tensors, provenance=info["provenance"])
     if info["kind"] == "Windows":
         return _windows(tensors, fields, info["provenance"])
+    if info["kind"] == "Course":
+        return Course.from_file(tensors, info)
     if info["kind"] == "dict":
         return {name: _named(tensors, name, about) for name, about in fields["provenances"].items()}
     values = tensors["values"].numpy()

@@ -23,14 +23,17 @@ from tl_entk.baselines import activations_at, pca_scores, random_directions
 from tl_entk.blocks import KernelBlocks, kernel_blocks
 from tl_entk.cliffs import Cliff, find_cliffs
 from tl_entk.comparison import Comparison, compare
+from tl_entk.course import Course
 from tl_entk.eigen import EigenDirections, eigendecompose
 from tl_entk.experiments.clock import Clock
 from tl_entk.experiments.modular_addition import ModelClass, ModularSettings
+from tl_entk.experiments.modular_dynamics import UNEMBED, follow_checkpoints
+from tl_entk.experiments.rotations import purity_rows, residue_indicators, rotations_of
 from tl_entk.experiments.training import TrainedModel, train
 from tl_entk.frequencies import embedding_spectrum, kernel_spectrum, key_frequencies
+from tl_entk.laplacians import torus_laplacians
 
 TOTAL = "total"
-UNEMBED = "unembed.W_U"
 ACTIVATIONS = "blocks.0.hook_resid_post"
 COMPARED = (UNEMBED, TOTAL)
 PCA_ROW = "PCA of the residual stream"
@@ -70,6 +73,8 @@ class ModularResult:
         overlaps: table, a row per block and the total.
         shares: feature family to component to share of its kernel energy.
         comparisons: block to eNTK, PCA, random, all activations side by side.
+        purities: rows of the rotations of the W_U block's modes 1..2F, side by side.
+        course: eigenvalues, overlaps and accuracies at every checkpoint.
         seconds: wall time of each part.
     """
 
@@ -86,6 +91,8 @@ class ModularResult:
     overlaps: list[OverlapRow]
     shares: dict[str, dict[str, float]]
     comparisons: dict[str, Comparison]
+    purities: list[dict[str, Any]]
+    course: Course
     seconds: dict[str, float]
 
     @property
@@ -120,7 +127,14 @@ def run_modular_transformer(
     home = Path(folder) / "models" / run_name(settings, model_class)
     trained = train(settings, model_class, home, device=device, progress=progress)
     training_seconds = time.perf_counter() - started
-    return analyse(settings, model_class, trained, training_seconds, progress=progress)
+    return analyse(
+        settings,
+        model_class,
+        trained,
+        training_seconds,
+        course_file=home / "course.safetensors",
+        progress=progress,
+    )
 
 
 def run_name(settings: ModularSettings, model_class: ModelClass) -> str:
@@ -145,9 +159,10 @@ def analyse(
     trained: TrainedModel,
     training_seconds: float = 0.0,
     *,
+    course_file: Path | None = None,
     progress: bool = False,
 ) -> ModularResult:
-    """Kernels, key frequencies, alignment, shares and comparison of a trained model."""
+    """Kernels, key frequencies, alignment, shares, comparison and course of a trained model."""
     model, data = trained.model, trained.data
     a, b, p = data.a.numpy(), data.b.numpy(), settings.p
     clock = Clock({"training": training_seconds})
@@ -195,6 +210,14 @@ def analyse(
         for name in COMPARED
     }
     clock.lap("comparison")
+    sums = eigen[UNEMBED].vectors[:, 1 : 2 * len(keys) + 1]
+    torus = torus_laplacians(a, b, p)
+    rotated = rotations_of(sums, blocks[UNEMBED], (torus["a+b"], torus["a-b"]), seed=settings.seed)
+    indicators = residue_indicators(data.a, data.b, p, ["a+b"])
+    purities = purity_rows(rotated, features.family("a+b"), indicators, cliff="W_U, modes 1..2F")
+    clock.lap("rotations")
+    course = follow_checkpoints(settings, trained, keys, course_file, progress=progress)
+    clock.lap("course")
     return ModularResult(
         settings=settings,
         model_class=model_class,
@@ -209,6 +232,8 @@ def analyse(
         overlaps=overlaps,
         shares=shares,
         comparisons=comparisons,
+        purities=purities,
+        course=course,
         seconds=clock.seconds,
     )
 

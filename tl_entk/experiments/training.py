@@ -61,11 +61,11 @@ def checkpoint_epochs(epochs: int) -> list[int]:
     """Epochs at which weights are kept: dense early, where grokking starts, then sparser.
 
     Example:
-        >>> checkpoint_epochs(300)
-        [0, 25, 50, 75, 100, 150, 200, 300]
+        >>> checkpoint_epochs(90)
+        [0, 25, 50, 75, 90]
     """
-    wanted = [0, 25, 50, 75, 100, 150, 200, 300, 400, 600, 800, *range(1000, epochs, 500), epochs]
-    return sorted({epoch for epoch in wanted if epoch <= epochs})
+    wanted = {*range(0, 600, 25), *range(600, 1000, 50), *range(1000, epochs, 250), epochs}
+    return sorted(epoch for epoch in wanted if epoch <= epochs)
 
 
 def train(

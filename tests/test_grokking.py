@@ -1,4 +1,4 @@
-"""Onset: the stated rule on curves with noise, dips and plateaus; derivative, peak and share."""
+"""Onset, midpoint and relation: the stated rule on curves with noise, dips and plateaus."""
 
 import numpy as np
 import pytest
@@ -6,21 +6,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tl_entk.onset import Course, midpoint, onset, relation
+from tl_entk import midpoint, onset, relation
 
 STEPS = np.arange(0, 500, 5)
 
 
 def sigmoid(middle, width=10.0, low=0.03, high=1.0):
     return low + (high - low) / (1 + np.exp(-(STEPS - middle) / width))
-
-
-def course(steps, overlap, **more):
-    steps = torch.tensor(steps)
-    overlaps = {"sum": torch.as_tensor(overlap, dtype=torch.float64)}
-    seconds = {"total": torch.full((len(steps),), 0.5, dtype=torch.float64)}
-    eigenvalues = {"total": torch.ones(len(steps), 2)}
-    return Course(steps, eigenvalues, overlaps, {"sum": 4}, {}, seconds, **more)
 
 
 @pytest.mark.parametrize("rise", [0.1, 0.5, 0.9])
@@ -150,56 +142,3 @@ def test_relation(peak, found):
 def test_relation_needs_a_spacing():
     with pytest.raises(ValueError, match="spacing"):
         relation(1, 2, 0)
-
-
-def test_the_derivative_of_a_parabola_is_exact_on_uneven_steps():
-    steps = [0, 1, 3, 4, 9, 10]
-    slopes = course(steps, [s**2 for s in steps]).derivative("sum")
-    torch.testing.assert_close(slopes[1:-1], 2 * torch.tensor(steps[1:-1]).double())
-
-
-def test_the_peak_is_where_the_overlap_rises_most_per_step():
-    # the larger jump takes more steps
-    peak = course([0, 1, 2, 12, 22], [0.0, 0.0, 1.0, 3.0, 3.1]).peak("sum")
-    assert peak.step == 2
-    assert peak.value == pytest.approx((1.0 * 10 + 0.2 * 1) / 11)  # weighed by the other's width
-
-
-def test_the_share_is_of_the_training_without_tracking():
-    assert course([0, 1, 2, 3], [0.0] * 4).share_of(40.0) == pytest.approx(0.05)
-    with pytest.raises(ValueError, match="wall time"):
-        course([0], [0.0]).share_of(0.0)
-
-
-def test_a_derivative_takes_two_records_and_a_name():
-    with pytest.raises(ValueError, match="two records"):
-        course([0], [0.0]).derivative("sum")
-    with pytest.raises(KeyError, match="'sum'"):
-        course([0, 1], [0.0, 1.0]).derivative("difference")
-
-
-def test_a_course_comes_back_from_its_file(tmp_path):
-    saved = course([0, 5], [0.0, 1.0], provenance={"seed": 3})
-    saved.metrics["a/b"] = torch.tensor([0.5, torch.nan], dtype=torch.float64)
-    path = saved.save(tmp_path / "new" / "course")
-    assert path.name == "course.safetensors"
-    loaded = Course.load(tmp_path / "new" / "course")
-    assert torch.equal(loaded.steps, saved.steps)
-    for table in ("eigenvalues", "overlaps", "metrics", "seconds"):
-        before, after = getattr(saved, table), getattr(loaded, table)
-        assert list(before) == list(after)
-        for name in before:
-            torch.testing.assert_close(before[name], after[name], rtol=0, atol=0, equal_nan=True)
-    assert (loaded.max_overlap, loaded.provenance) == ({"sum": 4}, {"seed": 3})
-
-
-def test_files_that_are_no_course(tmp_path):
-    from safetensors.torch import save_file
-
-    with pytest.raises(FileNotFoundError, match="no file"):
-        Course.load(tmp_path / "none")
-    (tmp_path / "text.safetensors").write_text("no tensors")
-    save_file({"a": torch.ones(1)}, tmp_path / "other.safetensors")
-    for name in ("text", "other"):
-        with pytest.raises(ValueError, match="is no course"):
-            Course.load(tmp_path / name)

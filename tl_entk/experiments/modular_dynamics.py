@@ -1,0 +1,84 @@
+"""The modular-addition Transformer through training: its kept checkpoints, followed by a Track.
+
+Which frequencies the model uses is known at the end only, so the Track goes through the
+checkpoints afterwards.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors.torch import load_file
+
+from feature_sets import fourier
+from tl_entk.blocks import kernel_blocks
+from tl_entk.course import Course
+from tl_entk.dynamics import Track
+from tl_entk.experiments.modular_addition import ModularSettings
+from tl_entk.experiments.modular_model import load_weights
+from tl_entk.experiments.training import TrainedModel
+from tl_entk.progress import Progress
+from tl_entk.watch import Watch
+
+UNEMBED, W_IN = "unembed.W_U", "blocks.0.mlp.W_in"
+SUM = "W_U, modes 0..2F on a+b"
+AXIS_SUM = "W_U, modes 2F+1..4F on axis sum"
+IN_AXIS_SUM = "W_in, modes 0..2F on axis sum"
+
+
+def follow_checkpoints(
+    settings: ModularSettings,
+    trained: TrainedModel,
+    frequencies: list[int],
+    path: Path | None,
+    *,
+    progress: bool = False,
+) -> Course:
+    """Eigenvalues and overlaps of the class-mean kernel at every checkpoint.
+
+    The model comes back with its trained weights.
+
+    Args:
+        settings: of the training.
+        trained: with its checkpoints and curve.
+        frequencies: F key frequencies, of the trained model.
+        path: where the course is kept, and taken up again; None to compute it anew.
+        progress: show a progress bar.
+
+    Returns:
+        The course, with the training's accuracies and losses as metrics.
+    """
+    model, data, curve = trained.model, trained.data, trained.curve
+    width = 2 * len(frequencies)
+    features = fourier(data.a.numpy(), data.b.numpy(), settings.p, sorted(frequencies))
+    first, second = range(width + 1), range(width + 1, 2 * width + 1)
+    watches = {
+        SUM: Watch(UNEMBED, first, features.family("a+b")),
+        AXIS_SUM: Watch(UNEMBED, second, features.family("axis sum")),
+        IN_AXIS_SUM: Watch(W_IN, first, features.family("axis sum")),
+    }
+    epochs = list(trained.checkpoints)
+    if path is not None and path.exists():
+        found = Course.load(path)
+        # an analysis of the same training reuses it whole
+        same = found.provenance["given"] == {**settings.as_dict(), "frequencies": frequencies}
+        if same and found.steps.tolist() == epochs:
+            return found
+        path.unlink()
+    track = Track(
+        lambda model: kernel_blocks(model, data.tokens, "mean_logit", [UNEMBED, W_IN]),
+        watches,
+        at=epochs,
+        k=min(len(data.tokens), second.stop + 8),
+        path=path,
+        provenance={**settings.as_dict(), "frequencies": frequencies},
+    )
+    recorded = {epoch: index for index, epoch in enumerate(curve.epoch)}
+    with Progress("following the checkpoints", len(epochs), progress) as bar:
+        for epoch, file in trained.checkpoints.items():
+            load_weights(model, load_file(file))
+            row = recorded[epoch]
+            names = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
+            track(epoch, model, {name: getattr(curve, name)[row] for name in names})
+            bar.advance()
+    return track.course()

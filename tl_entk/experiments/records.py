@@ -1,0 +1,63 @@
+"""Results of experiments as files: dataclasses of tensors and plain values, without pickle."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from safetensors import safe_open
+from torch import Tensor
+
+from tl_entk.files import write_tensors
+
+Record = TypeVar("Record")
+
+
+def store(record: Any, path: Path) -> None:
+    """Write a dataclass whose fields are tensors, dictionaries of tensors, or JSON values.
+
+    Raises:
+        OSError: if the folder cannot be written to.
+    """
+    tensors: dict[str, Tensor] = {}
+    plain: dict[str, Any] = {}
+    for item in fields(record):
+        value = getattr(record, item.name)
+        if isinstance(value, Tensor):
+            tensors[item.name] = value
+        elif isinstance(value, dict) and value and isinstance(next(iter(value.values())), Tensor):
+            tensors |= {f"{item.name}/{key}": tensor for key, tensor in value.items()}
+            plain[item.name] = list(value)
+        else:
+            plain[item.name] = value
+    write_tensors(path, tensors, {"record": json.dumps(plain)})
+
+
+def recall(kind: type[Record], path: Path) -> Record:
+    """The dataclass that :func:`store` wrote.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it holds another kind of result.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from tl_entk import Peak
+        >>> path = Path(tempfile.mkdtemp()) / "peak"
+        >>> store(Peak(75, 0.5), path)
+        >>> recall(Peak, path)
+        Peak(step=75, value=0.5)
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"no file {path}.")
+    with safe_open(path, framework="pt") as file:
+        plain = json.loads((file.metadata() or {}).get("record", "null"))
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    names = {item.name for item in fields(kind)}  # type: ignore[arg-type]
+    if plain is None or names != {*plain, *(name for name in tensors if "/" not in name)}:
+        raise ValueError(f"{path} is not of this version's {kind.__name__}: delete it.")
+    for name in {key.partition("/")[0] for key in tensors if "/" in key}:
+        plain[name] = {key: tensors[f"{name}/{key}"] for key in plain[name]}
+    return kind(**plain, **{name: value for name, value in tensors.items() if "/" not in name})

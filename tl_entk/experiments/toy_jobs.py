@@ -1,0 +1,72 @@
+"""The toy experiments as jobs: each writes what it found, so that an interrupted run goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tl_entk.course import Course
+from tl_entk.experiments.jobs import Job
+from tl_entk.experiments.modular_mlp import MLPResult, run_modular_mlp
+from tl_entk.experiments.records import recall, store
+from tl_entk.experiments.superposition import SuperpositionResult, run_superposition
+from tl_entk.experiments.toy_mlp import MLPSettings
+from tl_entk.experiments.toy_superposition import SuperpositionSettings
+
+RESULT = "result.safetensors"
+COURSE = "course.safetensors"
+
+
+def settings_name(kind: str, settings: Any, always: Sequence[str]) -> str:
+    """A folder name that two runs share only if every setting is the same.
+
+    Example:
+        >>> settings_name("mlp", MLPSettings(n=64), ("seed", "p"))
+        'mlp-seed0-p29-n64'
+    """
+    values, defaults = asdict(settings), asdict(type(settings)())
+    parts = [f"{name}{values[name]}" for name in always]
+    parts += [f"{k}{v}" for k, v in values.items() if k not in always and v != defaults[k]]
+    return "-".join([kind, *parts])
+
+
+def superposition_job(
+    settings: SuperpositionSettings, betas: Sequence[float], folder: Path, *, fits: bool
+) -> Job:
+    """One regime and seed."""
+    name = settings_name("superposition", settings, ("m", "sparsity", "seed"))
+    grid = "-".join(f"{beta:g}" for beta in betas)
+    home = folder / name / f"beta-{grid}{'-fits' if fits else ''}"
+    weight = 4 + len(betas) * (1 + settings.m / 10) + 10 * fits
+    return Job(name, _superposition, (settings, tuple(betas), fits, home), home / RESULT, weight)
+
+
+def _superposition(
+    settings: SuperpositionSettings, betas: Sequence[float], fits: bool, home: Path
+) -> None:
+    store(run_superposition(settings, betas, fits=fits), home / RESULT)
+
+
+def superposition_result(job: Job) -> SuperpositionResult:
+    """What a finished job found."""
+    return recall(SuperpositionResult, job.done)
+
+
+def mlp_job(settings: MLPSettings, folder: Path, *, collapses: bool, fits: bool) -> Job:
+    """One seed of the MLP."""
+    name = settings_name("mlp", settings, ("seed", "p", "epochs"))
+    home = folder / name / ("whole" if collapses or fits else "course")
+    weight = 30 + 40 * collapses + 40 * fits
+    return Job(name, _mlp, (settings, home, collapses, fits), home / RESULT, weight)
+
+
+def _mlp(settings: MLPSettings, home: Path, collapses: bool, fits: bool) -> None:
+    result, _ = run_modular_mlp(settings, home, collapses=collapses, fits=fits)
+    store(result, home / RESULT)
+
+
+def mlp_result(job: Job) -> tuple[MLPResult, Course]:
+    """What a finished job found."""
+    return recall(MLPResult, job.done), Course.load(job.done.parent / COURSE)
