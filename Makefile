@@ -4,11 +4,14 @@ VENV := .venv
 VENV4 := .venv-tl4
 PIP_INSTALL := pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-bridge benchmark benchmark-operator pipeline story-model clean
+.PHONY: demo paper test test-bridge benchmark benchmark-operator pipeline story-model clean
 
 demo: $(VENV)/ready  ## modular addition (trained here), then grammar in the embedded story model
 	$(VENV)/bin/tl-entk modular-transformer --out runs
 	$(VENV)/bin/tl-entk language --out runs
+
+paper: $(VENV)/ready  ## every setting of the paper but the language model, one report
+	$(VENV)/bin/tl-entk paper --out runs
 
 test: $(VENV)/ready  ## lint, types, and the whole suite on TransformerLens 3.9
 	$(VENV)/bin/ruff check .

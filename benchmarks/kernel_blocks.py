@@ -25,7 +25,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import tl_entk
-from tl_entk.cli import default_model_class
+from tl_entk.command_checks import default_model_class
 from tl_entk.experiments import ModularSettings, build_model, modular_data
 
 READOUTS = {"mean_logit": lambda z: z.mean(-1, keepdim=True), "class_trace": lambda z: z}

@@ -3,6 +3,7 @@ import os
 import jaxtyping
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 
 from tests.models import build
 
@@ -10,7 +11,9 @@ from tests.models import build
 @pytest.fixture(scope="session", autouse=True)
 def _few_threads():
     # workers side by side share the cores
-    torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
+    threads = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
+    torch.set_num_threads(threads)
+    threadpool_limits(threads)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from tests.models import HAS_HOOKED
 
 ROOT = Path(__file__).parent.parent
 SNIPPETS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-HOOKED, BRIDGE, FIVE_LINES, FEATURES, OPERATOR, LANGUAGE = SNIPPETS
+HOOKED, BRIDGE, FIVE_LINES, FEATURES, OPERATOR, LANGUAGE, OWN, DYNAMICS = SNIPPETS
 
 
 @pytest.mark.parametrize("start", [*([HOOKED] if HAS_HOOKED else []), BRIDGE])
@@ -36,6 +36,15 @@ def test_language_snippet(capsys):
     exec(compile(LANGUAGE, "README.md", "exec"), names)
     shown = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in shown] == list(names["labels"].features.family("tag").names)
+
+
+def test_own_module_and_dynamics_snippets(capsys):
+    torch.manual_seed(0)
+    names: dict = {}
+    for snippet in (OWN, DYNAMICS):
+        exec(compile(snippet, "README.md", "exec"), names)
+    assert list(names["trace"]) == ["W", "W@encode", "W@decode"]
+    assert "loss ratio" in capsys.readouterr().out
 
 
 def test_it_is_five_lines():

@@ -17,6 +17,7 @@ from tl_entk.frequencies import embedding_spectrum, kernel_spectrum, key_frequen
 from tl_entk.grokking import midpoint, onset, relation
 from tl_entk.laplacians import kernel_laplacian, torus_laplacians
 from tl_entk.linear_map import Bias, LinearMap
+from tl_entk.linearized import Linearized, linearized
 from tl_entk.normalize import center, cosine_normalize
 from tl_entk.operator import KernelOperator
 from tl_entk.output_jacobian import Jacobian
@@ -41,6 +42,7 @@ __all__ = [
     "KernelBlocks",
     "KernelOperator",
     "LinearMap",
+    "Linearized",
     "Peak",
     "Readout",
     "SmoothRotation",
@@ -67,6 +69,7 @@ __all__ = [
     "key_frequencies",
     "layer_shares",
     "leading_eigenpairs",
+    "linearized",
     "list_components",
     "load",
     "midpoint",

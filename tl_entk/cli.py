@@ -1,19 +1,18 @@
-"""Command line: ``tl-entk modular-transformer`` and ``tl-entk language``."""
+"""Command line: the entry point, and ``tl-entk modular-transformer``."""
 
 from __future__ import annotations
 
 import sys
 import warnings
-from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, cast, get_args
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from tl_entk.command_checks import check_device, check_writable
-from tl_entk.experiments.modular_addition import ModelClass, ModularSettings
+from tl_entk.command_checks import check_device, check_model_class, check_writable
+from tl_entk.experiments.modular_addition import ModularSettings
 from tl_entk.experiments.modular_transformer import (
     UNEMBED,
     ModularResult,
@@ -23,6 +22,7 @@ from tl_entk.experiments.modular_transformer import (
 )
 from tl_entk.language_cli import language
 from tl_entk.report.modular import write_outputs
+from tl_entk.toy_cli import modular_mlp, paper, superposition
 
 app = typer.Typer(
     help="Features of a TransformerLens model from its empirical neural tangent kernel (eNTK).",
@@ -40,12 +40,10 @@ def _root() -> None:
     warnings.filterwarnings("ignore", category=DeprecationWarning, module="transformer_lens")
 
 
-def default_model_class() -> ModelClass:
-    """HookedTransformer where TransformerLens still has it, else the bridge."""
-    return "hooked" if version("transformer_lens").startswith("3.") else "bridge"
-
-
 app.command("language")(language)
+app.command("superposition")(superposition)
+app.command("modular-mlp")(modular_mlp)
+app.command("paper")(paper)
 
 
 @app.command("modular-transformer")
@@ -101,19 +99,6 @@ def modular_transformer(
         page = write_outputs(result, target)
     _summary(result)
     console.print(f"report: {page}", soft_wrap=True)
-
-
-def check_model_class(model_class: str | None) -> ModelClass:
-    """The model class asked for, or the default one.
-
-    Raises:
-        ValueError: for a class that there is not.
-    """
-    if model_class is None:
-        return default_model_class()
-    if model_class not in get_args(ModelClass):
-        raise ValueError(f"--model-class {model_class!r}: pass hooked or bridge.")
-    return cast(ModelClass, model_class)
 
 
 def _summary(result: ModularResult) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
+from typing import cast, get_args
 
 import torch
+
+from tl_entk.experiments.modular_addition import ModelClass
 
 
 def check_writable(folder: Path) -> None:
@@ -35,3 +39,21 @@ def check_device(device: str) -> None:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"--device {device}: {reason} Pass --device cpu.") from error
+
+
+def default_model_class() -> ModelClass:
+    """HookedTransformer where TransformerLens still has it, else the bridge."""
+    return "hooked" if version("transformer_lens").startswith("3.") else "bridge"
+
+
+def check_model_class(model_class: str | None) -> ModelClass:
+    """The model class asked for, or the default one.
+
+    Raises:
+        ValueError: for a class that there is not.
+    """
+    if model_class is None:
+        return default_model_class()
+    if model_class not in get_args(ModelClass):
+        raise ValueError(f"--model-class {model_class!r}: pass hooked or bridge.")
+    return cast(ModelClass, model_class)

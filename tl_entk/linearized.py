@@ -148,6 +148,8 @@ def linearized(
         around the model   f(x) + K(x, X) (K(X, X) + ridge)^-1 (y - f(X))
         around zero        K(x, X) (K(X, X) + ridge)^-1 y
 
+    The second knows the kernel alone. On the training rows of a network homogeneous in its weights
+    (f = J w / degree) the two meet as the ridge goes to zero: look at the test part.
     By Cholesky up to 5000 weights or training rows (examples times outputs), whichever are fewer;
     else by conjugate gradients, two products with J an iteration.
 
@@ -156,10 +158,11 @@ def linearized(
         inputs: (N, t) token numbers, or (N, ...) for a module of one's own.
         targets: (N, R) what the outputs should be; one-hot for classes.
         train: indices of the training rows; default all. The rest is the test part.
-        ridge: in the kernel's units (squared output per squared weight). An output scaled by 1/n,
-            as in the mean-field MLP, makes for a kernel about 1/n as large.
-        relative_ridge: take ``ridge`` times the mean diagonal entry of K(X, X) instead, for
-            models whose kernels differ in size.
+        ridge: in the kernel's units. The default is the source's for toy models of superposition,
+            whose kernel has about 1 on its diagonal.
+        relative_ridge: take ``ridge`` times the mean diagonal entry of K(X, X) instead, where
+            kernels are small or differ in size: the mean-field MLP's diagonal is 2e-5 at the start
+            of training and 3e-3 at its end.
         components: as for :func:`tl_entk.kernel_blocks`: the weights that may change.
         around: which of the two.
         class_slice: the logits that are outputs, for a vocabulary with more entries than classes.
@@ -212,13 +215,7 @@ def linearized(
         max_iterations=max_iterations,
     )
     solutions: dict[str, RidgeSolution] = dict(zip(around, solved, strict=True))
-    info = {
-        **J.provenance,
-        "n": len(outputs),
-        "n_train": len(chosen),
-        "tokens_sha256": hash_of(request.tokens),
-        "train_sha256": J.provenance["tokens_sha256"],
-    }
+    info = _provenance(J, request)
     predictions: dict[str, Tensor] = {key: start[key].clone() for key in around}
     for part, rows in parts.items():
         if part == "test":
@@ -232,6 +229,17 @@ def linearized(
         for part, rows in parts.items()
     ]
     return Linearized(outputs, predictions, solutions, tuple(fits), float(ridge), info)
+
+
+def _provenance(J: Jacobian, request: Request) -> dict[str, Any]:
+    """Of all examples, with the training rows' number and digits beside."""
+    return {
+        **J.provenance,
+        "n": len(request.tokens),
+        "n_train": J.n,
+        "tokens_sha256": hash_of(request.tokens),
+        "train_sha256": J.provenance["tokens_sha256"],
+    }
 
 
 def _plain(values: Float[Tensor, "n r"]) -> Float[Tensor, "n r"]:

@@ -6,11 +6,12 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from tl_entk.progress import Progress
 
@@ -59,9 +60,7 @@ def run_jobs(jobs: Sequence[Job], *, workers: int | None = None, progress: bool 
             return
         # a fresh interpreter: forked processes and torch's threads do not go together
         context = get_context("spawn")
-        with ProcessPoolExecutor(
-            workers, context, initializer=torch.set_num_threads, initargs=(1,)
-        ) as pool:
+        with ProcessPoolExecutor(workers, context, initializer=_one_thread) as pool:
             running: dict[Future[None], Job] = {pool.submit(_run, job): job for job in left}
             try:
                 while running:
@@ -71,7 +70,15 @@ def run_jobs(jobs: Sequence[Job], *, workers: int | None = None, progress: bool 
                         bar.advance(round(job.weight), job.name)
             except BaseException:
                 pool.shutdown(cancel_futures=True, wait=False)
+                for process in active_children():
+                    process.terminate()
                 raise
+
+
+def _one_thread() -> None:
+    """Processes side by side share the cores: more threads would only wait for each other."""
+    torch.set_num_threads(1)
+    threadpool_limits(1)
 
 
 def _run(job: Job) -> None:

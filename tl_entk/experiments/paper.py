@@ -124,7 +124,7 @@ def _transformer_job(seed: int, model_class: ModelClass, folder: Path) -> Job:
     settings = ModularSettings(seed=seed)
     home = folder / "models" / run_name(settings, model_class)
     arguments = (settings, model_class, folder, home / "record.safetensors")
-    return Job(f"Transformer, seed {seed}", _transformer, arguments, arguments[-1], weight=100)
+    return Job(f"Transformer, seed {seed}", _transformer, arguments, arguments[-1], weight=100.0)
 
 
 def _course(job: Job) -> Path:

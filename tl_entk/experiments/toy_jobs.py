@@ -58,7 +58,7 @@ def mlp_job(settings: MLPSettings, folder: Path, *, collapses: bool, fits: bool)
     """One seed of the MLP."""
     name = settings_name("mlp", settings, ("seed", "p", "epochs"))
     home = folder / name / ("whole" if collapses or fits else "course")
-    weight = 30 + 40 * collapses + 40 * fits
+    weight = 30.0 + 30 * collapses + 30 * fits
     return Job(name, _mlp, (settings, home, collapses, fits), home / RESULT, weight)
 
 

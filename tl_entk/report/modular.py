@@ -11,6 +11,7 @@ from feature_sets.fourier import FAMILIES
 from tl_entk.alignment import group_projections
 from tl_entk.attribution import head_shares
 from tl_entk.comparison import Comparison
+from tl_entk.experiments.modular_dynamics import SUM
 from tl_entk.experiments.modular_transformer import (
     TOTAL,
     UNEMBED,
@@ -20,7 +21,9 @@ from tl_entk.experiments.modular_transformer import (
 )
 from tl_entk.files import write_json
 from tl_entk.report import figures as draw
+from tl_entk.report.dynamics import ONSET_RULE, course_picture, timing_rows, timing_table
 from tl_entk.report.page import Picture, Section, Table, write_page
+from tl_entk.report.rotations import rotation_bars, rotation_table
 from tl_entk.results import save
 
 SPECTRA = (UNEMBED, "blocks.0.mlp.W_out", "blocks.0.mlp.W_in", "blocks.0.attn.W_O", TOTAL)
@@ -61,7 +64,7 @@ def write_outputs(result: ModularResult, out: Path) -> Path:
         f"{result.blocks.provenance['model_class']}. Kernel of the mean logit at the last "
         "position, over all pairs (a, b); method of arXiv 2510.00468.",
         _key_figures(result),
-        _sections(result),
+        transformer_sections(result),
     )
     return page
 
@@ -85,7 +88,8 @@ def _numbers(values: list[int]) -> str:
     return ", ".join(str(value) for value in values)
 
 
-def _sections(result: ModularResult) -> list[Section]:
+def transformer_sections(result: ModularResult) -> list[Section]:
+    """Everything that there is to see of a run."""
     f = result.n_frequencies
     return [
         Section(
@@ -152,6 +156,30 @@ def _sections(result: ModularResult) -> list[Section]:
             "matrix of just those activations, not centred: what sets its directions apart from "
             "PCA's is the centring. The total kernel holds all weights.",
             [part for name, c in result.comparisons.items() for part in _comparison(name, c)],
+        ),
+        Section(
+            "Rotations of the W_U block's first modes",
+            "Modes 1..2F of the W_U block hold the waves of a + b at the key frequencies, mixed "
+            "where their eigenvalues are close. Rotated by the torus' Laplacians along a + b and "
+            "a - b, and by ways that know no task: a graph of neighbours found in the kernel, "
+            "varimax, ICA. With few frequencies of different strength the span does single them "
+            "out, unlike in the MLP, where all are there alike.",
+            [
+                rotation_bars("transformer", result.purities),
+                rotation_table("transformer", result.purities),
+            ],
+        ),
+        Section(
+            "Dynamics",
+            "Overlap and its derivative through training, at the key frequencies of the trained "
+            "model; dashed: onset of grokking, dotted: the derivative's peak (of the sums).\n\n"
+            f"{ONSET_RULE}",
+            [
+                course_picture("transformer_course", "The course.", result.course, SUM),
+                timing_table(
+                    timing_rows({result.settings.seed: result.course}, SUM, "Transformer")
+                ),
+            ],
         ),
         Section(
             "Provenance",

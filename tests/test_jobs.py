@@ -1,0 +1,61 @@
+"""Jobs side by side: done once, taken up again, and honest about failures."""
+
+from pathlib import Path
+
+import pytest
+
+from tl_entk.experiments.jobs import Job, run_jobs
+
+
+def write(path, text):
+    with Path(path).open("a") as file:
+        file.write(text)
+
+
+def fail(path, text):
+    raise RuntimeError(text)
+
+
+def forget(path, text):
+    pass
+
+
+def jobs(folder, run=write, count=3):
+    return [
+        Job(f"job {i}", run, (str(folder / f"{i}"), "x"), folder / f"{i}") for i in range(count)
+    ]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_each_job_runs_once(workers, tmp_path):
+    for _ in range(2):
+        run_jobs(jobs(tmp_path), workers=workers)
+    assert [(tmp_path / str(i)).read_text() for i in range(3)] == ["x"] * 3
+
+
+def test_the_longest_comes_first(tmp_path):
+    order = tmp_path / "order"
+    listed = [
+        Job(str(weight), lambda path, text: (write(order, text), write(path, "")),
+            (str(tmp_path / str(weight)), str(weight)), tmp_path / str(weight), weight)
+        for weight in (1.0, 5.0, 3.0)
+    ]  # fmt: skip
+    run_jobs(listed, workers=1)
+    assert order.read_text() == "5.03.01.0"
+
+
+@pytest.mark.parametrize("workers", [1])
+def test_a_failure_is_named_and_the_rest_stays_done(workers, tmp_path):
+    done = jobs(tmp_path, count=1)
+    run_jobs(done, workers=1)
+    with pytest.raises(RuntimeError, match="x") as caught:
+        run_jobs([*done, *jobs(tmp_path / "other", fail, count=2)], workers=workers)
+    assert any("in job" in note for note in caught.value.__notes__)
+    assert (tmp_path / "0").read_text() == "x"
+
+
+def test_a_job_must_write_its_file(tmp_path):
+    with pytest.raises(RuntimeError, match="without writing"):
+        run_jobs(jobs(tmp_path, forget), workers=1)
+    with pytest.raises(ValueError, match="1 or more"):
+        run_jobs(jobs(tmp_path), workers=0)
