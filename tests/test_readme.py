@@ -65,6 +65,7 @@ def test_linked_files_exist():
 DEMOS = {
     "modular_addition.py": (["7", "20"], "key frequencies"),
     "grammar.py": (["12"], "target logit: macro AP"),
+    "dynamics.py": (["7", "40"], "onset of grokking"),
 }
 
 

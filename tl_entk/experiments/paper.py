@@ -26,7 +26,7 @@ from tl_entk.experiments.toy_jobs import (
     superposition_result,
 )
 from tl_entk.experiments.toy_mlp import MLPSettings
-from tl_entk.experiments.toy_superposition import paper_regimes
+from tl_entk.experiments.toy_superposition import SuperpositionSettings, paper_regimes
 from tl_entk.experiments.transformer_fits import transformer_fits
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -55,6 +55,7 @@ class PaperResult:
     Attributes:
         superposition: seed to the three regimes.
         mlp: seed to result and course.
+        author: seed to the toy model of the author's linearisation check.
         narrow: the narrow MLP.
         transformer: seed to record and course.
         shown: the Transformer of the demo's seed, whole.
@@ -62,6 +63,7 @@ class PaperResult:
 
     superposition: dict[int, list[SuperpositionResult]]
     mlp: dict[int, tuple[MLPResult, Course]]
+    author: dict[int, SuperpositionResult]
     narrow: tuple[MLPResult, Course]
     transformer: dict[int, tuple[TransformerRecord, Course]]
     shown: ModularResult
@@ -94,6 +96,7 @@ def run_paper(
         ]
         for seed in SEEDS
     }
+    author = {seed: superposition_job(_author(seed), (0.0,), folder, fits=True) for seed in SEEDS}
     mlps = {
         seed: mlp_job(MLPSettings(seed=seed), folder, collapses=seed == 0, fits=seed == 0)
         for seed in SEEDS
@@ -101,7 +104,7 @@ def run_paper(
     narrow = mlp_job(MLPSettings(n=64), folder, collapses=False, fits=False)
     transformers = {seed: _transformer_job(seed, model_class, folder) for seed in SEEDS}
     jobs = [job for regimes in toys.values() for job in regimes]
-    jobs += [*mlps.values(), narrow, *transformers.values()]
+    jobs += [*author.values(), *mlps.values(), narrow, *transformers.values()]
     left = sum(not job.done.exists() for job in jobs)
     say(f"{len(jobs)} trainings with their analyses, {left} of them still to do")
     run_jobs(jobs, workers=workers, progress=progress)
@@ -111,6 +114,7 @@ def run_paper(
     return PaperResult(
         {seed: [superposition_result(job) for job in regimes] for seed, regimes in toys.items()},
         {seed: mlp_result(job) for seed, job in mlps.items()},
+        {seed: superposition_result(job) for seed, job in author.items()},
         mlp_result(narrow),
         {
             seed: (recall(TransformerRecord, job.done), Course.load(_course(job)))
@@ -118,6 +122,11 @@ def run_paper(
         },
         shown,
     )
+
+
+def _author(seed: int) -> SuperpositionSettings:
+    """The setting in which the paper's author checked the linearisation."""
+    return SuperpositionSettings(m=5, sparsity=0.9, seed=seed, features=10, examples=100)
 
 
 def _transformer_job(seed: int, model_class: ModelClass, folder: Path) -> Job:

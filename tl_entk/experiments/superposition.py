@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from feature_sets.superposition import superposition
 from tl_entk.build_jacobian import jacobian
@@ -24,7 +24,6 @@ from tl_entk.experiments.toy_superposition import (
     TrainedToyModel,
     seeded_toy_model,
     train_toy_model,
-    weighted_loss,
 )
 
 BETAS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -146,15 +145,7 @@ def analyse(
         alignments[key] = torch.nn.functional.normalize((top.T @ expanded).abs(), dim=1)
     seconds["kernels"] = time.perf_counter() - started
     started = time.perf_counter()
-    found = []
-    if fits:
-        start = seeded_toy_model(trained.settings)[0]
-        found = linear_fits(
-            {"before training": start.double(), "trained": model},
-            x,
-            x,
-            loss=lambda outputs, targets: weighted_loss(outputs, targets, weights),
-        )
+    found = _fits(trained, model, x) if fits else []
     seconds["linearisation"] = time.perf_counter() - started
     return SuperpositionResult(
         trained.settings.as_dict(),
@@ -165,3 +156,26 @@ def analyse(
         found,
         seconds,
     )
+
+
+class _Weighted(nn.Module):
+    """A toy model whose outputs count by their importance, as in its training loss."""
+
+    def __init__(self, model: nn.Module, importance: Float[Tensor, " n"]) -> None:
+        super().__init__()
+        self.model = model
+        self.root = importance.sqrt()
+
+    def forward(self, x: Float[Tensor, "N n"]) -> Float[Tensor, "N n"]:
+        return self.model(x) * self.root
+
+
+def _fits(trained: TrainedToyModel, model: nn.Module, x: Tensor) -> list[dict[str, Any]]:
+    """The linearisation before and after training: outputs all alike, and by importance."""
+    start = seeded_toy_model(trained.settings)[0].double()
+    models = {"before training": start, "trained": model}
+    weights = trained.importance
+    by_importance = {
+        f"{name}, by importance": _Weighted(plain, weights) for name, plain in models.items()
+    }
+    return [*linear_fits(models, x, x), *linear_fits(by_importance, x, x * weights.sqrt())]

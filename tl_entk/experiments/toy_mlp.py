@@ -60,7 +60,7 @@ class SquareMLP(nn.Module):
         second: (p, n), W2.
     """
 
-    def __init__(self, first: Float[Tensor, "n 2p"], second: Float[Tensor, "p n"]):
+    def __init__(self, first: Float[Tensor, "n two_p"], second: Float[Tensor, "p n"]):
         super().__init__()
         n, width = first.shape
         self.W1 = nn.Linear(width, n, bias=False)
@@ -69,7 +69,7 @@ class SquareMLP(nn.Module):
             self.W1.weight.copy_(first)
             self.W2.weight.copy_(second)
 
-    def forward(self, x: Float[Tensor, "N 2p"]) -> Float[Tensor, "N p"]:
+    def forward(self, x: Float[Tensor, "N two_p"]) -> Float[Tensor, "N p"]:
         """Scores of the p sums."""
         hidden = self.W1(x / x.shape[1] ** 0.5)
         return self.W2(hidden.square()) / hidden.shape[1]
@@ -86,7 +86,7 @@ class MLPData:
         test: indices of the rest.
     """
 
-    x: Float[Tensor, "N 2p"]
+    x: Float[Tensor, "N two_p"]
     labels: Int[Tensor, " N"]
     train: Int[Tensor, " n_train"]
     test: Int[Tensor, " n_test"]

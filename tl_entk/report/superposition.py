@@ -54,9 +54,12 @@ def superposition_sections(seeds: Seeds) -> list[Section]:
         sections.append(
             Section(
                 "Superposition: does the linearisation hold?",
-                "Kernel ridge regression with the flattened eNTK, around the model and around "
-                "zero. R² compares its predictions with the model's outputs; the loss is the "
-                "importance-weighted one, over the model's own.",
+                "Kernel ridge regression with the flattened eNTK (ridge 5e-4), around the model "
+                "and around zero, of all outputs alike, and with every output weighted by the "
+                "root of its importance as in training. R² compares its predictions with the "
+                "model's outputs; the loss is the mean squared error of those outputs, over the "
+                "model's own. f is homogeneous in W (f = J (W/2, b)), so that the two coincide as "
+                "the ridge goes to zero.",
                 fit_parts("superposition", fits),
             )
         )
