@@ -7,7 +7,9 @@ import torch
 
 import tl_entk.experiments.training as training
 from tests.models import HAS_HOOKED
+from tl_entk.adapters import adapt
 from tl_entk.experiments import ModularSettings, build_model, modular_data
+from tl_entk.experiments.last_position import LastPosition
 from tl_entk.experiments.modular_addition import seeded_start
 from tl_entk.experiments.modular_model import load_weights, weights_of
 from tl_entk.experiments.training import train
@@ -33,6 +35,33 @@ def test_both_classes_compute_the_same_function():
     tokens = modular_data(SMALL).tokens
     hooked, bridge = (build_model(SMALL, c)(tokens) for c in ("hooked", "bridge"))
     torch.testing.assert_close(hooked, bridge, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("model_class", CLASSES)
+def test_training_computes_what_the_model_does(model_class):
+    start = seeded_start(SMALL)
+    model, plain = build_model(SMALL, model_class, start.weights), LastPosition(start.weights)
+    tokens = start.data.tokens
+    theirs, ours = model(tokens)[:, -1], plain.logits(tokens)
+    torch.testing.assert_close(theirs, ours, rtol=1e-5, atol=1e-5)
+    weights = torch.randn(ours.shape)
+    (theirs * weights).sum().backward()
+    (ours * weights).sum().backward()
+    gradients = LastPosition(start.weights)
+    gradients.leaves = {name: leaf.grad for name, leaf in plain.leaves.items()}
+    expected = build_model(SMALL, model_class, gradients.weights())
+    by_name = {s.name: s.parameter for s in adapt(expected).sites}
+    for site in adapt(model).sites:
+        if site.kind != "bias":
+            torch.testing.assert_close(
+                site.parameter.grad, by_name[site.name].detach(), rtol=1e-4, atol=1e-4
+            )
+
+
+def test_plain_weights_go_in_and_out_unchanged():
+    weights = seeded_start(SMALL).weights
+    back = LastPosition(weights).weights()
+    assert all(torch.equal(back[name], weight) for name, weight in weights.items())
 
 
 @pytest.mark.skipif(HAS_HOOKED, reason="TransformerLens 3 has HookedTransformer")

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from tl_entk.experiments.last_position import LastPosition
 from tl_entk.experiments.modular_addition import (
     ModelClass,
     ModularData,
@@ -20,7 +21,7 @@ from tl_entk.experiments.modular_addition import (
     Weights,
     seeded_start,
 )
-from tl_entk.experiments.modular_model import build_model, load_weights, weights_of
+from tl_entk.experiments.modular_model import build_model, load_weights
 from tl_entk.files import write_json, write_tensors
 from tl_entk.progress import Progress
 
@@ -93,6 +94,7 @@ def train(
     checkpoints.mkdir(parents=True, exist_ok=True)
     start = seeded_start(settings)
     model = build_model(settings, model_class, start.weights)
+    plain = LastPosition(start.weights, device)
     if device != "cpu":
         model.to(device)  # the host's own, which also tells its configuration
     kept = {
@@ -104,22 +106,23 @@ def train(
         load_weights(model, load_file(kept[settings.epochs]))
         curve = TrainingCurve(**json.loads(curve_file.read_text()))
         return TrainedModel(model, start.data, curve, kept, reused=True)
-    run = _Run(model, settings, start.data, start.generator, folder / "resume.safetensors", device)
+    run = _Run(plain, settings, start.data, start.generator, folder / "resume.safetensors", device)
     first = run.resume()
     with Progress("training", settings.epochs, progress) as bar:
         bar.advance(first)
         if first == 0:
-            write_tensors(kept[0], weights_of(model))
+            write_tensors(kept[0], plain.weights())
             run.record(0)
         for epoch in range(first + 1, settings.epochs + 1):
             run.epoch()
             if epoch % 20 == 0 or epoch in kept:
                 run.record(epoch)
             if epoch in kept:
-                write_tensors(kept[epoch], weights_of(model))
+                write_tensors(kept[epoch], plain.weights())
             if epoch % RESUME_EVERY == 0 and epoch < settings.epochs:
                 run.save(epoch)
             bar.advance(1, run.note())
+    load_weights(model, plain.weights())
     curve = TrainingCurve(**run.curve)
     write_json(curve_file, run.curve)
     run.forget()
@@ -131,7 +134,7 @@ class _Run:
 
     def __init__(
         self,
-        model: Any,
+        model: LastPosition,
         settings: ModularSettings,
         data: ModularData,
         generator: torch.Generator,
@@ -139,23 +142,26 @@ class _Run:
         device: str,
     ) -> None:
         self.model = model
+        self.device = device
         self.settings = settings
         self.data = data
         self.tokens = data.tokens.to(device)
         self.labels = data.labels.to(device)
         self.generator = generator
-        self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            self.parameters,
-            lr=settings.learning_rate,
-            weight_decay=settings.weight_decay,
-            fused=True,
-        )
+        self.optimizer = self._optimizer()
         self.curve: dict[str, list] = {name: [] for name in TrainingCurve.__dataclass_fields__}
         self.path = path
 
+    def _optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(
+            self.model.parameters,
+            lr=self.settings.learning_rate,
+            weight_decay=self.settings.weight_decay,
+            fused=True,
+        )
+
     def logits(self, rows: Tensor) -> Tensor:
-        return self.model(self.tokens[rows])[:, -1, : self.settings.p]
+        return self.model.logits(self.tokens[rows])[:, : self.settings.p]
 
     def epoch(self) -> None:
         train = self.data.train
@@ -182,8 +188,8 @@ class _Run:
         return f"accuracy train {train:.2f} test {test:.2f}"
 
     def save(self, epoch: int) -> None:
-        tensors: Weights = {f"weight.{k}": v for k, v in weights_of(self.model).items()}
-        for index, parameter in enumerate(self.parameters):
+        tensors: Weights = {f"weight.{k}": v for k, v in self.model.weights().items()}
+        for index, parameter in enumerate(self.model.parameters):
             state = self.optimizer.state[parameter]
             tensors.update({f"adam.{index}.{key}": value for key, value in state.items()})
         tensors["generator"] = self.generator.get_state()
@@ -198,11 +204,12 @@ class _Run:
         with safe_open(self.path, framework="pt") as file:
             saved = json.loads(file.metadata()["state"])
         tensors = load_file(self.path)
-        load_weights(
-            self.model,
-            {k.removeprefix("weight."): v for k, v in tensors.items() if k.startswith("weight.")},
-        )
-        for index, parameter in enumerate(self.parameters):
+        names = [name for name in tensors if name.startswith("weight.")]
+        saved_weights = {name.removeprefix("weight."): tensors[name] for name in names}
+        # in the order of the optimizer's states
+        self.model.load({name: saved_weights[name] for name in self.model.leaves}, self.device)
+        self.optimizer = self._optimizer()
+        for index, parameter in enumerate(self.model.parameters):
             prefix = f"adam.{index}."
             self.optimizer.state[parameter] = {
                 key.removeprefix(prefix): value.to(parameter.device)
