@@ -44,7 +44,7 @@ def test_the_longest_comes_first(tmp_path):
     assert order.read_text() == "5.03.01.0"
 
 
-@pytest.mark.parametrize("workers", [1])
+@pytest.mark.parametrize("workers", [1, 2])
 def test_a_failure_is_named_and_the_rest_stays_done(workers, tmp_path):
     done = jobs(tmp_path, count=1)
     run_jobs(done, workers=1)

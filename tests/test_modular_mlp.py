@@ -161,7 +161,9 @@ def test_purity_rows_know_waves_families_and_residues():
     [
         ({"p": 4}, "odd number"),
         ({"n": 0}, "from 1"),
-        ({"train_fraction": 0.0}, "one part empty"),
+        ({"train_fraction": 0.0}, "empty"),
+        ({"train_fraction": 0.9999}, "empty"),
+        ({"epochs": 5}, "from 10"),
         ({"seed": -1}, "seed from 0"),
     ],
 )

@@ -187,6 +187,18 @@ class Sneaky(nn.Module):
         return torch.tanh(self.layer(x)) @ self.layer.weight
 
 
+class SequenceFirst(nn.Module):
+    """A layer whose first axis is not the examples': its uses would be mixed up."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(C, C)
+
+    def forward(self, x):
+        y = torch.tanh(self.layer(x.transpose(0, 1)))
+        return (y * torch.arange(1.0, 1 + len(y))[:, None, None]).sum(0)
+
+
 class Wrong(nn.Module):
     def __init__(self, change):
         super().__init__()
@@ -200,6 +212,7 @@ class Wrong(nn.Module):
     ("model", "x", "error", "mend"),
     [
         (Sneaky(), torch.randn(N, C), ValueError, "layer.weight is also used.*LinearMap"),
+        (SequenceFirst(), torch.randn(N, 3, C), ValueError, "first axis is not.*examples first"),
         (nn.Conv1d(1, 1, 1), torch.randn(N, 1, 1), TypeError, "TransformerLens.*LinearMap"),
         (nn.Linear(C, 2), [1.0], TypeError, "pass a tensor"),
         (nn.Linear(C, 2), torch.randn(1, C), ValueError, "two rows"),

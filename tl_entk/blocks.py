@@ -20,7 +20,7 @@ from tl_entk.plan import DEFAULT_MEMORY_BUDGET, Pass, Plan, plan_passes
 from tl_entk.progress import Progress
 from tl_entk.provenance import provenance
 from tl_entk.readouts import BoundReadout, ReadoutLike, bind_readout
-from tl_entk.request import read_request
+from tl_entk.request import positions_seen, read_request
 from tl_entk.shared import cross_terms
 from tl_entk.sites import TIED, Components, Site, match_names, partition
 
@@ -185,7 +185,7 @@ def kernel_blocks(
     request = read_request(model, tokens, components, position, dtype)
     adapter, tokens, positions = request.adapter, request.tokens, request.positions
     names, dtype = request.names, request.dtype
-    n, length = len(tokens), tokens[0].numel()
+    n = len(tokens)
     bound = bind_readout(
         readout,
         n=n,
@@ -205,6 +205,7 @@ def kernel_blocks(
     told: dict[str, Any] = {}
     with frozen(model), torch.enable_grad():
         uses, outputs = probe(adapter, tokens, sites, bound, positions)
+        length = positions_seen(request, uses)
         rows = n * outputs if bound.flattened else n
         if bound.flattened:
             _check_size(rows, len(names), dtype, budget)

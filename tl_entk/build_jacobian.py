@@ -15,7 +15,7 @@ from tl_entk.output_jacobian import Jacobian
 from tl_entk.plan import DEFAULT_MEMORY_BUDGET
 from tl_entk.provenance import provenance
 from tl_entk.readouts import LOGITS, ReadoutLike, bind_readout
-from tl_entk.request import read_request
+from tl_entk.request import positions_seen, read_request
 from tl_entk.sites import TIED, UNEMBEDDING, Components, Site, partition
 
 
@@ -70,7 +70,7 @@ def jacobian(
     with frozen(model), torch.enable_grad():
         uses, outputs = probe(adapter, request.tokens, sites, bound, request.positions)
         _check_factors(sites, uses, n, outputs, request.dtype, budget)
-        floats = adapter.example_floats(request.tokens[0].numel())
+        floats = adapter.example_floats(positions_seen(request, uses))
         factors = collect(
             adapter,
             request.tokens,
@@ -144,7 +144,8 @@ def _check_factors(
     Raises:
         ValueError: says what would do.
     """
-    needed = sum(
+    # beside the factors, as much for the copies made while they are built
+    needed = 2 * sum(
         n * uses[site.name] * (site.d_in + outputs * site.d_out) * dtype.itemsize for site in sites
     )
     if needed > budget:

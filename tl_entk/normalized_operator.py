@@ -47,7 +47,7 @@ class NormalizedOperator:
         self._operator, self._centred = operator, centred
         self._inverse = None if norms is None else (1 / norms).to(self.device, self.dtype)
 
-    def __matmul__(self, x: Float[Tensor, nd * b]) -> Float[Tensor, nd * b]:
+    def __matmul__(self, x: Float[Tensor, "nd ..."]) -> Float[Tensor, "nd ..."]:
         """The product with a vector (N d,) or a block of vectors (N d, b)."""
         blocks = x.reshape(self.n, self.d, -1).to(self.device, self.dtype)
         inside = self._scaled(self._without_mean(blocks)).reshape(x.shape)

@@ -89,7 +89,7 @@ class KernelOperator:
             f"{self.shape[1]}, {self.dtype}, {self.device})"
         )
 
-    def __matmul__(self, x: Float[Tensor, nd * b]) -> Float[Tensor, nd * b]:
+    def __matmul__(self, x: Float[Tensor, "nd ..."]) -> Float[Tensor, "nd ..."]:
         """K~ x for a vector (N d,) or a block of vectors (N d, b).
 
         Raises:

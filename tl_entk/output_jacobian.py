@@ -115,8 +115,7 @@ class Jacobian:
     def eigendecompose(self, k: int = 25, *, tol: float = 1e-8, seed: int = 0) -> EigenDirections:
         """Top eigendirections of the flattened kernel J J^T, which is not formed.
 
-        Through J^T J where the weights have up to 4096 numbers (and fewer than there are rows),
-        else by block Lanczos.
+        Through J^T J where the weights have up to 4096 numbers, else by block Lanczos.
 
         Args:
             k: how many.
@@ -124,8 +123,8 @@ class Jacobian:
             seed: of Lanczos' start.
 
         Returns:
-            Eigenvalues, largest first; vectors (N, R, k), scores, residuals. Beyond the rank of
-            J^T J eigenvalues are zero and have no vectors here.
+            Eigenvalues, largest first; vectors (N, R, k), scores, residuals. Beyond the rank of J
+            (eigenvalues that are rounding errors) they are zero, and not converged.
 
         Raises:
             ValueError: if k is not between 1 and the number of nonzero eigenvalues there can be.
@@ -167,7 +166,10 @@ class Jacobian:
         # |K u - theta u| <= |J| |J^T J v - theta v| / |J v| for u = J v / |J v|
         errors = (back - coordinates * values).norm(dim=0)
         residuals = errors / (sizes.clamp_min(1e-300) * first.sqrt())
-        vectors = (flat / sizes.clamp_min(1e-300)).reshape(self.n, self.outputs, -1)
+        there = values > torch.finfo(torch.float64).eps * len(coordinates) * first
+        values = torch.where(there, values, 0)
+        flat = torch.where(there, flat / sizes.clamp_min(1e-300), 0)
+        vectors = flat.reshape(self.n, self.outputs, -1)
         scores, share = rank_one_scores(vectors)
         signs = scores.gather(0, scores.abs().argmax(0)[None]).sign()
         vectors = vectors * signs
@@ -177,7 +179,7 @@ class Jacobian:
             vectors if self.outputs > 1 else vectors[:, 0],
             share,
             residuals,
-            residuals <= tol,
+            (residuals <= tol) & there,
             self.provenance,
         )
 
@@ -209,7 +211,7 @@ class _Kernel:
         self.device = jacobian.row_weights.device
         self.provenance = jacobian.provenance
 
-    def __matmul__(self, x: Float[Tensor, nr * b]) -> Float[Tensor, nr * b]:
+    def __matmul__(self, x: Float[Tensor, "nr ..."]) -> Float[Tensor, "nr ..."]:
         columns = x.reshape(self.shape[0], -1).T.reshape(-1, self.n, self.d)
         products = [self.jacobian.apply(self.jacobian.adjoint(v)).flatten() for v in columns]
         return torch.stack(products, 1).reshape(x.shape)

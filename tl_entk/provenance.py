@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -15,16 +16,20 @@ from tl_entk.adapters import ModelAdapter
 def versions() -> dict[str, str]:
     """Versions of the packages that the numbers depend on."""
     names = ("tl_entk", "transformer_lens", "torch", "numpy", "scikit-learn", "spacy")
-    return {name: version(name) for name in names}
+    return {name: _version(name) for name in names}
 
 
-def hash_of(tokens: Shaped[Tensor, n * t]) -> str:
+# read from the packages' files: as slow as a small kernel
+_version = cache(version)
+
+
+def hash_of(tokens: Shaped[Tensor, "n ..."]) -> str:
     """Sixteen digits that tell token windows, or other inputs, from others."""
     return hashlib.sha256(tokens.cpu().numpy().tobytes()).hexdigest()[:16]
 
 
 def provenance(
-    adapter: ModelAdapter, tokens: Shaped[Tensor, n * t], **settings: str | int
+    adapter: ModelAdapter, tokens: Shaped[Tensor, "n ..."], **settings: str | int
 ) -> dict[str, Any]:
     """Model, input, settings and versions of a result."""
     return {

@@ -36,7 +36,7 @@ class Request:
     """
 
     adapter: ModelAdapter
-    tokens: Shaped[Tensor, n * t]
+    tokens: Shaped[Tensor, "n ..."]
     positions: Int[Tensor, " n"]
     names: list[str]
     dtype: torch.dtype
@@ -75,3 +75,10 @@ def read_request(
     if dtype is None:
         dtype = adapter.dtype if adapter.dtype.itemsize >= 4 else torch.float32
     return Request(adapter, tokens, positions, names, dtype, n_outputs)
+
+
+def positions_seen(request: Request, uses: dict[str, int]) -> int:
+    """Positions of an example: its tokens, or the most uses of a weight of one's own module."""
+    if request.adapter.unembed_input is None:
+        return max(uses.values())
+    return request.tokens.shape[1]

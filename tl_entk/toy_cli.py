@@ -26,7 +26,8 @@ from tl_entk.experiments.toy_mlp import MLPSettings
 from tl_entk.experiments.toy_superposition import SuperpositionSettings, paper_regimes
 from tl_entk.report.dynamics import timing
 from tl_entk.report.mlp import write_mlp
-from tl_entk.report.paper import paper_rows, write_paper
+from tl_entk.report.paper import write_paper
+from tl_entk.report.paper_table import paper_table
 from tl_entk.report.superposition import write_superposition
 
 console = Console()
@@ -55,7 +56,9 @@ def superposition(
     features: Annotated[int, typer.Option(help="Features n.")] = _TOY.features,
     examples: Annotated[int, typer.Option(help="Samples N.")] = _TOY.examples,
     steps: Annotated[int, typer.Option(help="Steps of Adam.")] = _TOY.steps,
-    linearisation: Annotated[bool, typer.Option(help="Check the linearisation too.")] = True,
+    linearisation: Annotated[
+        bool, typer.Option(help="Check the linearisation too (first seed).")
+    ] = True,
     workers: Workers = None,
     out: Out = Path("runs"),
 ) -> None:
@@ -116,9 +119,11 @@ def modular_mlp(
     learning_rate: Annotated[float, typer.Option(help="AdamW.")] = _MLP.learning_rate,
     weight_decay: Annotated[float, typer.Option(help="AdamW.")] = _MLP.weight_decay,
     collapses: Annotated[
-        bool, typer.Option(help="Also single classes, the class mean and the flattened kernel.")
+        bool, typer.Option(help="Other collapses too (first seed): classes, mean, flattened.")
     ] = True,
-    linearisation: Annotated[bool, typer.Option(help="Check the linearisation too.")] = True,
+    linearisation: Annotated[
+        bool, typer.Option(help="Check the linearisation too (first seed).")
+    ] = True,
     workers: Workers = None,
     out: Out = Path("runs"),
 ) -> None:
@@ -188,17 +193,13 @@ def paper(
     )
     computed = time.perf_counter() - start
     with console.status("writing the report"):
-        page = write_paper(result, target)
+        page = write_paper(result, target, computed)
     table = Table("setting", "figure", "paper's", "ours", box=None)
-    for setting, figure, theirs, _, ours, _ in paper_rows(result):
-        table.add_row(*map(_cell, (setting, figure, theirs, ours)))
+    for setting, figure, theirs, ours, _, _ in paper_table(result).rows:
+        table.add_row(str(setting), str(figure), str(theirs), str(ours))
     console.print(table)
     console.print(f"{computed:.0f} s of computing, {time.perf_counter() - start:.0f} s in all")
     console.print(f"report: {page}", soft_wrap=True)
-
-
-def _cell(value: str | float | int) -> str:
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
 def _numbers(text: str) -> list[float]:

@@ -1,7 +1,8 @@
 """A check that a module's linear maps are all the uses of its weights.
 
 A weight may be used by a layer and once more in between (``h @ self.layer.weight.T``), where no
-hook sees it. Its kernel would then be wrong without any sign of it.
+hook sees it, or on inputs whose first axis is not the examples'. Its kernel would then be wrong
+without any sign of it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from tl_entk.factors import collect
 from tl_entk.gradient_map import GradientMap
 from tl_entk.readouts import BoundReadout
 from tl_entk.sites import Site
+
+# unequal, so that one example's part is not taken for the other's
+_WEIGHTS = (1.0, 2.0)
 
 
 def check_whole_gradient(adapter: ModelAdapter, inputs: Shaped[Tensor, "n ..."]) -> None:
@@ -50,12 +54,13 @@ def check_whole_gradient(adapter: ModelAdapter, inputs: Shaped[Tensor, "n ..."])
         seen = torch.zeros_like(expected)
         for site in sites:
             part = GradientMap(name, factors[site.name], 1, transposed=site.transposed)
-            seen += part.adjoint(seen.new_ones(2, 1))
+            seen += part.adjoint(seen.new_tensor(_WEIGHTS)[:, None])
         if not torch.allclose(seen, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max())):
             raise ValueError(
-                f"{name} is also used where no hook sees it, so its kernel would be wrong: make "
-                "every use of it a module, tl_entk.LinearMap(weight, transposed=...) or "
-                "tl_entk.Bias(bias)."
+                f"{name} is also used where no hook sees it, or on inputs whose first axis is not "
+                "that of the examples, so its kernel would be wrong: make every use of it a "
+                "module, tl_entk.LinearMap(weight, transposed=...) or tl_entk.Bias(bias), and keep "
+                "examples first."
             )
 
 
@@ -74,7 +79,8 @@ def _by_autograd(adapter: ModelAdapter, pair: Tensor, readout: BoundReadout) -> 
         for parameter in sites.values():
             parameter.requires_grad_(True)
         with torch.enable_grad():
-            total = readout.outputs(adapter.logits(pair)[:, 0], slice(0, 2)).sum()
+            outputs = readout.outputs(adapter.logits(pair)[:, 0], slice(0, 2))[:, 0]
+            total = (outputs * outputs.new_tensor(_WEIGHTS)).sum()
             found = torch.autograd.grad(total, list(sites.values()), allow_unused=True)
     finally:
         for parameter, flag in zip(sites.values(), wanted, strict=True):

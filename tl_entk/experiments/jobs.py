@@ -60,6 +60,7 @@ def run_jobs(jobs: Sequence[Job], *, workers: int | None = None, progress: bool 
             return
         # a fresh interpreter: forked processes and torch's threads do not go together
         context = get_context("spawn")
+        others = set(active_children())
         with ProcessPoolExecutor(workers, context, initializer=_one_thread) as pool:
             running: dict[Future[None], Job] = {pool.submit(_run, job): job for job in left}
             try:
@@ -70,7 +71,7 @@ def run_jobs(jobs: Sequence[Job], *, workers: int | None = None, progress: bool 
                         bar.advance(round(job.weight), job.name)
             except BaseException:
                 pool.shutdown(cancel_futures=True, wait=False)
-                for process in active_children():
+                for process in set(active_children()) - others:
                     process.terminate()
                 raise
 

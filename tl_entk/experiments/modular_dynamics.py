@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file
 
 from feature_sets import fourier
@@ -15,9 +16,10 @@ from tl_entk.blocks import kernel_blocks
 from tl_entk.course import Course
 from tl_entk.dynamics import Track
 from tl_entk.experiments.modular_addition import ModularSettings
-from tl_entk.experiments.modular_model import load_weights
+from tl_entk.experiments.modular_model import load_weights, weights_of
 from tl_entk.experiments.training import TrainedModel
 from tl_entk.progress import Progress
+from tl_entk.provenance import hash_of
 from tl_entk.watch import Watch
 
 UNEMBED, W_IN = "unembed.W_U", "blocks.0.mlp.W_in"
@@ -58,11 +60,16 @@ def follow_checkpoints(
         IN_AXIS_SUM: Watch(W_IN, first, features.family("axis sum")),
     }
     epochs = list(trained.checkpoints)
+    last = torch.cat([weight.flatten() for weight in weights_of(model).values()])
+    about = {
+        **settings.as_dict(),
+        "frequencies": frequencies,
+        "weights_sha256": hash_of(last[None]),
+    }
     if path is not None and path.exists():
         found = Course.load(path)
         # an analysis of the same training reuses it whole
-        same = found.provenance["given"] == {**settings.as_dict(), "frequencies": frequencies}
-        if same and found.steps.tolist() == epochs:
+        if found.provenance["given"] == about and found.steps.tolist() == epochs:
             return found
         path.unlink()
     track = Track(
@@ -71,7 +78,7 @@ def follow_checkpoints(
         at=epochs,
         k=min(len(data.tokens), second.stop + 8),
         path=path,
-        provenance={**settings.as_dict(), "frequencies": frequencies},
+        provenance=about,
     )
     recorded = {epoch: index for index, epoch in enumerate(curve.epoch)}
     with Progress("following the checkpoints", len(epochs), progress) as bar:

@@ -102,7 +102,7 @@ def recorded_epochs(settings: MLPSettings) -> list[int]:
 
 
 def kept_epochs(settings: MLPSettings) -> list[int]:
-    """Epochs whose directions are shown: untrained, around the onset, the last.
+    """Epochs whose directions are shown: untrained, two while the default model groks, the last.
 
     Example:
         >>> kept_epochs(MLPSettings())

@@ -73,7 +73,7 @@ class ModularResult:
         overlaps: table, a row per block and the total.
         shares: feature family to component to share of its kernel energy.
         comparisons: block to eNTK, PCA, random, all activations side by side.
-        purities: rows of the rotations of the W_U block's modes 1..2F, side by side.
+        purities: rows of the rotations of the W_U block's modes 0..2F, side by side.
         course: eigenvalues, overlaps and accuracies at every checkpoint.
         seconds: wall time of each part.
     """
@@ -210,11 +210,13 @@ def analyse(
         for name in COMPARED
     }
     clock.lap("comparison")
-    sums = eigen[UNEMBED].vectors[:, 1 : 2 * len(keys) + 1]
+    # without the mean, which is one of them
+    first = eigen[UNEMBED].vectors[:, : 2 * len(keys) + 1]
+    sums = torch.linalg.svd(first - first.mean(0), full_matrices=False).U[:, : 2 * len(keys)]
     torus = torus_laplacians(a, b, p)
     rotated = rotations_of(sums, blocks[UNEMBED], (torus["a+b"], torus["a-b"]), seed=settings.seed)
     indicators = residue_indicators(data.a, data.b, p, ["a+b"])
-    purities = purity_rows(rotated, features.family("a+b"), indicators, cliff="W_U, modes 1..2F")
+    purities = purity_rows(rotated, features.family("a+b"), indicators, cliff="W_U, modes 0..2F")
     clock.lap("rotations")
     course = follow_checkpoints(settings, trained, keys, course_file, progress=progress)
     clock.lap("course")

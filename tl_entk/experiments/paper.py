@@ -20,6 +20,7 @@ from tl_entk.experiments.modular_transformer import (
 from tl_entk.experiments.records import recall, store
 from tl_entk.experiments.superposition import BETAS, SuperpositionResult
 from tl_entk.experiments.toy_jobs import (
+    FORMAT,
     mlp_job,
     mlp_result,
     superposition_job,
@@ -132,7 +133,7 @@ def _author(seed: int) -> SuperpositionSettings:
 def _transformer_job(seed: int, model_class: ModelClass, folder: Path) -> Job:
     settings = ModularSettings(seed=seed)
     home = folder / "models" / run_name(settings, model_class)
-    arguments = (settings, model_class, folder, home / "record.safetensors")
+    arguments = (settings, model_class, folder, home / f"record-{FORMAT}.safetensors")
     return Job(f"Transformer, seed {seed}", _transformer, arguments, arguments[-1], weight=100.0)
 
 

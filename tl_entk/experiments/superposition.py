@@ -6,6 +6,7 @@ exponents beta, and compare its top eigenvectors with the expanded feature vecto
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -96,7 +97,8 @@ def run_superposition(
 
     Args:
         settings: of the regime.
-        betas: exponents; Jacobian rows of output i are multiplied by I_i^(beta / 2).
+        betas: exponents; Jacobian rows of output i are multiplied by I_i^(beta / 2). 0, where
+            the cliffs are looked for, is always among them.
         fits: whether to check the linearisation too.
         progress: show a progress bar.
 
@@ -130,14 +132,15 @@ def analyse(
     seconds: dict[str, float] | None = None,
 ) -> SuperpositionResult:
     """Spectra, alignments and linear fits of a trained toy model, in float64."""
-    model, x, weights = trained.model.double(), trained.x.double(), trained.importance
+    model, x = copy.deepcopy(trained.model).double(), trained.x.double()
+    weights = trained.importance
     seconds = dict(seconds or {})
     started = time.perf_counter()
     J = jacobian(model, x)
     expanded = superposition(x).flatten(0, 1)
     eigenvalues, alignments = {}, {}
     modes = min(MODES, *J.shape)
-    for beta in betas:
+    for beta in sorted({0.0, *betas}):
         eigen = J.weighted(weights ** (beta / 2)).eigendecompose(modes)
         key = f"{beta:g}"
         eigenvalues[key] = eigen.eigenvalues

@@ -14,8 +14,11 @@ from tl_entk.experiments.records import recall, store
 from tl_entk.experiments.superposition import SuperpositionResult, run_superposition
 from tl_entk.experiments.toy_mlp import MLPSettings
 from tl_entk.experiments.toy_superposition import SuperpositionSettings
+from tl_entk.plan import DEFAULT_MEMORY_BUDGET
 
-RESULT = "result.safetensors"
+# raised where results of earlier code must not be taken up
+FORMAT = 1
+RESULT = f"result-{FORMAT}.safetensors"
 COURSE = "course.safetensors"
 
 
@@ -57,9 +60,26 @@ def superposition_result(job: Job) -> SuperpositionResult:
 def mlp_job(settings: MLPSettings, folder: Path, *, collapses: bool, fits: bool) -> Job:
     """One seed of the MLP."""
     name = settings_name("mlp", settings, ("seed", "p", "epochs"))
-    home = folder / name / ("whole" if collapses or fits else "course")
+    if fits:
+        _check_fits(settings)
+    home = folder / name / f"course{'-collapses' * collapses}{'-fits' * fits}"
     weight = 30.0 + 30 * collapses + 30 * fits
     return Job(name, _mlp, (settings, home, collapses, fits), home / RESULT, weight)
+
+
+def _check_fits(settings: MLPSettings) -> None:
+    """Refuse a linearisation that memory was not meant for, before the training.
+
+    Raises:
+        ValueError: says what does without.
+    """
+    p, rows = settings.p, settings.train_fraction * settings.p**2
+    needed = 2 * 8 * rows * p * (settings.n + p)
+    if needed > DEFAULT_MEMORY_BUDGET:
+        raise ValueError(
+            f"the linearisation with p = {p} and n = {settings.n} takes {needed / 2**30:.0f} GiB: "
+            "leave it out (--no-linearisation), or take smaller ones."
+        )
 
 
 def _mlp(settings: MLPSettings, home: Path, collapses: bool, fits: bool) -> None:

@@ -35,11 +35,13 @@ class MLPSettings:
     def __post_init__(self) -> None:
         if self.p < 5 or self.p % 2 == 0:
             raise ValueError(f"p = {self.p}: pass an odd number from 5 on.")
-        if self.n < 1 or self.epochs < 1 or self.seed < 0:
-            raise ValueError("n and epochs count from 1, seed from 0.")
-        if not 0 < self.train_fraction < 1:
+        if self.n < 1 or self.epochs < 10 or self.seed < 0:
+            raise ValueError("n counts from 1, epochs from 10 (a course has records), seed from 0.")
+        n_train = int(self.train_fraction * self.p**2)
+        if not 2 <= n_train <= self.p**2 - 2:
             raise ValueError(
-                f"train_fraction = {self.train_fraction} leaves one part empty; pass 0 < x < 1."
+                f"train_fraction = {self.train_fraction} leaves one part (nearly) empty; pass "
+                "0 < x < 1 that leaves two pairs in either."
             )
 
     @property
@@ -122,7 +124,7 @@ def seeded_mlp(settings: MLPSettings) -> tuple[SquareMLP, MLPData]:
     a, b = torch.arange(p).repeat_interleave(p), torch.arange(p).repeat(p)
     x = torch.cat([one_hot(a, p), one_hot(b, p)], 1).float()
     order = torch.randperm(p * p, generator=generator)
-    n_train = max(1, int(settings.train_fraction * p * p))
+    n_train = int(settings.train_fraction * p * p)
     data = MLPData(x, (a + b) % p, order[:n_train], order[n_train:])
     return SquareMLP(first, second), data
 

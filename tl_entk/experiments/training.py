@@ -101,7 +101,8 @@ def train(
         epoch: checkpoints / f"epoch_{epoch:05d}.safetensors"
         for epoch in checkpoint_epochs(settings.epochs)
     }
-    curve_file = folder / "training.json"
+    # the number tells it from trainings by other code
+    curve_file = folder / "training-2.json"
     if curve_file.exists() and all(path.exists() for path in kept.values()):
         load_weights(model, load_file(kept[settings.epochs]))
         curve = TrainingCurve(**json.loads(curve_file.read_text()))

@@ -15,8 +15,8 @@ from tl_entk.report.page import Picture, Table
 ONSET_RULE = (
     "Onset of grokking: the first record from which on the test accuracy (a running median of "
     "three records) stays above its lowest value plus a tenth of its whole rise; midpoint: plus "
-    "half of it. Peak: the record at which the overlap's derivative (central differences) is "
-    "largest. It matches the onset if they are at most one record apart."
+    "half of it; a rise of less than 0.2 is none. Peak: the record at which the overlap's "
+    "derivative (central differences) is largest. It matches the onset if they are at most one record apart."
 )
 
 
@@ -27,6 +27,7 @@ class Timing:
     Attributes:
         peak: epoch of the derivative's largest value.
         steepest: that value.
+        plateau: first and last epoch at which the derivative is at least 0.9 of that.
         onset: epoch of the onset of grokking; None where there is none.
         midpoint: epoch of half the rise.
         spacing: epochs between records there.
@@ -35,6 +36,7 @@ class Timing:
 
     peak: int
     steepest: float
+    plateau: tuple[int, int]
     onset: int | None
     midpoint: int | None
     spacing: int
@@ -54,7 +56,9 @@ def timing(course: Course, overlap: str) -> Timing:
     index = int(np.searchsorted(steps, at))
     spacing = int(np.diff(steps)[max(0, min(index, len(steps) - 1) - 1)])
     word = "" if start is None else relation(peak.step, start, spacing)
-    return Timing(peak.step, peak.value, start, midpoint(steps, accuracy), spacing, word)
+    high = steps[course.derivative(overlap).numpy() >= 0.9 * peak.value]
+    plateau = (int(high[0]), int(high[-1]))
+    return Timing(peak.step, peak.value, plateau, start, midpoint(steps, accuracy), spacing, word)
 
 
 def course_picture(
@@ -95,6 +99,7 @@ def timing_rows(
                 seed,
                 f"{float(course.metrics['test_accuracy'][-1]):.1%}",
                 found.peak,
+                f"{found.plateau[0]} to {found.plateau[1]}",
                 "none" if found.onset is None else found.onset,
                 "none" if found.midpoint is None else found.midpoint,
                 found.spacing,
@@ -104,16 +109,17 @@ def timing_rows(
     return rows
 
 
-def timing_table(rows: Sequence[Sequence[str | float | int]]) -> Table:
+def timing_table(name: str, rows: Sequence[Sequence[str | float | int]]) -> Table:
     """Does the derivative's peak precede, match or follow the onset?"""
     return Table(
-        "peak_and_onset",
+        f"{name}_peak_and_onset",
         "Peak of the overlap's derivative and onset of grokking, in epochs.",
         (
             "experiment",
             "seed",
             "test accuracy",
             "derivative's peak",
+            "at 0.9 of it or more",
             "onset",
             "midpoint",
             "record spacing",
@@ -123,18 +129,20 @@ def timing_table(rows: Sequence[Sequence[str | float | int]]) -> Table:
     )
 
 
-def timing_picture(experiments: Mapping[str, Mapping[int, Timing]]) -> Picture:
-    """Onset against peak, a dot per seed that groks."""
+def timing_pictures(experiments: Mapping[str, Mapping[int, Timing]]) -> list[Picture]:
+    """Onset against peak, a dot per seed that groks; nothing where none does."""
     points = {
         name: [(t.onset, t.peak) for t in found.values() if t.onset is not None]
         for name, found in experiments.items()
     }
-    return Picture(
-        "peak_and_onset",
+    shown = {name: pairs for name, pairs in points.items() if pairs}
+    if not shown:
+        return []
+    caption = (
         "Onset of grokking against the derivative's peak, a dot per seed; below the line the peak "
-        "comes first.",
-        draw.seeds_scatter({k: v for k, v in points.items() if v}, "epoch"),
+        "comes first."
     )
+    return [Picture("peak_and_onset", caption, draw.seeds_scatter(shown, "epoch"))]
 
 
 def cost_table(rows: Mapping[str, tuple[Course, float]]) -> Table:

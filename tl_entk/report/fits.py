@@ -36,8 +36,8 @@ def fit_parts(name: str, fits: Fits) -> list[Picture | Table]:
         for row in rows:
             label = f"{case}, {row['model']}, {row['part']}"
             bars.setdefault(label, {})[f"around {row['around']}"] = max(0.0, row["r2"])
-    cells: list[list[str | float | int]] = [
-        [case, *["" if row.get(key) is None else row[key] for key in _COLUMNS]]
+    cells = [
+        [case, *[_cell(key, row.get(key)) for key in _COLUMNS]]
         for case, rows in fits.items()
         for row in rows
     ]
@@ -54,3 +54,12 @@ def fit_parts(name: str, fits: Fits) -> list[Picture | Table]:
             cells,
         ),
     ]
+
+
+def _cell(key: str, value: Any) -> str | float | int:
+    """A cell for reading: ridges are small, ratios of losses may be large."""
+    if value is None:
+        return ""
+    if key == "ridge" or (key in ("loss_ratio", "r2") and abs(value) >= 1000):
+        return f"{value:.2g}"
+    return value

@@ -22,7 +22,7 @@ from tl_entk.report.dynamics import (
     cost_table,
     course_picture,
     timing,
-    timing_picture,
+    timing_pictures,
     timing_rows,
     timing_table,
 )
@@ -43,8 +43,10 @@ def mlp_sections(seeds: Seeds) -> list[Section]:
             "MLP: spectra",
             f"The class-trace kernel of all p² pairs. Expected: one mode for the mean, then two "
             f"cliffs of 4 floor(p / 2) = {cliff}: a cosine and a sine of every frequency of a and "
-            "b, then of a + b and a - b. The first is in layer 1's kernel and there before "
-            "training; the second appears with grokking.",
+            "b, then of a + b and a - b; the first in layer 1's kernel and there before training, "
+            "the second to appear with grokking. In figures modes are counted from 1, so that a "
+            f"cliff after {1 + cliff} lies behind mode {1 + cliff}; in names of modes "
+            f"({1}..{cliff}, {1 + cliff}..{2 * cliff}) from 0, the mean.",
             [_spectra(result), *_collapses(result), _cliff_table(seeds)],
         ),
         Section(
@@ -57,19 +59,19 @@ def mlp_sections(seeds: Seeds) -> list[Section]:
             "Within a cliff eigenvalues nearly coincide, so its directions are mixtures. Rotating "
             "them so that they are smooth along the torus of inputs sets them apart. Colour: share "
             "of a direction's squared norm on one (family, frequency). The paper takes two "
-            "Laplacians, the second inside the smoother half under the first; the difference of "
-            "the two Laplacians does better where directions of other families leak into the "
-            "cliff: they are as rough along both, and cancel.",
+            "Laplacians, the second inside the smoother half under the first. The difference of "
+            "the two is ours: directions of other families that leak into a cliff are as rough "
+            "along both and cancel, where the smoothest waves were taken for them.",
             [_heatmaps(result, name) for name in CLIFFS],
         ),
         Section(
             "MLP: rotations that know no task",
             "Footnote 7 of the paper asks for a rotation without the torus. Here the graph comes "
-            "from the kernel itself: neighbours are examples whose rows look alike. None finds "
-            "the frequencies: a cliff spans all functions of a (and of b), so that renumbering "
-            "the residues leaves its span as it is and mixes the frequencies; nothing in the span "
-            "singles out the Fourier basis. The families are found, best by ICA and varimax, in "
-            "a basis of single residues rather than of waves.",
+            "from the kernel itself: neighbours are examples whose rows look alike. Not to be "
+            "expected are the frequencies, where a cliff holds them all: it then spans all "
+            "functions of a (and of b), renumbering the residues leaves that span as it is and "
+            "mixes the frequencies, and nothing in it singles out the Fourier basis. The families "
+            "can be found, in another basis, such as that of single residues: the last columns.",
             [rotation_bars("mlp", result.purities), rotation_table("mlp", result.purities)],
         ),
         Section(
@@ -109,8 +111,8 @@ def mlp_dynamics_section(seeds: Seeds) -> Section:
         "MLP: does the derivative's peak foretell grokking?",
         ONSET_RULE,
         [
-            timing_picture({"MLP": {s: timing(c, SUM) for s, c in courses.items()}}),
-            timing_table(timing_rows(courses, SUM, "MLP")),
+            *timing_pictures({"MLP": {s: timing(c, SUM) for s, c in courses.items()}}),
+            timing_table("mlp", timing_rows(courses, SUM, "MLP")),
             cost_table(costs),
         ],
     )
@@ -204,6 +206,8 @@ def _heatmaps(result: MLPResult, cliff: str) -> Picture:
         row_label="direction",
         column_label=f"frequency of {families}",
         cuts=(half,),
+        ticks=dict.fromkeys(range(0, 2 * half), "")
+        | {family * half + k - 1: str(k) for family in (0, 1) for k in (1, half // 2, half)},
     )
     name = cliff.replace(" ", "_").replace(",", "")
     return Picture(f"mlp_rotation_{name}", f"{cliff}: before and after rotation.", picture)

@@ -159,11 +159,11 @@ def transformer_sections(result: ModularResult) -> list[Section]:
         ),
         Section(
             "Rotations of the W_U block's first modes",
-            "Modes 1..2F of the W_U block hold the waves of a + b at the key frequencies, mixed "
-            "where their eigenvalues are close. Rotated by the torus' Laplacians along a + b and "
-            "a - b, and by ways that know no task: a graph of neighbours found in the kernel, "
-            "varimax, ICA. With few frequencies of different strength the span does single them "
-            "out, unlike in the MLP, where all are there alike.",
+            "Modes 0..2F of the W_U block, less the mean, hold the waves of a + b at the key "
+            "frequencies, mixed where eigenvalues are close. Rotated by the torus' Laplacians "
+            "along a + b and a - b, and by ways that know no task: a graph of neighbours found in "
+            "the kernel, varimax, ICA. With a few frequencies, unlike with all of them, the span "
+            "itself may single them out.",
             [
                 rotation_bars("transformer", result.purities),
                 rotation_table("transformer", result.purities),
@@ -177,7 +177,8 @@ def transformer_sections(result: ModularResult) -> list[Section]:
             [
                 course_picture("transformer_course", "The course.", result.course, SUM),
                 timing_table(
-                    timing_rows({result.settings.seed: result.course}, SUM, "Transformer")
+                    "transformer",
+                    timing_rows({result.settings.seed: result.course}, SUM, "Transformer"),
                 ),
             ],
         ),

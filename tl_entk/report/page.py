@@ -21,12 +21,16 @@ Cells = list[str | float | int]
 
 @dataclass(frozen=True)
 class Table:
-    """A table with a caption; numbers are formatted for reading on the page, whole in the CSV."""
+    """A table with a caption; numbers are formatted for reading on the page, whole in the CSV.
+
+    ``text`` is for tables of words: left-aligned, and wrapped where they are too wide.
+    """
 
     name: str
     caption: str
     columns: tuple[str, ...]
     rows: Sequence[Sequence[str | float | int]]
+    text: bool = False
 
     def write_csv(self, folder: Path) -> Path:
         """The table as ``name.csv``."""

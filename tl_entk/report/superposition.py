@@ -28,8 +28,8 @@ def superposition_sections(seeds: Seeds) -> list[Section]:
             f"J^T J. The paper's two cliffs: the last at the number of features, {n}; the first "
             "beside the number of features that the model represents, counted as the diagonal "
             "entries of W^T W above 0.75. First cliff: the largest relative drop of modes 9 to "
-            f"{n - 1}; cliff at {n}: the largest of modes {int(0.4 * n)} to {int(1.4 * n)}. Grey: "
-            "other seeds.",
+            f"{n - 1}; last cliff: the largest of modes {int(0.4 * n)} to {int(1.4 * n)}, which may "
+            f"be the first one where that is larger than the drop after {n}. Grey: other seeds.",
             [_spectra(seeds), _cliff_table(seeds)],
         ),
         Section(
@@ -84,6 +84,7 @@ def _spectra(seeds: Seeds) -> Picture:
 
 def _cliff_table(seeds: Seeds) -> Table:
     rows: list[list[str | float | int]] = []
+    n = len(next(iter(seeds.values()))[0].products)
     for seed, regimes in seeds.items():
         for result in regimes:
             first, last = result.first_cliff(), result.cliff()
@@ -96,12 +97,22 @@ def _cliff_table(seeds: Seeds) -> Table:
                     first.ratio if first else "",
                     last.position if last else "",
                     last.ratio if last else "",
+                    float(result.eigenvalues["0"][n - 1] / result.eigenvalues["0"][n]),
                 ]
             )
     return Table(
         "superposition_cliffs",
         "Cliffs of the spectrum at beta = 0, and represented features.",
-        ("regime", "seed", "W^T W > 0.75", "first cliff after", "ratio", "last after", "ratio"),
+        (
+            "regime",
+            "seed",
+            "W^T W > 0.75",
+            "first cliff after",
+            "ratio",
+            "last cliff after",
+            "ratio",
+            f"ratio after {n}",
+        ),
         sorted(rows, key=lambda row: (str(row[0]), row[1])),
     )
 

@@ -52,9 +52,9 @@ def spectrum_panels(
         ):
             axis.axvline(position + 0.5, color=GREY, lw=1, ls=style, label=label)
         axis.set_yscale("log")
-        axis.set(xlabel="mode (counted from 1)")
+        axis.set(xlabel="number of the mode, from 1")
         axis.set_title(title, fontsize=10)
-        axis.legend(frameon=False, fontsize=7)
+        axis.legend(fontsize=7, edgecolor="none", framealpha=0.85)
     axes[0, 0].set_ylabel("eigenvalue / first")
     return figure
 
@@ -74,10 +74,11 @@ def heatmap_grid(
     highest: float = 1.0,
     size: float = 2.7,
     cuts: Sequence[int] = (),
+    ticks: Mapping[int, str] | None = None,
 ) -> Figure:
     """Matrices side by side: keys are (row's title, column's title); one colour scale.
 
-    ``cuts`` draws lines before these columns of every matrix.
+    ``cuts`` draws lines before these columns of every matrix; ``ticks`` names columns.
     """
     rows = list(dict.fromkeys(key[0] for key in values))
     columns = list(dict.fromkeys(key[1] for key in values))
@@ -93,6 +94,8 @@ def heatmap_grid(
             for cut in cuts:
                 axis.axvline(cut - 0.5, color="white", lw=1)
             axis.tick_params(labelsize=7)
+            if ticks:
+                axis.set_xticks(list(ticks), list(ticks.values()))
             if i == 0:
                 axis.set_title(column, fontsize=9)
             if i == len(rows) - 1:
