@@ -16,6 +16,7 @@ from tl_entk.experiments.modular_mlp import (
     SUM,
     MLPResult,
     analyse,
+    follow,
     kept_epochs,
     run_modular_mlp,
     torus_features,
@@ -96,6 +97,9 @@ def test_cliffs_of_the_paper(trained):
 def test_rotations_of_the_paper(trained):
     assert rows_of(trained, LAYER_1_FIRST, NESTED)["least"] >= 0.99
     assert rows_of(trained, LAYER_1_FIRST, DIFFERENCE)["least"] >= 0.99
+    # the paper's own rotation: 38 with this seed's stream (45 in a rewrite with its own); the
+    # difference of the Laplacians does better
+    assert rows_of(trained, FULL_FIRST, NESTED)["pure"] >= 35
     assert rows_of(trained, FULL_FIRST, DIFFERENCE)["pure"] >= 45
     assert rows_of(trained, FULL_SECOND, NESTED)["mean"] >= 0.8
     assert rows_of(trained, FULL_SECOND, DIFFERENCE)["mean"] >= 0.85
@@ -129,15 +133,11 @@ def test_the_last_record_is_of_the_trained_model(tmp_path):
 
 
 def test_tracking_does_not_change_the_training(tmp_path):
-    plain, _ = train_mlp(SMALL)
-    models = {}
-
-    def keep(epoch, model, metrics):
-        models[epoch] = [p.detach().clone() for p in model.parameters()]
-        tl_entk.kernel_blocks(model.eval(), seeded_mlp(SMALL)[1].x, "class_trace")
-
-    train_mlp(SMALL, callback=keep)
-    for one, other in zip(plain.parameters(), models[SMALL.epochs], strict=True):
+    plain, data = train_mlp(SMALL)
+    track = follow(SMALL, data, torus_features(data, SMALL.p), tmp_path / "course.safetensors")
+    tracked, _ = train_mlp(SMALL, callback=track)
+    assert len(track.course().steps) == 13
+    for one, other in zip(plain.parameters(), tracked.parameters(), strict=True):
         assert torch.equal(one, other)
 
 

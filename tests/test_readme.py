@@ -57,6 +57,10 @@ def test_public_names_are_documented():
         assert getattr(tl_entk, name).__doc__, name
 
 
+def test_nothing_is_left_to_fill_in():
+    assert "@@" not in (ROOT / "README.md").read_text()
+
+
 def test_linked_files_exist():
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", (ROOT / "README.md").read_text()):
         assert (ROOT / target).exists(), target

@@ -83,14 +83,15 @@ def test_training_is_seeded_and_learns():
 
 def test_result_is_stored_and_recalled(tmp_path):
     settings = SuperpositionSettings(m=3, sparsity=0.5, **SMALL)
-    result = run_superposition(settings, (0, 0.5))
+    result = run_superposition(settings, (0.5,))  # 0 comes by itself
     store(result, tmp_path / "result")
     again = recall(SuperpositionResult, tmp_path / "result")
     assert again.settings == settings.as_dict()
     assert list(again.eigenvalues) == ["0", "0.5"]
     assert torch.equal(again.alignments["0.5"], result.alignments["0.5"])
     assert again.fits == result.fits
-    assert {row["model"] for row in again.fits} == {"before training", "trained"}
+    names = {"before training", "trained"}
+    assert {row["model"] for row in again.fits} == names | {f"{n}, by importance" for n in names}
     with pytest.raises(ValueError, match="delete it"):
         recall(tl_entk.Peak, tmp_path / "result")
     with pytest.raises(FileNotFoundError):
@@ -101,7 +102,7 @@ def test_beta_rescales_the_rows():
     """With beta = 1 the spectrum is that of the rows times sqrt(I)."""
     settings = SuperpositionSettings(m=3, sparsity=0.5, **SMALL)
     trained = train_toy_model(settings)
-    result = run_superposition(settings, (1,), fits=False)
+    result = run_superposition(settings, (1.0,), fits=False)
     K = tl_entk.kernel_blocks(trained.model.double(), trained.x.double(), "logits", ["W", "b"])
     root = (0.8 ** torch.arange(6.0, dtype=torch.float64)).sqrt().repeat(40)
     expected = torch.linalg.eigvalsh(K.total() * root[:, None] * root).flip(0)
@@ -119,7 +120,7 @@ EXPECTED = {
 
 @pytest.mark.parametrize("settings", paper_regimes(), ids=lambda s: s.name)
 def test_the_paper_s_regimes(settings):
-    result = run_superposition(settings, (0, 0.3), fits=False)
+    result = run_superposition(settings, (0.0, 0.3), fits=False)
     last, represented, distinct, mean = EXPECTED[settings.m, settings.sparsity]
     assert result.cliff().position == last
     assert abs(result.represented - represented) <= 1

@@ -15,7 +15,9 @@ from tl_entk.experiments.toy_superposition import SuperpositionSettings
 CLASSES = ["bridge", *(["hooked"] if HAS_HOOKED else [])]
 TOY = ["superposition", "--m", "3", "--sparsity", "0.5", "--features", "6", "--examples", "40",
        "--steps", "101", "--betas", "0,0.3"]  # fmt: skip
-MLP = ["modular-mlp", "--p", "7", "--n", "32", "--epochs", "40"]
+MLP = ["modular-mlp", "--p", "7", "--n", "16", "--epochs", "20"]
+# too short to grok: the report must do without an onset
+NO_GROKKING = [*MLP, "--no-linearisation", "--no-collapses"]
 
 
 def run(*arguments):
@@ -29,17 +31,21 @@ def report_of(result):
         return file.read()
 
 
-@pytest.mark.parametrize(("command", "images"), [(TOY, 5), (MLP, 9)], ids=["superposition", "mlp"])
+@pytest.mark.parametrize(
+    ("command", "images"),
+    [([*TOY, "--no-linearisation"], 4), (NO_GROKKING, 7)],
+    ids=["superposition", "mlp"],
+)
 def test_two_seeds_and_again(command, images, tmp_path):
     options = [*command, "--seeds", 2, "--workers", 1, "--out", tmp_path]
     first = run(*options)
     text = report_of(first)
     assert text.count("<img") >= images
     assert not re.search(r'(src|href)="http', text)
-    written = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("result.safetensors")}
+    written = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("result*.safetensors")}
     assert len(written) == 2
     assert report_of(run(*options)) == text
-    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("result.safetensors")} == written
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("result*.safetensors")} == written
 
 
 @pytest.mark.parametrize(
@@ -50,6 +56,7 @@ def test_two_seeds_and_again(command, images, tmp_path):
         ([*TOY, "--seeds", "0", "--out"], "1 or more"),
         ([*MLP, "--seeds", "0", "--out"], "1 or more"),
         ([*MLP, "--workers", "0", "--out"], "1 or more"),
+        (["modular-mlp", "--p", "113", "--out"], "--no-linearisation"),
         (["paper", "--model-class", "x", "--out"], "hooked or bridge"),
     ],
 )
@@ -59,7 +66,7 @@ def test_bad_options(options, mend, tmp_path):
     assert mend in str(result.exception)
 
 
-@pytest.mark.parametrize("model_class", CLASSES)
+@pytest.mark.parametrize("model_class", CLASSES[-1:])
 def test_the_paper_in_small(model_class, tmp_path, monkeypatch):
     small = {"features": 6, "examples": 40, "steps": 101}
     monkeypatch.setattr(paper_module, "SEEDS", (0, 2))
@@ -87,4 +94,4 @@ def test_the_paper_in_small(model_class, tmp_path, monkeypatch):
     again = run(*options)
     assert "0 of them still to do" in again.output
     tables = {path.stem for path in (tmp_path / "paper" / "tables").iterdir()}
-    assert {"paper_and_ours", "peak_and_onset", "tracking_cost", "mlp_linearisation"} <= tables
+    assert {"paper_and_ours", "all_peak_and_onset", "tracking_cost", "mlp_linearisation"} <= tables

@@ -70,9 +70,9 @@ class MLPResult:
     """
 
     settings: dict[str, Any]
-    eigenvalues: dict[str, Float[Tensor, " k"]]
-    start: dict[str, Float[Tensor, " k"]]
-    projections: dict[str, Float[Tensor, "k g"]]
+    eigenvalues: dict[str, Float[Tensor, " _k"]]
+    start: dict[str, Float[Tensor, " _k"]]
+    projections: dict[str, Float[Tensor, "_k _g"]]
     groups: dict[str, list[str]]
     purities: list[dict[str, Any]]
     overlaps: dict[str, dict[str, float]]

@@ -51,7 +51,7 @@ class SuperpositionResult:
     settings: dict[str, Any]
     loss: list[float]
     products: Float[Tensor, "n n"]
-    eigenvalues: dict[str, Float[Tensor, " modes"]]
+    eigenvalues: dict[str, Float[Tensor, " _modes"]]
     alignments: dict[str, Float[Tensor, "k n"]]
     fits: list[dict[str, Any]]
     seconds: dict[str, float]

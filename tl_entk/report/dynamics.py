@@ -16,7 +16,8 @@ ONSET_RULE = (
     "Onset of grokking: the first record from which on the test accuracy (a running median of "
     "three records) stays above its lowest value plus a tenth of its whole rise; midpoint: plus "
     "half of it; a rise of less than 0.2 is none. Peak: the record at which the overlap's "
-    "derivative (central differences) is largest. It matches the onset if they are at most one record apart."
+    "derivative (central differences) is largest. It matches the onset if they are at most one "
+    "record apart."
 )
 
 

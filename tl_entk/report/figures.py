@@ -33,7 +33,7 @@ def _colours(count: int) -> Sequence[Any]:
     return list(colormaps["viridis"](np.linspace(0, 0.92, count)))
 
 
-def training_curve(curve: Mapping[str, Sequence[float]]) -> Figure:
+def training_curve(curve: Mapping[str, Sequence[float] | Sequence[int]]) -> Figure:
     """Accuracy and loss by epoch, on the training and the test part."""
     figure, (accuracy, loss) = _figure(9.0, 3.0, columns=2)
     for part, colour in (("train", COLOURS[0]), ("test", COLOURS[1])):

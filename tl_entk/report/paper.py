@@ -66,9 +66,9 @@ def write_paper(result: PaperResult, out: Path, seconds: float) -> Path:
     write_page(
         page,
         "Feature identification via the empirical NTK: the paper's settings, run here",
-        "Every setting of arXiv 2510.00468 that is no language model (for that: tl-entk language). "
-        f"Seeds {', '.join(map(str, result.mlp))}; the figures show seed 0, and seed {SHOWN} of the "
-        "Transformer.",
+        "Every setting of arXiv 2510.00468 that is no language model (for that: tl-entk "
+        f"language). Seeds {', '.join(map(str, result.mlp))}; the figures show seed 0, and seed "
+        f"{SHOWN} of the Transformer.",
         figures,
         [
             Section(

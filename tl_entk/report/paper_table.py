@@ -39,8 +39,8 @@ def paper_table(result: PaperResult) -> Table:
     return Table("paper_and_ours", "", columns, rows, text=True)
 
 
-def _of(value: float, most: float) -> str:
-    return f"{value:.2f} of {most:g}"
+def _of(value: float, most: int) -> str:
+    return f"{value:.2f} of {most}"
 
 
 def _after(cliff: Cliff | None) -> str:

@@ -28,8 +28,9 @@ def superposition_sections(seeds: Seeds) -> list[Section]:
             f"J^T J. The paper's two cliffs: the last at the number of features, {n}; the first "
             "beside the number of features that the model represents, counted as the diagonal "
             "entries of W^T W above 0.75. First cliff: the largest relative drop of modes 9 to "
-            f"{n - 1}; last cliff: the largest of modes {int(0.4 * n)} to {int(1.4 * n)}, which may "
-            f"be the first one where that is larger than the drop after {n}. Grey: other seeds.",
+            f"{n - 1}; last cliff: the largest of modes {int(0.4 * n)} to {int(1.4 * n)}, which "
+            f"may be the first one where that is larger than the drop after {n}. Grey: other "
+            "seeds.",
             [_spectra(seeds), _cliff_table(seeds)],
         ),
         Section(
@@ -135,7 +136,9 @@ def _sweep(shown: Sequence[SuperpositionResult]) -> Picture:
     found = {r.name: [r.picked(beta) for beta in r.eigenvalues] for r in shown}
     n = len(shown[0].products)
     curves: dict[str, dict[str, list[float]]] = {
-        "distinct features picked": {name: [c for c, _ in pairs] for name, pairs in found.items()},
+        "distinct features picked": {
+            name: [float(c) for c, _ in pairs] for name, pairs in found.items()
+        },
         "mean largest entry": {name: [m for _, m in pairs] for name, pairs in found.items()},
     }
     limits = {"distinct features picked": 1.04 * n, "mean largest entry": 1.04}

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Num, Shaped
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tl_entk.report.figures import COLOURS, GREY
 
-Values = Float[np.ndarray, " k"]
-Matrix = Float[np.ndarray, "rows columns"]
+Values = Num[np.ndarray, " _k"]
+Matrix = Float[np.ndarray, "_rows _columns"]
 
 
 def panels(
     width: float, height: float, rows: int = 1, columns: int = 1, *, sharex: bool = False
-) -> tuple[Figure, Float[np.ndarray, "rows columns"]]:
+) -> tuple[Figure, Shaped[np.ndarray, "rows columns"]]:
     """A figure with a grid of axes, without boxes."""
     figure = Figure(figsize=(width, height), layout="constrained", dpi=130)
     axes = figure.subplots(rows, columns, squeeze=False, sharex=sharex)
