@@ -39,8 +39,11 @@ def merge_outputs(g: Sequence[Float[Tensor, "n d"]]) -> Float[Tensor, "n d"] | N
     for output, row in zip(g, pattern, strict=True):
         scale.addcmul_(output, row)
     scale *= torch.where(size > 0, 1 / size, 0)
-    tolerance = scale.abs() * pattern.abs().amax(0) * (64 * torch.finfo(scale.dtype).eps)
+    tolerance = scale.abs() * (pattern.abs().amax(0) * (64 * torch.finfo(scale.dtype).eps))
+    # fresh memory would cost more than the arithmetic
+    wrong, beyond = torch.empty_like(scale), torch.empty_like(scale, dtype=torch.bool)
     for output, row in zip(g, pattern, strict=True):
-        if bool((torch.addcmul(output, scale, row, value=-1).abs_() > tolerance).any()):
+        torch.addcmul(output, scale, row, value=-1, out=wrong)
+        if bool(torch.gt(wrong.abs_(), tolerance, out=beyond).any()):
             return None
     return scale * size.sqrt()

@@ -29,6 +29,7 @@ def check_whole_gradient(adapter: ModelAdapter, inputs: Shaped[Tensor, "n ..."])
         ValueError: names the parameter, and how to write the module instead.
     """
     pair = inputs[:2]
+    dtype = adapter.dtype if adapter.dtype.itemsize >= 4 else torch.float32
     positions = torch.zeros(2, dtype=torch.long, device=pair.device)
 
     def mixed(outputs: Tensor, _rows: object) -> Tensor:
@@ -46,11 +47,11 @@ def check_whole_gradient(adapter: ModelAdapter, inputs: Shaped[Tensor, "n ..."])
             positions,
             columns=slice(0, 1),
             batch_size=2,
-            dtype=torch.float64,
+            dtype=dtype,
         )
     whole = _by_autograd(adapter, pair, readout)
     for name, sites in _by_parameter(adapter).items():
-        expected = whole[name].double().flatten()
+        expected = whole[name].to(dtype).flatten()
         seen = torch.zeros_like(expected)
         for site in sites:
             part = GradientMap(name, factors[site.name], 1, transposed=site.transposed)
