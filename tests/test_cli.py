@@ -69,8 +69,8 @@ def check_outputs(home: Path):
     assert not re.search(r'(src|href)="(?!data:|#)', page)
     assert "http" not in re.sub(r"base64,[^\"]*", "", page)
     figures = sorted(p.stem for p in (home / "figures").glob("*.png"))
-    assert len(figures) == 11
-    assert page.count("data:image/png;base64,") == 11
+    assert len(figures) == 13
+    assert page.count("data:image/png;base64,") == 13
     with (home / "tables" / "shares.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {"embed.W_E", "blocks.0.attn.W_Q[0]"} <= {row["component"] for row in rows}

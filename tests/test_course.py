@@ -5,6 +5,8 @@ import torch
 
 from tl_entk import Course, Peak
 
+pytestmark = pytest.mark.plain
+
 
 def course(steps, overlap, **more):
     steps = torch.tensor(steps)

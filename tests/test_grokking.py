@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from tl_entk import midpoint, onset, relation
 
+pytestmark = pytest.mark.plain
+
 STEPS = np.arange(0, 500, 5)
 
 

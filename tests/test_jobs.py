@@ -6,6 +6,8 @@ import pytest
 
 from tl_entk.experiments.jobs import Job, run_jobs
 
+pytestmark = pytest.mark.plain
+
 
 def write(path, text):
     with Path(path).open("a") as file:

@@ -4,6 +4,8 @@ import torch
 
 from tl_entk.laplacians import kernel_laplacian, torus_laplacians
 
+pytestmark = pytest.mark.plain
+
 P = 7
 A, B = np.divmod(np.arange(P * P), P)
 DIRECTIONS = ("a", "b", "a+b", "a-b")

@@ -26,6 +26,8 @@ from tl_entk.experiments.rotations import DIFFERENCE, NESTED, purity_rows, resid
 from tl_entk.experiments.toy_mlp import MLPSettings, seeded_mlp, train_mlp
 from tl_entk.report.mlp import write_mlp
 
+pytestmark = pytest.mark.plain
+
 SMALL = MLPSettings(p=7, n=32, epochs=60)
 
 

@@ -7,6 +7,8 @@ from tl_entk.laplacians import torus_laplacians
 from tl_entk.rotation import orthonormal_directions, purity, rotate_by_smoothness, with_signs
 from tl_entk.unsupervised_rotation import rotate_by_ica, rotate_by_kernel, rotate_by_varimax
 
+pytestmark = pytest.mark.plain
+
 P = 7
 A, B = np.divmod(np.arange(P * P), P)
 LAPLACIANS = torus_laplacians(A, B, P)

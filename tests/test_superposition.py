@@ -5,7 +5,6 @@ import torch
 
 import tl_entk
 from feature_sets.superposition import sparse_features, superposition
-from tests.models import HAS_HOOKED
 from tl_entk.experiments.records import recall, store
 from tl_entk.experiments.superposition import SuperpositionResult, run_superposition
 from tl_entk.experiments.toy_superposition import (
@@ -14,6 +13,8 @@ from tl_entk.experiments.toy_superposition import (
     seeded_toy_model,
     train_toy_model,
 )
+
+pytestmark = pytest.mark.plain
 
 SMALL = {"features": 6, "examples": 40, "steps": 201}
 
@@ -119,8 +120,6 @@ EXPECTED = {
 }
 
 
-# plain torch: the same on either TransformerLens line
-@pytest.mark.skipif(not HAS_HOOKED, reason="shown once, on TransformerLens 3.9")
 @pytest.mark.parametrize("settings", paper_regimes(), ids=lambda s: s.name)
 def test_the_paper_s_regimes(settings):
     result = run_superposition(settings, (0.0, 0.3), fits=False)
