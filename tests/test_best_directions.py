@@ -8,6 +8,8 @@ from feature_sets import FeatureSet
 from tl_entk.scoring import resamples
 from tl_entk.splitting import _strata, halves
 
+pytestmark = pytest.mark.plain
+
 N = 400
 RNG = np.random.default_rng(0)
 TAGS = np.eye(4)[RNG.integers(0, 4, N)][:, :3]  # the fourth: no tag at all

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from tl_entk.factors import Direct, OneHot, Outer
 from tl_entk.gram import _by_gradients, _by_pairs, gram, pairs_are_cheaper
 
+pytestmark = pytest.mark.plain
+
 BIG = 2**30
 
 

@@ -9,6 +9,8 @@ from feature_sets import FeatureSet, Windows, grammar, load_pipeline, select_lab
 from feature_sets.grammar import frequency_classes, next_tokens
 from feature_sets.pipelines import describe, with_sentences
 
+pytestmark = pytest.mark.plain
+
 STORY = (
     'Lily had two dogs. "They are happy," said Lily. She gave the big dogs a bone.\n'
     "Her mom was very proud of her."

@@ -8,6 +8,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from tl_entk.judgement import Samples, rows_of
 from tl_entk.scoring import METRICS, Ranking, resamples
 
+pytestmark = pytest.mark.plain
+
 TIGHT = dict(rtol=0, atol=1e-12)
 
 

@@ -9,6 +9,8 @@ import pytest
 from feature_sets import read_texts
 from feature_sets.texts import Text
 
+pytestmark = pytest.mark.plain
+
 ROWS = {"text": [f"Story {i}." for i in range(3)], "number": [0, 1, 2]}
 EXPECTED = [Text(text, {"number": i}) for i, text in enumerate(ROWS["text"])]
 

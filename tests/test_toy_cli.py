@@ -31,6 +31,7 @@ def report_of(result):
         return file.read()
 
 
+@pytest.mark.plain
 @pytest.mark.parametrize(
     ("command", "images"),
     [([*TOY, "--no-linearisation"], 4), (NO_GROKKING, 7)],
@@ -66,6 +67,7 @@ def test_bad_options(options, mend, tmp_path):
     assert mend in str(result.exception)
 
 
+@pytest.mark.plain  # on 4.x tests/test_cli.py has the Transformer
 @pytest.mark.parametrize("model_class", CLASSES[-1:])
 def test_the_paper_in_small(model_class, tmp_path, monkeypatch):
     small = {"features": 6, "examples": 40, "steps": 101}

@@ -25,6 +25,8 @@ from feature_sets.boundaries import find_boundaries, tokenize
 from feature_sets.tagging import Tagger, unused_components
 from feature_sets.texts import Text
 
+pytestmark = pytest.mark.plain
+
 DATA = Path(__file__).parents[2] / "shared" / "data" / "tinystories_v1_train_2M.txt"
 
 STORY = (
