@@ -207,7 +207,7 @@ def _heatmaps(result: MLPResult, cliff: str) -> Picture:
         column_label=f"frequency of {families}",
         cuts=(half,),
         ticks=dict.fromkeys(range(0, 2 * half), "")
-        | {family * half + k - 1: str(k) for family in (0, 1) for k in (1, half // 2, half)},
+        | {family * half + k - 1: str(k) for family in (0, 1) for k in (1, 1 + half // 2)},
     )
     name = cliff.replace(" ", "_").replace(",", "")
     return Picture(f"mlp_rotation_{name}", f"{cliff}: before and after rotation.", picture)
