@@ -274,16 +274,7 @@ def kernel_blocks(
 
 def _gives(adapter: ModelAdapter, site: Site) -> set[str]:
     """The components that need this site's factors."""
-    return {site.name, *site.head_names, *_wholes(adapter, site)}
-
-
-def _wholes(adapter: ModelAdapter, site: Site) -> list[str]:
-    """The shared parameter that this site is a role of, if it is one."""
-    return [
-        whole
-        for whole, roles in adapter.shared.items()
-        if any(role.name == site.name for role in roles)
-    ]
+    return {site.name, *site.head_names, *adapter.wholes(site)}
 
 
 def _check_size(rows: int, count: int, dtype: torch.dtype, budget: int) -> None:
@@ -341,7 +332,7 @@ def _one_pass(
         whole = heads.sum(0)
         if site.name in wanted:
             yield site.name, whole
-        for name in wanted.intersection(_wholes(adapter, site)):
+        for name in wanted.intersection(adapter.wholes(site)):
             yield name, whole.clone()
 
 

@@ -97,11 +97,7 @@ def _chosen(adapter: ModelAdapter, names: list[str]) -> list[tuple[Site, str]]:
     """The sites that the components need, each with the name its columns go by."""
     found = []
     for site in adapter.sites:
-        wholes = [
-            whole
-            for whole, roles in adapter.shared.items()
-            if whole in names and any(role.name == site.name for role in roles)
-        ]
+        wholes = [whole for whole in adapter.wholes(site) if whole in names]
         if wholes or site.name in names or set(names).intersection(site.head_names):
             found.append((site, wholes[0] if wholes else site.name))
     return found

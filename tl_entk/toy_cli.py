@@ -14,11 +14,11 @@ from tl_entk.command_checks import check_model_class, check_writable
 from tl_entk.experiments.jobs import run_jobs
 from tl_entk.experiments.modular_mlp import FULL_SECOND, SUM
 from tl_entk.experiments.paper import run_paper
+from tl_entk.experiments.records import settings_name
 from tl_entk.experiments.superposition import BETAS, check_betas
 from tl_entk.experiments.toy_jobs import (
     mlp_job,
     mlp_result,
-    settings_name,
     superposition_job,
     superposition_result,
 )

@@ -70,6 +70,14 @@ class ModelAdapter:
             return {}
         return {TIED: (self.by_name[EMBEDDING], self.by_name[UNEMBEDDING])}
 
+    def wholes(self, site: Site) -> list[str]:
+        """The shared parameter that this site is a role of, if it is one."""
+        return [
+            whole
+            for whole, roles in self.shared.items()
+            if any(role.name == site.name for role in roles)
+        ]
+
     @property
     def component_names(self) -> list[str]:
         """Whole weights, each followed by its heads; those with several roles first."""

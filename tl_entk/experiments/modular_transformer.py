@@ -28,6 +28,7 @@ from tl_entk.eigen import EigenDirections, eigendecompose
 from tl_entk.experiments.clock import Clock
 from tl_entk.experiments.modular_addition import ModelClass, ModularSettings
 from tl_entk.experiments.modular_dynamics import UNEMBED, follow_checkpoints
+from tl_entk.experiments.records import settings_name
 from tl_entk.experiments.rotations import purity_rows, residue_indicators, rotations_of
 from tl_entk.experiments.training import TrainedModel, train
 from tl_entk.frequencies import embedding_spectrum, kernel_spectrum, key_frequencies
@@ -146,11 +147,7 @@ def run_name(settings: ModularSettings, model_class: ModelClass) -> str:
         >>> run_name(ModularSettings(d_mlp=128), "hooked")
         'hooked-seed2-p29-epochs4000-d_mlp128'
     """
-    values, defaults = settings.as_dict(), ModularSettings().as_dict()
-    always = ("seed", "p", "epochs")
-    parts = [f"{name}{values[name]}" for name in always]
-    parts += [f"{k}{v}" for k, v in values.items() if k not in always and v != defaults[k]]
-    return "-".join([model_class, *parts])
+    return settings_name(model_class, settings, ("seed", "p", "epochs"))
 
 
 def analyse(

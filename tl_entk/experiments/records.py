@@ -1,9 +1,10 @@
-"""Results of experiments as files: dataclasses of tensors and plain values, without pickle."""
+"""Results of experiments as files, without pickle, and the folders they go by."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from collections.abc import Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -61,3 +62,17 @@ def recall(kind: type[Record], path: Path) -> Record:
     for name in {key.partition("/")[0] for key in tensors if "/" in key}:
         plain[name] = {key: tensors[f"{name}/{key}"] for key in plain[name]}
     return kind(**plain, **{name: value for name, value in tensors.items() if "/" not in name})
+
+
+def settings_name(kind: str, settings: Any, always: Sequence[str]) -> str:
+    """A folder name that two runs share only if every setting is the same.
+
+    Example:
+        >>> from tl_entk.experiments.toy_mlp import MLPSettings
+        >>> settings_name("mlp", MLPSettings(n=64), ("seed", "p"))
+        'mlp-seed0-p29-n64'
+    """
+    values, defaults = asdict(settings), asdict(type(settings)())
+    parts = [f"{name}{values[name]}" for name in always]
+    parts += [f"{k}{v}" for k, v in values.items() if k not in always and v != defaults[k]]
+    return "-".join([kind, *parts])

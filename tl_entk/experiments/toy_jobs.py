@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from tl_entk.course import Course
 from tl_entk.experiments.jobs import Job
 from tl_entk.experiments.modular_mlp import MLPResult, run_modular_mlp
-from tl_entk.experiments.records import recall, store
+from tl_entk.experiments.records import recall, settings_name, store
 from tl_entk.experiments.superposition import SuperpositionResult, run_superposition
 from tl_entk.experiments.toy_mlp import MLPSettings
 from tl_entk.experiments.toy_superposition import SuperpositionSettings
@@ -20,19 +18,6 @@ from tl_entk.plan import DEFAULT_MEMORY_BUDGET
 FORMAT = 1
 RESULT = f"result-{FORMAT}.safetensors"
 COURSE = "course.safetensors"
-
-
-def settings_name(kind: str, settings: Any, always: Sequence[str]) -> str:
-    """A folder name that two runs share only if every setting is the same.
-
-    Example:
-        >>> settings_name("mlp", MLPSettings(n=64), ("seed", "p"))
-        'mlp-seed0-p29-n64'
-    """
-    values, defaults = asdict(settings), asdict(type(settings)())
-    parts = [f"{name}{values[name]}" for name in always]
-    parts += [f"{k}{v}" for k, v in values.items() if k not in always and v != defaults[k]]
-    return "-".join([kind, *parts])
 
 
 def superposition_job(
