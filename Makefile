@@ -36,7 +36,7 @@ pipeline: $(VENV)/ready  ## train the embedded spaCy pipeline (half an hour), pr
 	$(VENV)/bin/python -m feature_sets.english.evaluate --treebank $(TREEBANK) --stories $(STORIES)
 
 story-model: $(VENV)/ready  ## (STORIES=...) train the embedded story model (an hour and a half)
-	$(VENV)/bin/python -m tl_entk.story_model.train --text $(STORIES) --state runs/story-model
+	$(VENV)/bin/python -m tl_entk.language.story_model.train --text $(STORIES) --state runs/story-model
 
 $(VENV)/ready: pyproject.toml constraints/transformer-lens-3.9.txt
 	$(PYTHON) -m venv $(VENV)

@@ -16,9 +16,9 @@ import warnings
 import torch
 
 import tl_entk
-from tl_entk.adapters import adapt
-from tl_entk.blocks_estimate import matrix_product_rate
-from tl_entk.gram import gram_flops
+from tl_entk.kernel.cost import matrix_product_rate
+from tl_entk.kernel.gram import gram_flops
+from tl_entk.model.adapters import adapt
 
 
 def story_model(length: int):

@@ -7,7 +7,7 @@ import copy
 import torch
 from torch.func import functional_call, jvp, vjp
 
-from tl_entk.whitening import whitening
+from tl_entk.operator.whitening import whitening
 
 FULL = dict(
     vocab_size=262144, hidden_size=640, intermediate_size=2048, num_hidden_layers=18,

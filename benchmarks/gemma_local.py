@@ -23,7 +23,7 @@ CLASSES = ("hooked", "bridge")
 
 def write(folder: Path) -> None:
     """The model in bfloat16, as checkpoints are, with a small tokenizer, and its logits."""
-    from tl_entk.story_model.train import train_tokenizer
+    from tl_entk.language.story_model.train import train_tokenizer
 
     model = hugging_face_gemma()
     with torch.no_grad():
@@ -36,7 +36,7 @@ def write(folder: Path) -> None:
 
 
 def load(folder: Path, model_class: str) -> None:
-    from tl_entk.adapters.loading import load_language_model
+    from tl_entk.language.loading import load_language_model
 
     before, started = peak(), time.perf_counter()
     model = load_language_model(str(folder), model_class).model

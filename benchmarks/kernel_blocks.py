@@ -25,7 +25,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import tl_entk
-from tl_entk.command_checks import default_model_class
+from tl_entk.commands.checks import default_model_class
 from tl_entk.experiments import ModularSettings, build_model, modular_data
 
 READOUTS = {"mean_logit": lambda z: z.mean(-1, keepdim=True), "class_trace": lambda z: z}
@@ -41,7 +41,7 @@ def ours(model, tokens, readout):
 
 def twin(model, tokens, readout):
     """K_b = (1 / R) J_b J_b^T with J_b the explicit Jacobian of every example."""
-    from tl_entk.adapters import adapt
+    from tl_entk.model.adapters import adapt
 
     names = {
         id(site.parameter): site.name for site in adapt(model).sites if whole_weights(site.name)

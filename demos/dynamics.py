@@ -9,7 +9,7 @@ import sys
 
 import tl_entk
 from feature_sets import fourier
-from tl_entk.experiments.toy_mlp import MLPSettings, seeded_mlp, train_mlp
+from tl_entk.experiments.modular_mlp.model import MLPSettings, seeded_mlp, train_mlp
 
 p, epochs = (int(argument) for argument in [*sys.argv[1:], "29", "200"][:2])
 settings = MLPSettings(p=p, epochs=epochs)

@@ -13,7 +13,7 @@ from pathlib import Path
 import tl_entk
 from feature_sets import fourier
 from tl_entk.experiments import ModularSettings
-from tl_entk.experiments.training import train
+from tl_entk.experiments.modular_transformer.training import train
 
 p, epochs = (int(argument) for argument in [*sys.argv[1:], "13", "1500"][:2])
 settings = ModularSettings(p=p, epochs=epochs, learning_rate=1e-3, train_fraction=0.8)

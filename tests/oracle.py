@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, jacrev
 
-from tl_entk.adapters import adapt
+from tl_entk.model.adapters import adapt
 
 
 def own_parameters(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:

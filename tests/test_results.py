@@ -6,7 +6,7 @@ import torch
 import tl_entk
 from feature_sets import fourier
 from tests.models import tokens
-from tl_entk.files import write_atomically, write_tensors
+from tl_entk.tools.files import write_atomically, write_tensors
 
 
 def test_blocks_come_back_whole_and_in_order(model, tmp_path):

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from feature_sets.feature_set import FeatureSet
 from feature_sets.windows import Windows
-from tl_entk.blocks import KernelBlocks
-from tl_entk.course import Course, with_suffix
-from tl_entk.eigen import EigenDirections
-from tl_entk.files import write_tensors
+from tl_entk.directions.eigen import EigenDirections
+from tl_entk.dynamics.course import Course, with_suffix
+from tl_entk.kernel.blocks import KernelBlocks
+from tl_entk.tools.files import write_tensors
 
 Saveable = (
     KernelBlocks | EigenDirections | FeatureSet | Windows | Course | dict[str, EigenDirections]

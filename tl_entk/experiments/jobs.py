@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from threadpoolctl import threadpool_limits
 
-from tl_entk.progress import Progress
+from tl_entk.tools.progress import Progress
 
 
 @dataclass(frozen=True)

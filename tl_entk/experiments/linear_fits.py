@@ -8,7 +8,7 @@ from typing import Any
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from tl_entk.linearized import linearized
+from tl_entk.linearization.fit import linearized
 
 
 def linear_fits(

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from safetensors import safe_open
 from torch import Tensor
 
-from tl_entk.files import write_tensors
+from tl_entk.tools.files import write_tensors
 
 Record = TypeVar("Record")
 
@@ -68,7 +68,7 @@ def settings_name(kind: str, settings: Any, always: Sequence[str]) -> str:
     """A folder name that two runs share only if every setting is the same.
 
     Example:
-        >>> from tl_entk.experiments.toy_mlp import MLPSettings
+        >>> from tl_entk.experiments.modular_mlp.model import MLPSettings
         >>> settings_name("mlp", MLPSettings(n=64), ("seed", "p"))
         'mlp-seed0-p29-n64'
     """

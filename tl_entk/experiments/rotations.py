@@ -13,9 +13,13 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from feature_sets import FeatureSet
-from tl_entk.alignment import abs_cosines
-from tl_entk.rotation import orthonormal_directions, purity, rotate_by_smoothness
-from tl_entk.unsupervised_rotation import rotate_by_ica, rotate_by_kernel, rotate_by_varimax
+from tl_entk.alignment.overlap import abs_cosines, purity
+from tl_entk.directions.rotation import orthonormal_directions, rotate_by_smoothness
+from tl_entk.directions.unsupervised_rotation import (
+    rotate_by_ica,
+    rotate_by_kernel,
+    rotate_by_varimax,
+)
 
 NONE = "no rotation"
 NESTED = "two Laplacians, one inside the other"

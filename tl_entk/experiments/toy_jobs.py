@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tl_entk.course import Course
+from tl_entk.dynamics.course import Course
 from tl_entk.experiments.jobs import Job
-from tl_entk.experiments.modular_mlp import MLPResult, run_modular_mlp
+from tl_entk.experiments.modular_mlp.analysis import MLPResult, run_modular_mlp
+from tl_entk.experiments.modular_mlp.model import MLPSettings
 from tl_entk.experiments.records import recall, settings_name, store
-from tl_entk.experiments.superposition import SuperpositionResult, run_superposition
-from tl_entk.experiments.toy_mlp import MLPSettings
-from tl_entk.experiments.toy_superposition import SuperpositionSettings
-from tl_entk.plan import DEFAULT_MEMORY_BUDGET
+from tl_entk.experiments.superposition.analysis import SuperpositionResult, run_superposition
+from tl_entk.experiments.superposition.model import SuperpositionSettings
+from tl_entk.model.checks import check_memory_budget
 
 # raised where results of earlier code must not be taken up
 FORMAT = 1
@@ -60,7 +60,7 @@ def _check_fits(settings: MLPSettings) -> None:
     """
     p, rows = settings.p, settings.train_fraction * settings.p**2
     needed = 2 * 8 * rows * p * (settings.n + p)
-    if needed > DEFAULT_MEMORY_BUDGET:
+    if needed > check_memory_budget(None):
         raise ValueError(
             f"the linearisation with p = {p} and n = {settings.n} takes {needed / 2**30:.0f} GiB: "
             "leave it out (--no-linearisation), or take smaller ones."

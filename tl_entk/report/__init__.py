@@ -1,1 +1,4 @@
-"""Reports: figures, tables and one offline HTML page."""
+"""Reports: figures, tables and one offline HTML page.
+
+May import: everything but commands.
+"""

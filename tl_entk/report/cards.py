@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from feature_sets.windows import Windows
-from tl_entk.best_directions import DirectionRow
+from tl_entk.alignment.best_directions import DirectionRow
 from tl_entk.report import figures as draw
 from tl_entk.report.page import Card, Picture
 

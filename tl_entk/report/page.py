@@ -14,7 +14,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 
-from tl_entk.files import write_atomically
+from tl_entk.tools.files import write_atomically
 
 Cells = list[str | float | int]
 

@@ -1,0 +1,362 @@
+import html
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import tl_entk
+from feature_sets import load_pipeline
+from tl_entk.alignment.bootstrap import Judgement
+from tl_entk.alignment.readout_sweep import Candidate
+from tl_entk.experiments.language.data import _support
+from tl_entk.experiments.language.inputs import claim, fingerprint
+from tl_entk.experiments.language.judging import ALL, FLATTENED, PCA, RANDOM, judge_language
+from tl_entk.experiments.language.kernels import _Work
+from tl_entk.experiments.language.run import run_language
+from tl_entk.experiments.language.settings import (
+    LanguageSettings,
+    kernels_name,
+    run_name,
+    windows_name,
+)
+from tl_entk.experiments.language.verdict import _said, verdicts
+from tl_entk.model.sites import partition
+from tl_entk.report.language.cards import _tokens
+from tl_entk.report.language.details import share_tables
+from tl_entk.report.language.report import write_outputs
+
+SMALL = LanguageSettings(
+    per_tag=8, length=12, sampled=60, k=5, per_story=4, layers=(4, 5), tol=1e-2, probe="ridge",
+    readouts=("logsumexp", "target_logit"), components=("W_out", "whole layer", "all layers"),
+    normalisations=("cosine, centred",), labels=('content=[{"POS": {"IN": ["NOUN", "VERB"]}}]',),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    result = run_language(SMALL, folder)
+    return result, folder
+
+
+def test_methods_have_the_same_budget_and_windows_are_balanced(run):
+    result, _ = run
+    assert {FLATTENED, PCA, RANDOM} < set(result.judged.methods)
+    for name, layers in result.judged.methods.items():
+        expected = {"all"} if name.split(", ")[2:3] == ["all layers"] else {"4", "5"}
+        assert set(layers) == expected, name
+        assert all(scores.shape == (64, 5) for scores in layers.values())
+    tags = list(result.data.windows.tags)
+    assert {tag: tags.count(tag) for tag in set(tags)} == dict.fromkeys(set(tags), 8)
+    assert result.data.windows.model_tags == result.data.windows.tags
+    assert all(eigen.converged.all() for eigen in result.directions.flattened.values())
+
+
+def test_directions_are_those_of_the_public_calls(run):
+    result, _ = run
+    tokens, model = result.data.windows.tokens, result.model.model
+    blocks = tl_entk.kernel_blocks(model, tokens, "target_logit", "blocks.5.*")
+    centred = tl_entk.center(tl_entk.cosine_normalize(blocks.total().double()))
+    (candidate,) = [
+        c for c in result.directions.sweep if str(c) == "target_logit, whole layer, cosine, centred"
+    ]
+    found = result.directions.sweep[candidate]["5"]
+    expected = tl_entk.eigendecompose(centred, 5)
+    np.testing.assert_allclose(found.eigenvalues, expected.eigenvalues, rtol=1e-5)
+    overlap = tl_entk.subspace_overlap(found.vectors, expected.vectors)
+    assert overlap.overlap > 5 - 1e-4
+    pca = tl_entk.pca_scores(tl_entk.activations_at(model, tokens, "blocks.4.hook_resid_post"), 5)
+    torch.testing.assert_close(result.judged.methods[PCA]["4"], pca)
+
+
+def test_everything_is_chosen_within_the_train_half(run, monkeypatch):
+    """Labels of the test half changed: the ranking, layers, directions and signs stay."""
+    result, _ = run
+    features, n = result.data.features, len(result.data.windows)
+    train, test = tl_entk.alignment.splitting.halves(features)
+    labels = result.data.labels
+    values = labels.values.copy()
+    values[test] = values[np.random.default_rng(0).permutation(test)]
+    changed = replace(labels, values=values)
+    kept = changed.take([labels.names.index(name) for name in features.names])
+    assert not np.array_equal(kept.values[:, :8], features.values[:, :8])
+    # tags elsewhere would be split otherwise: the split of all windows is held fixed
+    plain = tl_entk.alignment.splitting._split
+    monkeypatch.setattr(
+        "tl_entk.alignment.splitting._split",
+        lambda found, *rest: (train, test) if len(found.values) == n else plain(found, *rest),
+    )
+    data = replace(result.data, features=kept, labels=changed)
+    again = judge_language(SMALL, data, result.directions)
+    judged = result.judged
+    assert again.sweep == judged.sweep
+    assert again.winner == judged.winner
+    assert again.validations == judged.validations
+    assert again.best_layer == judged.best_layer
+    assert again.probe_layer == judged.probe_layer
+    for name, table in judged.tables.items():
+        chosen = [(row.column, row.sign, row.train_ap) for row in table.rows]
+        assert [(row.column, row.sign, row.train_ap) for row in again.tables[name].rows] == chosen
+    assert again.tables[PCA].macro() != judged.tables[PCA].macro()
+
+
+def test_shares_add_up_to_one(run):
+    result, _ = run
+    for shares in result.directions.shares.values():
+        assert sum(shares[name] for name in partition(shares)) == pytest.approx(1, abs=1e-6)
+    for kind in share_tables(result):
+        if kind.name == "shares_weight":
+            columns = np.array([row[1:] for row in kind.rows])
+            np.testing.assert_allclose(columns.sum(0), 1, atol=1e-6)
+
+
+@pytest.fixture
+def nothing_computed(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("computed again")
+
+    for name in ("kernels.top_eigendirections", "kernels.sweep_directions",
+                 "data.context_windows", "data.sample_stories"):  # fmt: skip
+        monkeypatch.setattr(f"tl_entk.experiments.language.{name}", refuse)
+
+
+@pytest.mark.usefixtures("nothing_computed")
+def test_a_second_run_reuses_what_is_there_and_gives_the_same(run):
+    result, folder = run
+    again = run_language(SMALL, folder)
+    assert again.judged.tables[FLATTENED].rows == result.judged.tables[FLATTENED].rows
+    assert again.judged.tables[PCA].rows == result.judged.tables[PCA].rows
+    assert again.judged.sweep == result.judged.sweep
+
+
+def kernels(folder):
+    return folder / windows_name(SMALL) / kernels_name(SMALL)
+
+
+@pytest.mark.usefixtures("nothing_computed")
+def test_a_run_with_other_labels_and_layers_reuses_what_it_shares(run):
+    result, folder = run
+    other = replace(SMALL, labels=('noun=[{"POS": "NOUN"}]',), layers=(5,), readouts=("logsumexp",),
+                    components=("W_out", "all layers"))  # fmt: skip
+    found = run_language(other, folder)
+    assert "noun" in found.data.labels.names
+    assert list(found.judged.methods[PCA]) == ["5"]
+    assert {c.component for c in found.directions.sweep} == {"W_out", "all layers"}
+    for candidate, layers in found.directions.sweep.items():
+        for layer, eigen in layers.items():
+            assert torch.equal(eigen.scores, result.directions.sweep[candidate][layer].scores)
+
+
+def test_layers_that_are_missing_from_the_sweep_are_computed(run, monkeypatch, tmp_path):
+    _, folder = run
+    shutil.copytree(folder / windows_name(SMALL), tmp_path / windows_name(SMALL))
+    asked = []
+
+    def noted(model, tokens, readouts, **options):
+        asked.append((readouts, options["layers"], options["components"]))
+        return tl_entk.alignment.readout_sweep.sweep_directions(model, tokens, readouts, **options)
+
+    monkeypatch.setattr("tl_entk.experiments.language.kernels.sweep_directions", noted)
+    other = replace(SMALL, readouts=("logsumexp",), components=("W_in",))
+    run_language(other, tmp_path)
+    assert asked == [(["logsumexp"], [4, 5], ("W_in",))]
+    # what was there before is there still
+    asked.clear()
+    run_language(replace(SMALL, readouts=("logsumexp",)), tmp_path)
+    assert asked == []
+
+
+def test_an_interrupted_sweep_goes_on_with_the_readout_that_is_missing(run, monkeypatch, tmp_path):
+    result, folder = run
+    shutil.copytree(folder / windows_name(SMALL), tmp_path / windows_name(SMALL))
+    (kernels(tmp_path) / "sweep" / "target_logit.safetensors").unlink()
+    asked = []
+
+    def noted(model, tokens, readouts, **options):
+        asked.extend(readouts)
+        return tl_entk.alignment.readout_sweep.sweep_directions(model, tokens, readouts, **options)
+
+    monkeypatch.setattr("tl_entk.experiments.language.kernels.sweep_directions", noted)
+    again = run_language(SMALL, tmp_path)
+    assert asked == ["target_logit"]
+    assert again.judged.sweep == result.judged.sweep
+
+
+def test_the_normalised_kernel_of_all_logits_is_in_the_sweep(run):
+    result, _ = run
+    candidate = Candidate("all logits", "W_out", "cosine, centred")
+    plain = result.directions.flattened["5"]
+    other = result.directions.sweep[candidate]["5"]
+    assert other.vectors.shape == plain.vectors.shape
+    assert other.provenance["normalisation"] == "cosine, centred"
+    assert "eNTK, all logits, W_out, cosine, centred" in result.judged.methods
+    # share of a direction's norm that is the same for all of the 64 windows
+    alike = [8 * float(found.vectors[:, :, 0].mean(0).norm()) for found in (plain, other)]
+    assert alike[0] > 0.3 > 0.01 > alike[1]
+
+
+def test_probes_have_a_layer_each_and_numbers_are_judged_by_r2(run):
+    result, _ = run
+    judged = result.judged
+    assert set(judged.probe_layer) == set(judged.probes.bases) >= {PCA, RANDOM, ALL, FLATTENED}
+    assert list(judged.probes_by_layer) == ["4", "5"]
+    metrics = {row.group: row.metric for row in judged.probes.rows}
+    assert metrics["words to the sentence's end"] == "R2"
+    assert set(metrics) == {*result.data.features.names, *result.data.numbers}
+    binary = [row for row in judged.probes.rows if row.metric == "AP"]
+    macro = judged.probes.macro_judgement(ALL, None, "ap").value
+    assert macro == pytest.approx(np.mean([row.scores[ALL].value for row in binary]))
+
+
+def test_a_label_of_ones_own_is_in_the_settings_and_in_the_results(run):
+    result, folder = run
+    assert "content" in result.data.labels.names
+    write_outputs(result, folder / run_name(SMALL))
+    results = json.loads((folder / run_name(SMALL) / "results.json").read_text())
+    assert results["own labels"] == ["content"]
+    assert results["settings"]["labels"] == list(SMALL.labels)
+    assert results["versions"]["spacy"]
+
+
+def test_other_weights_texts_or_windows_are_not_taken_for_the_old_ones(run, tmp_path):
+    result, _ = run
+    folder = tmp_path / "home"
+    text = tmp_path / "text.txt"
+    text.write_text("A story.")
+    nlp = load_pipeline("embedded")
+    first = fingerprint(result.model, nlp, str(text))
+    claim(folder, first)
+    (folder / "windows.safetensors").write_text("old")
+    (folder / "kernels-0").mkdir()
+    claim(folder, fingerprint(result.model, nlp, str(text)))
+    assert (folder / "windows.safetensors").exists()
+    text.write_text("Another story.")
+    with pytest.warns(UserWarning, match="text changed"):
+        claim(folder, fingerprint(result.model, nlp, str(text)))
+    assert not (folder / "windows.safetensors").exists()
+    assert not (folder / "kernels-0").exists()
+    parameter = next(result.model.model.parameters())
+    with torch.no_grad():
+        parameter[0, 0] += 1
+        other = fingerprint(result.model, nlp, str(text))
+        parameter[0, 0] -= 1
+    with pytest.warns(UserWarning, match="weights changed"):
+        claim(folder, other)
+
+
+def test_directions_of_other_windows_are_computed_anew(run, tmp_path):
+    result, folder = run
+    shutil.copytree(kernels(folder), tmp_path / "eigen")
+    tokens = result.data.windows.tokens[:40]
+    work = _Work(SMALL, result.model.model, tokens, ["5"], tmp_path / "eigen", None, False)
+    assert work.flattened("plain")["5"].scores.shape == (40, 5)
+
+
+def test_the_report_has_every_part_and_no_network_address(run):
+    result, folder = run
+    page = write_outputs(result, folder / run_name(SMALL))
+    text = page.read_text()
+    for section in ("What holds", "Feature by feature", "Layer by layer", "Probes", "Directions"):
+        assert section in text
+    assert all(sentence in html.unescape(text) for sentence in verdicts(result))
+    assert "http://" not in text
+    assert "https://" not in text
+    summary = json.loads((page.parent / "results.json").read_text())
+    best = summary["headline"]["best over layers"][PCA]["ap"]
+    assert best["value"] == result.judged.tables[PCA].macro().value
+    assert (page.parent / "tables" / "macro.csv").exists()
+    assert text.count('class="card"') >= 10
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"per_tag": 4}, "halved twice"),
+        ({"k": 0}, "count from 1"),
+        ({"seed": -1}, "from 0 on"),
+        ({"model": "gpt2"}, "pass --dataset"),
+        ({"layers": "some"}, "pass 'all' or numbers"),
+        ({"layers": (7,)}, "layers 0 to 5"),
+        ({"layers": ()}, "no layer"),
+        ({"components": ()}, "no component is asked for"),
+        ({"normalisations": ("scaled",)}, "no normalisation 'scaled'"),
+        ({"labels": ("x",)}, "pass NAME=COLUMN"),
+        ({"labels": ("x=a", "x=b")}, "two labels are called 'x'"),
+        ({"labels": ("x=[1]",)}, "no list of descriptions"),
+        ({"labels": ('x=[{"NOPE": 1}]',)}, "matcher does not take the pattern"),
+        ({"tol": 0.0}, "between 0 and 1"),
+        ({"max_texts": 0}, "pass 1 or more"),
+    ],
+)
+def test_settings_that_cannot_be_meant(change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(SMALL, **change).chosen_layers(6)
+
+
+def test_runs_with_other_settings_have_other_folders():
+    names = {
+        run_name(replace(SMALL, **change))
+        for change in (
+            {}, {"k": 6}, {"tol": 1e-3}, {"readouts": ()}, {"model_class": "bridge"}, {"labels": ()}
+        )
+    }  # fmt: skip
+    assert len(names) == 6
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(0.01, 0.2, "beats PCA"), (-0.2, -0.01, "is below PCA"), (-0.1, 0.2, "cannot be told")],
+)
+def test_a_verdict_needs_the_whole_interval(low, high, verdict):
+    own, pca = Judgement(0.6, 0.5, 0.7), Judgement(0.5, 0.4, 0.6)
+    assert verdict in _said("ap", Judgement(0.05, low, high), own, pca)
+
+
+def test_support_follows_the_windows_that_there_are(run):
+    result, _ = run
+
+    def support(counts):
+        tags = [tag for tag, count in counts.items() for _ in range(count)]
+        return _support(replace_tags(result.data.windows, tags))
+
+    assert support({"NOUN": 128, "VERB": 128, "PRON": 100}) == 30
+    assert support({"NOUN": 25, "VERB": 25, "PRON": 22}) == 22
+    # a tag that hardly occurs falls, and takes no others' support with it
+    assert support({"NOUN": 128, "VERB": 128, "PRON": 3}) == 30
+
+
+def replace_tags(windows, tags):
+    """Windows of these tags; only their tags are looked at."""
+    rows = [i % len(windows) for i in range(len(tags))]
+    return type(windows)(
+        tokens=windows.tokens[rows], words=tuple("word" for _ in rows), model_words=None,
+        tags=tuple(tags), model_tags=None, stories=windows.stories, story=windows.story[rows],
+        start=windows.start[rows], window_start=windows.window_start[rows],
+        pieces=windows.pieces[rows],
+    )  # fmt: skip
+
+
+def test_verdicts_say_what_speaks_against_them(run):
+    result, _ = run
+    said = " ".join(verdicts(result))
+    assert "methods are set against PCA here, each at 95 %, with no correction" in said
+    assert f"64 windows come from {len(result.data.windows.stories)} texts" in said
+    assert "their kernels compare predictions" in said
+    assert "Not converged" not in said
+    flattened = {
+        layer: replace(eigen, converged=torch.zeros_like(eigen.converged))
+        for layer, eigen in result.directions.flattened.items()
+    }
+    other = replace(result, directions=replace(result.directions, flattened=flattened))
+    assert "Not converged: 5 directions of eNTK, all logits, layer 4" in " ".join(verdicts(other))
+
+
+def test_the_sign_of_the_tokens_is_that_of_the_scores(run):
+    """Eigenvectors turned over: the same tokens are raised."""
+    result, _ = run
+    eigen = {"5": result.directions.flattened["5"]}
+    turned = {"5": replace(eigen["5"], vectors=-eigen["5"].vectors)}
+    torch.testing.assert_close(_tokens(result, turned)["5"], _tokens(result, eigen)["5"])

@@ -1,0 +1,118 @@
+"""Attribution: which components, heads and layers a feature direction lives in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from jaxtyping import Float
+from torch import Tensor
+
+from tl_entk.alignment.overlap import orthonormal_basis
+from tl_entk.kernel.blocks import KernelBlocks
+
+
+def component_shares(
+    blocks: KernelBlocks, direction: Float[Tensor, " n"] | Float[Tensor, "n k"]
+) -> dict[str, float]:
+    """Share u^T K_b u / u^T K u of every block in a feature's kernel energy.
+
+    Args:
+        blocks: their total is K.
+        direction: (N,) a feature direction, or (N, k) whose span is one feature (the cosine and
+            sine of a frequency); shares are then of the trace over the span.
+
+    Returns:
+        Block name to share. Shares of a partition (``blocks.partition()``) add up to 1; a head's
+        share is part of its weight's.
+
+    Raises:
+        ValueError: if the length is not the blocks', or no block has energy along the direction.
+
+    Example:
+        >>> import torch
+        >>> blocks = KernelBlocks({"W_in": 3 * torch.eye(2), "W_out": torch.eye(2)})
+        >>> component_shares(blocks, torch.tensor([1.0, 2.0]))
+        {'W_in': 0.75, 'W_out': 0.25}
+    """
+    n = len(next(iter(blocks.values())))
+    if len(direction) != n:
+        raise ValueError(f"direction has {len(direction)} entries, the blocks are {n} x {n}.")
+    basis = orthonormal_basis(direction.detach().cpu().reshape(n, -1))
+    energy = {
+        name: float(((block.detach().cpu().double() @ basis) * basis).sum())
+        for name, block in blocks.items()
+    }
+    total = sum(energy[name] for name in blocks.partition())
+    if not total > 0:
+        raise ValueError("no block has any energy along the direction: is it zero?")
+    return {name: value / total for name, value in energy.items()}
+
+
+def head_shares(shares: Mapping[str, float]) -> dict[str, float]:
+    """Shares of whole attention heads: all their slices together.
+
+    Grouped key/value heads serve several query heads and are listed apart, as "blocks.0.kv[1]".
+
+    Args:
+        shares: from :func:`component_shares`, of blocks that include head slices.
+
+    Example:
+        >>> head_shares({"blocks.0.attn.W_Q[1]": 0.25, "blocks.0.attn.W_O[1]": 0.5})
+        {'blocks.0.head[1]': 0.75}
+    """
+    slices: dict[str, dict[str, list[float]]] = {}
+    for name, share in shares.items():
+        match = re.fullmatch(r"(.*)\.attn\.[Wb]_([QKVO])\[(\d+)\]", name)
+        if match:
+            block, letter, head = match.groups()
+            kind = "kv" if letter in "KV" else "head"
+            slices.setdefault(block, {}).setdefault(f"{kind}[{head}]", []).append(share)
+    result: dict[str, float] = {}
+    for block, heads in slices.items():
+        numbers = {kind: {h for h in heads if h.startswith(kind)} for kind in ("kv", "head")}
+        grouped = 0 < len(numbers["kv"]) < len(numbers["head"])
+        for head, parts in heads.items():
+            label = head if grouped else head.replace("kv", "head")
+            key = f"{block}.{label}"
+            result[key] = result.get(key, 0.0) + sum(parts)
+    return result
+
+
+def layer_shares(shares: Mapping[str, float], partition: list[str]) -> dict[str, float]:
+    """Shares of layers: "blocks.0", and what is outside of the blocks by its first name.
+
+    Args:
+        shares: from :func:`component_shares`.
+        partition: ``blocks.partition()``, so that nothing is counted twice.
+
+    Example:
+        >>> layer_shares({"blocks.0.mlp.W_in": 0.25, "blocks.0.ln1.w": 0.25, "unembed.W_U": 0.5},
+        ...              ["blocks.0.mlp.W_in", "blocks.0.ln1.w", "unembed.W_U"])
+        {'blocks.0': 0.5, 'unembed': 0.5}
+    """
+    result: dict[str, float] = {}
+    for name in partition:
+        parts = name.split(".")
+        layer = ".".join(parts[:2]) if parts[0] == "blocks" else parts[0]
+        result[layer] = result.get(layer, 0.0) + shares[name]
+    return result
+
+
+def energies(
+    kernel: Float[Tensor, "n n"], bases: Mapping[str, Float[Tensor, "n f"]]
+) -> dict[str, float]:
+    """Mean kernel energy tr(Q^T K Q) / rank of each (centred) feature span.
+
+    Example:
+        >>> import torch
+        >>> kernel = torch.diag(torch.tensor([2.0, 0.0]))
+        >>> round(energies(kernel, {"u": torch.tensor([[1.0], [-1.0]])})["u"], 6)
+        1.0
+    """
+    matrix = kernel.detach().cpu().double()
+    result = {}
+    for name, values in bases.items():
+        basis = orthonormal_basis(values.double() - values.double().mean(0))
+        result[name] = float(((matrix @ basis) * basis).sum()) / max(1, basis.shape[1])
+    return result

@@ -1,0 +1,332 @@
+"""The best single direction for every binary feature: chosen on one half, judged on the other.
+
+k directions give k columns of scores, a number per example. For every feature the column and the
+sign with the highest average precision on the train half are chosen, and nothing of the test half
+enters the choice. Best over layers is the same call on the columns of all layers side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from feature_sets.feature_set import FeatureSet
+from tl_entk.alignment.bootstrap import Judgement, Samples, check_bootstrap, rows_of
+from tl_entk.alignment.ranking import METRICS, Ranking, resamples
+from tl_entk.alignment.splitting import halves
+from tl_entk.directions.eigen import EigenDirections
+
+# label vectors scored together: many, to call numpy seldom; few, to stay near the cache
+_BLOCK = 2048
+
+
+@dataclass(frozen=True)
+class DirectionRow:
+    """One binary feature and the direction chosen for it.
+
+    Attributes:
+        feature: its name.
+        family: its family.
+        positives: examples in the test half that have it.
+        direction: index of the chosen column.
+        column: name of the chosen column.
+        sign: +1 or -1, the side of the direction where the feature is.
+        train_ap: average precision on the train half, which the choice maximised.
+        ap: average precision on the test half.
+        auroc: area under the receiver operating characteristic.
+        precision: precision at quota, the share of positives among the first ``positives``.
+        enrichment: precision at quota over the base rate.
+        p_value: of the average precision under permuted labels, with the choice made anew.
+    """
+
+    feature: str
+    family: str
+    positives: int
+    direction: int
+    column: str
+    sign: int
+    train_ap: float
+    ap: Judgement
+    auroc: Judgement
+    precision: Judgement
+    enrichment: Judgement
+    p_value: float
+
+
+@dataclass(frozen=True)
+class DirectionTable:
+    """The best single direction for every feature.
+
+    Attributes:
+        rows: one per feature.
+        k: columns to choose from.
+        n_test: examples judged on.
+        provenance: of the directions, with split, seed and numbers of resamples.
+        samples: metric to its bootstrap samples, for paired differences.
+        labels: (n_test, f) features of the test half, to know tables of the same examples by.
+    """
+
+    rows: tuple[DirectionRow, ...]
+    k: int
+    n_test: int
+    provenance: dict[str, Any] = field(default_factory=dict)
+    samples: dict[str, Samples] = field(default_factory=dict, repr=False, compare=False)
+    labels: Bool[np.ndarray, "t f"] = field(
+        default_factory=lambda: np.zeros((0, 0), bool), repr=False, compare=False
+    )
+
+    def macro(self, metric: str = "ap", family: str | None = None) -> Judgement:
+        """Mean over the features (of one family) on the test half.
+
+        Raises:
+            ValueError: if there is no such metric or family.
+        """
+        return self._samples(metric).mean(self._rows(family))
+
+    def difference(
+        self, other: DirectionTable, metric: str = "ap", family: str | None = None
+    ) -> Judgement:
+        """Macro mean of this table less that of another, over the same bootstrap examples.
+
+        Raises:
+            ValueError: if the other table has another split, seed, number of resamples or other
+                features, or there is no such metric or family.
+        """
+        return self._less(other, metric).mean(self._rows(family))
+
+    def feature_difference(
+        self, other: DirectionTable, feature: str, metric: str = "ap"
+    ) -> Judgement:
+        """One feature's figure in this table less that in another, paired.
+
+        Raises:
+            ValueError: as ``difference``, or if there is no such feature.
+        """
+        names = [row.feature for row in self.rows]
+        if feature not in names:
+            raise ValueError(f"no feature {feature!r}: there are {', '.join(names[:8])} ...")
+        return self._less(other, metric).mean([names.index(feature)])
+
+    def _rows(self, family: str | None) -> list[int]:
+        return rows_of([row.family for row in self.rows], family)
+
+    def _samples(self, metric: str) -> Samples:
+        if metric not in METRICS:
+            raise ValueError(f"no metric {metric!r}: there are {', '.join(METRICS)}.")
+        return self.samples[metric]
+
+    def _less(self, other: DirectionTable, metric: str) -> Samples:
+        for name in ("split", "seed", "n_bootstrap"):
+            ours, theirs = self.provenance[name], other.provenance[name]
+            if ours != theirs:
+                raise ValueError(
+                    f"tables of {name} = {ours} and {theirs} are not paired: make both with the "
+                    "same."
+                )
+        names, others = ([row.feature for row in table.rows] for table in (self, other))
+        if names != others or not np.array_equal(self.labels, other.labels):
+            raise ValueError(
+                "the tables are of other features or examples: make both with one feature set."
+            )
+        return self._samples(metric) - other._samples(metric)
+
+
+def best_directions(
+    scores: EigenDirections | Float[Tensor, "n k"],
+    feature_set: FeatureSet,
+    *,
+    split: float = 0.5,
+    seed: int = 0,
+    n_bootstrap: int = 500,
+    n_permutations: int = 200,
+    columns: Sequence[str] | None = None,
+) -> DirectionTable:
+    r"""Choose direction and sign for every binary feature on one half and judge them on the other.
+
+    .. math:: (c, s) = \arg\max_{c, \pm} AP_{train}(\pm u_c), \qquad
+        p = \frac{1 + \#\{\pi : AP_{test}^\pi \ge AP_{test}\}}{1 + n_{permutations}}
+
+    The null keeps the scores and the two halves and permutes the labels inside each half; column
+    and sign are then chosen anew, so it is a null of the best of k. The split looks at labels
+    only, and keeps their numbers in either half: given it, labels without any relation to the
+    scores are exchangeable inside a half, which makes p valid at every level. One permutation
+    serves all features.
+
+    Args:
+        scores: directions, or their scores (N, k).
+        feature_set: binary features of the same N examples.
+        split: share of the examples to choose on; see ``halves``.
+        seed: of the split, the bootstrap and the permutations.
+        n_bootstrap: resamples of the test half for the 95 % intervals, the same for every feature
+            and for every table of one split and seed.
+        n_permutations: for the p-values; 0 leaves them out (p = 1).
+        columns: k names, for example "layer 3, direction 7"; default "direction 0" and so on.
+
+    Returns:
+        A row per feature, in the feature set's order.
+
+    Raises:
+        ValueError: if a feature is real or too rare to split, numbers of examples or of names
+            differ, or scores are empty or not finite.
+
+    Source: arXiv 2510.00468, section 5 (best single direction).
+
+    Example:
+        >>> import torch
+        >>> noun = np.arange(40) % 4 == 0
+        >>> features = FeatureSet(noun[:, None], ("NOUN",), ("tag",), ("NOUN",))
+        >>> scores = torch.stack([torch.arange(40.0), -torch.from_numpy(noun).float()], 1)
+        >>> table = best_directions(scores, features, n_bootstrap=20, n_permutations=19)
+        >>> row = table.rows[0]
+        >>> row.column, row.sign, row.ap.value, row.p_value
+        ('direction 1', -1, 1.0, 0.05)
+    """
+    values = scores.scores if isinstance(scores, EigenDirections) else scores
+    table = values.detach().cpu().double().numpy()
+    names = _column_names(table.shape[1], columns)
+    _check(table, feature_set)
+    check_bootstrap(n_bootstrap)
+    train, test = halves(feature_set, split, seed)
+    search = _Search(table[train], table[test])
+    labels = feature_set.values[train], feature_set.values[test]
+    choice = search.choose(labels[0])
+    samples = search.judge(choice, labels[1], resamples(len(test), n_bootstrap, seed))
+    p_values = search.p_values(choice, *labels, n_permutations, seed)
+    provenance = {
+        **(scores.provenance if isinstance(scores, EigenDirections) else {}),
+        "split": split,
+        "seed": seed,
+        "n_bootstrap": n_bootstrap,
+        "n_permutations": n_permutations,
+    }
+    rows = [
+        DirectionRow(
+            feature=name,
+            family=feature_set.families[i],
+            positives=int(labels[1][:, i].sum()),
+            direction=int(choice.columns[i]),
+            column=names[choice.columns[i]],
+            sign=int(choice.signs[i]),
+            train_ap=float(choice.ap[i]),
+            **{metric: samples[metric].mean([i]) for metric in METRICS},
+            p_value=float(p_values[i]),
+        )
+        for i, name in enumerate(feature_set.names)
+    ]
+    return DirectionTable(
+        tuple(rows), table.shape[1], len(test), provenance, samples, labels[1].astype(bool)
+    )
+
+
+def _column_names(k: int, columns: Sequence[str] | None) -> list[str]:
+    names = [f"direction {i}" for i in range(k)] if columns is None else list(columns)
+    if len(names) != k:
+        raise ValueError(f"{len(names)} names for {k} columns of scores: pass one per column.")
+    return names
+
+
+def _check(scores: np.ndarray, feature_set: FeatureSet) -> None:
+    n, k = scores.shape
+    real = [
+        name
+        for name, binary in zip(feature_set.names, feature_set.is_binary, strict=True)
+        if not binary
+    ]
+    if real:
+        raise ValueError(
+            f"only binary features have a best direction; these are real: {', '.join(real[:5])}. "
+            "Use compare, or make them 0 and 1 by a threshold."
+        )
+    if len(feature_set.values) != n:
+        raise ValueError(
+            f"scores of {n} examples, features of {len(feature_set.values)}: pass the same "
+            "examples in the same order."
+        )
+    if k == 0:
+        raise ValueError("no directions to choose from: pass scores of one column or more.")
+    if not np.isfinite(scores).all():
+        raise ValueError(
+            "scores are not finite: drop those directions, or compute them in a wider format."
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Choice:
+    columns: Int[np.ndarray, " m"]
+    signs: Int[np.ndarray, " m"]
+    ap: Float[np.ndarray, " m"]
+
+
+class _Search:
+    """The columns of either half, sorted once."""
+
+    def __init__(self, train: Float[np.ndarray, "a k"], test: Float[np.ndarray, "b k"]) -> None:
+        self.scores = test
+        self.train = [Ranking(column) for column in train.T]
+        self.test = [Ranking(column) for column in test.T]
+
+    def choose(self, labels: Float[np.ndarray, "a m"]) -> _Choice:
+        """Column and sign of the highest average precision on the train half."""
+        ap = np.stack([ranking.average_precisions(labels) for ranking in self.train])
+        ap = ap.reshape(-1, labels.shape[1])
+        # where only rounding tells two apart, the first of them: the larger eigenvalue
+        best = (ap >= ap.max(0) - _rounding(ap)).argmax(0)
+        return _Choice(best // 2, 1 - 2 * (best % 2), ap[best, np.arange(len(best))])
+
+    def test_ap(self, choice: _Choice, labels: Float[np.ndarray, "b m"]) -> np.ndarray:
+        """Average precision of the chosen columns on the test half."""
+        found = np.empty(labels.shape[1])
+        for column in np.unique(choice.columns):
+            cases = np.flatnonzero(choice.columns == column)
+            both = self.test[column].average_precisions(labels[:, cases])
+            found[cases] = np.where(choice.signs[cases] > 0, both[0], both[1])
+        return found
+
+    def judge(
+        self, choice: _Choice, labels: Float[np.ndarray, "b f"], times: Int[np.ndarray, "r b"]
+    ) -> dict[str, Samples]:
+        """Every metric of the chosen columns on the test half and its resamples."""
+        # the test half itself goes first, as one more resample
+        weights = np.concatenate([np.ones((1, len(labels))), times]).T.copy()
+        cases = [
+            Ranking(sign * self.scores[:, column]).curve(labels[:, [i]], weights).metrics()
+            for i, (column, sign) in enumerate(zip(choice.columns, choice.signs, strict=True))
+        ]
+        figures = {metric: np.stack([case[metric] for case in cases], 1) for metric in METRICS}
+        return {
+            metric: Samples(found[0], found[1:], METRICS[metric])
+            for metric, found in figures.items()
+        }
+
+    def p_values(
+        self,
+        choice: _Choice,
+        train: Float[np.ndarray, "a f"],
+        test: Float[np.ndarray, "b f"],
+        count: int,
+        seed: int,
+    ) -> Float[np.ndarray, " f"]:
+        """Share of permutations that do as well; the labels as they are count as one."""
+        observed = self.test_ap(choice, test)
+        rng = np.random.default_rng([seed, 1])  # not the stream of the bootstrap
+        at_least = np.zeros(len(observed))
+        step = max(1, _BLOCK // len(observed))
+        for start in range(0, count, step):
+            several = range(start, min(start + step, count))
+            shuffled = [(rng.permutation(train), rng.permutation(test)) for _ in several]
+            # a choice that hangs on the eighth digit is a draw; single precision makes it faster
+            first = np.concatenate([half for half, _ in shuffled], 1, dtype=np.float32)
+            second = np.concatenate([half for _, half in shuffled], 1)
+            null = self.test_ap(self.choose(first), second).reshape(len(several), -1)
+            at_least += (null >= observed - _rounding(null)).sum(0)
+        return (1 + at_least) / (1 + count)
+
+
+def _rounding(values: np.ndarray) -> float:
+    """By how much two equal figures up to 1 may differ."""
+    return 100 * float(np.finfo(values.dtype).eps)

@@ -1,0 +1,348 @@
+"""Comparison of eNTK directions with PCA, probes and chance, at one budget, with intervals.
+
+Every basis gives k scores per example; a linear probe on them is fitted on the train half and
+judged on the test half, the same halves for every feature. A probe on all activations is the
+ceiling, k random directions are the floor. A binary feature is judged by average precision (AP),
+with AUROC, precision at quota and enrichment beside it; a real one by R^2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from sklearn.metrics import average_precision_score
+from torch import Tensor
+
+from feature_sets.feature_set import FeatureSet
+from tl_entk.alignment.baselines import pca_scores, random_directions
+from tl_entk.alignment.bootstrap import Judgement, Samples, check_bootstrap, rows_of
+from tl_entk.alignment.probes import Probe, probe_scores
+from tl_entk.alignment.ranking import METRICS, Ranking, resamples
+from tl_entk.alignment.splitting import halves, too_rare
+from tl_entk.directions.eigen import EigenDirections
+
+_MAIN = "main"
+_R2_BOUNDS = (-float("inf"), 1.0)
+
+
+@dataclass(frozen=True)
+class ComparisonRow:
+    """One feature group.
+
+    Attributes:
+        group: its name; a group of several features is judged by their mean.
+        family: its family.
+        metric: "R2" or "AP".
+        scores: basis to judgement on the test half, by ``metric``.
+        difference: the first basis less the second (eNTK less PCA), paired over the same
+            bootstrap examples.
+        metrics: every metric ("ap", "auroc", "precision", "enrichment"; "r2" of real features)
+            to basis to judgement.
+    """
+
+    group: str
+    family: str
+    metric: str
+    scores: dict[str, Judgement]
+    difference: Judgement
+    metrics: dict[str, dict[str, Judgement]]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Probes on several bases side by side.
+
+    Attributes:
+        rows: one per feature group.
+        k: directions of the first basis, and of all that have a budget.
+        n_test: examples judged on.
+        provenance: of the eNTK directions, with split, seed and probe.
+        samples: basis to metric to the rows' bootstrap samples, NaN where a row does not have
+            the metric; "main" is AP or R2 as a row has it.
+    """
+
+    rows: tuple[ComparisonRow, ...]
+    k: int
+    n_test: int
+    provenance: dict[str, Any] = field(default_factory=dict)
+    samples: dict[str, dict[str, Samples]] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def bases(self) -> list[str]:
+        """The bases in order."""
+        return list(self.samples)
+
+    def macro(self, family: str | None = None) -> dict[str, float]:
+        """Mean over the rows (of one family) per basis.
+
+        Raises:
+            ValueError: if there is no such family.
+        """
+        rows = [self.rows[i] for i in self._rows(family, None)]
+        means = {name: [row.scores[name].value for row in rows] for name in self.bases}
+        return {name: float(np.mean(values)) for name, values in means.items()}
+
+    def macro_judgement(
+        self, basis: str, family: str | None = None, metric: str | None = None
+    ) -> Judgement:
+        """Mean over the rows (of one family) of one basis, with its interval.
+
+        Args:
+            basis: one of ``bases``.
+            family: None for all rows that have the metric.
+            metric: None for the main one of every row, AP or R2.
+
+        Raises:
+            ValueError: if there is no such basis or family, or no row of it has the metric.
+        """
+        return self._samples(basis, metric).mean(self._rows(family, metric))
+
+    def macro_difference(
+        self, basis: str, other: str, family: str | None = None, metric: str | None = None
+    ) -> Judgement:
+        """Mean over the rows of one basis less that of another, over the same bootstrap examples.
+
+        Raises:
+            ValueError: as ``macro_judgement``.
+        """
+        difference = self._samples(basis, metric) - self._samples(other, metric)
+        return difference.mean(self._rows(family, metric))
+
+    def _samples(self, basis: str, metric: str | None) -> Samples:
+        if basis not in self.samples:
+            raise ValueError(f"no basis {basis!r}: there are {', '.join(self.samples)}.")
+        if metric not in (None, *self.samples[basis]):
+            raise ValueError(f"no metric {metric!r}: there are {', '.join(self.samples[basis])}.")
+        return self.samples[basis][metric or _MAIN]
+
+    def _rows(self, family: str | None, metric: str | None) -> list[int]:
+        rows = rows_of([row.family for row in self.rows], family)
+        having = [row for row in rows if metric in (None, _MAIN, *self.rows[row].metrics)]
+        if not having:
+            raise ValueError(
+                f"no feature of {family or 'the set'} has {metric!r}: choose another family, or "
+                f"one of {', '.join(self.rows[rows[0]].metrics)}."
+            )
+        return having
+
+
+def compare(
+    eigen: EigenDirections | Float[Tensor, "n k"],
+    feature_set: FeatureSet,
+    activations: Float[Tensor, "n d"],
+    *,
+    split: float = 0.5,
+    seed: int = 0,
+    n_bootstrap: int = 500,
+    probe: Probe = "logistic",
+) -> Comparison:
+    r"""Probe every feature from k eNTK scores, k PCA scores, k random ones and all activations.
+
+    .. math:: \hat y = w \cdot u(x) + b, \quad (w, b) \text{ fitted on the train half, judged on
+        the test half, for } u \in \{eNTK, PCA, random, activations\}
+
+    Args:
+        eigen: eNTK directions, or their scores (N, k). k is the budget of every basis.
+        feature_set: features of the same N examples.
+        activations: (N, d) for PCA and for the ceiling; k must not exceed d.
+        split: share of the examples to fit on; the rest is judged on. See ``halves``.
+        seed: of the split, the random directions and the bootstrap.
+        n_bootstrap: resamples of the test half for the 95 % intervals.
+        probe: of binary features: "logistic", or "ridge", one fit for all of them, for sweeps over
+            many layers. Real features are probed by ridge regression.
+
+    Returns:
+        One row per feature group with judgements and the paired difference eNTK - PCA.
+
+    Raises:
+        ValueError: if numbers of examples differ, k exceeds the activations' width, or a binary
+            feature is too rare to be split.
+
+    Source: arXiv 2510.00468, section 5 (PCA and probes beside the eNTK).
+
+    Example:
+        >>> import torch
+        >>> from feature_sets import fourier
+        >>> a, b = np.divmod(np.arange(49), 7)
+        >>> features = fourier(a, b, 7, families=["a+b"])
+        >>> scores = torch.from_numpy(features.values)[:, :2]
+        >>> table = compare(scores, features, torch.from_numpy(features.values), n_bootstrap=20)
+        >>> [round(row.scores["eNTK"].value, 2) for row in table.rows][0]
+        1.0
+    """
+    scores = eigen.scores if isinstance(eigen, EigenDirections) else eigen
+    n, k = scores.shape
+    _check_lengths(n, k, feature_set, activations)
+    bases = {
+        "eNTK": scores,
+        "PCA": pca_scores(activations, k),
+        "random": random_directions(n, k, seed),
+        "all activations": activations,
+    }
+    found = probe_bases(
+        bases, feature_set, split=split, seed=seed, n_bootstrap=n_bootstrap, probe=probe
+    )
+    if isinstance(eigen, EigenDirections):
+        return replace(found, provenance={**eigen.provenance, **found.provenance})
+    return found
+
+
+def probe_bases(
+    bases: Mapping[str, Float[Tensor, "n _"]],
+    feature_set: FeatureSet,
+    *,
+    split: float = 0.5,
+    seed: int = 0,
+    n_bootstrap: int = 500,
+    probe: Probe = "logistic",
+) -> Comparison:
+    """Probe every feature from each of several bases, such as directions of different layers.
+
+    Args:
+        bases: name to (N, k) inputs of the probes, two or more; the rows' difference is the first
+            less the second.
+        feature_set: features of the same N examples.
+        split: as for ``compare``, as are the others.
+        seed: of the split and the bootstrap.
+        n_bootstrap: resamples.
+        probe: of binary features.
+
+    Raises:
+        ValueError: for fewer than two bases, or as ``compare``.
+
+    Example:
+        >>> import torch
+        >>> from feature_sets import fourier
+        >>> a, b = np.divmod(np.arange(49), 7)
+        >>> features = fourier(a, b, 7, families=["a+b"])
+        >>> truth = torch.from_numpy(features.values)
+        >>> table = probe_bases({"truth": truth, "nothing": 0 * truth}, features, n_bootstrap=20)
+        >>> round(table.rows[0].difference.value, 1)
+        1.1
+    """
+    if len(bases) < 2:
+        raise ValueError(f"{len(bases)} bases: pass two or more to compare.")
+    for name, basis in bases.items():
+        if len(basis) != len(feature_set.values):
+            raise ValueError(
+                f"basis {name!r} of {len(basis)} examples, features of "
+                f"{len(feature_set.values)}: pass the same examples in the same order."
+            )
+    check_bootstrap(n_bootstrap)
+    train, test = halves(feature_set, split, seed)
+    times = resamples(len(test), n_bootstrap, seed)
+    truth = feature_set.values
+    samples = {}
+    for name, basis in bases.items():
+        inputs = basis.detach().cpu().double().numpy()
+        predicted = probe_scores(
+            inputs[train], truth[train], inputs[test], feature_set.is_binary, probe
+        )
+        samples[name] = _judge(feature_set, truth[test], predicted, times)
+    provenance = {"split": split, "seed": seed, "n_bootstrap": n_bootstrap, "probe": probe}
+    k = next(iter(bases.values())).shape[1]
+    return Comparison(_rows(feature_set, samples), k, len(test), provenance, samples)
+
+
+def probe_validation(scores: Float[Tensor, "n k"], feature_set: FeatureSet, seed: int = 0) -> float:
+    """Macro AP of ridge probes fitted on one half of these examples, judged on the other.
+
+    What to choose a layer by: pass the examples of a train half only. Features too rare to be
+    halved again are left out.
+
+    Args:
+        scores: (n, k) inputs of the probes.
+        feature_set: binary features of the same examples.
+        seed: of the split.
+    """
+    kept = feature_set.without(too_rare(feature_set, seed=seed))
+    train, test = halves(kept, seed=seed)
+    inputs, truth = scores.detach().cpu().double().numpy(), kept.values
+    predicted = probe_scores(inputs[train], truth[train], inputs[test], kept.is_binary, "ridge")
+    return float(average_precision_score(truth[test], predicted, average="macro"))
+
+
+def _check_lengths(n: int, k: int, feature_set: FeatureSet, activations: Tensor) -> None:
+    if len(feature_set.values) != n or len(activations) != n:
+        raise ValueError(
+            f"directions of {n} examples, features of {len(feature_set.values)}, activations of "
+            f"{len(activations)}: pass the same examples in the same order."
+        )
+    if k > activations.shape[1]:
+        raise ValueError(
+            f"{k} directions, but activations of width {activations.shape[1]} have no more "
+            "principal components: compare fewer directions."
+        )
+
+
+def _rows(
+    feature_set: FeatureSet, samples: dict[str, dict[str, Samples]]
+) -> tuple[ComparisonRow, ...]:
+    rows = []
+    ours, others = (samples[name][_MAIN] for name in list(samples)[:2])
+    for i, group in enumerate(feature_set.group_names()):
+        first = feature_set.groups.index(group)
+        binary = feature_set.is_binary[first]
+        metrics = {
+            metric: {name: samples[name][metric].mean([i]) for name in samples}
+            for metric in (METRICS if binary else ("r2",))
+        }
+        rows.append(
+            ComparisonRow(
+                group,
+                feature_set.families[first],
+                "AP" if binary else "R2",
+                metrics["ap" if binary else "r2"],
+                (ours - others).mean([i]),
+                metrics,
+            )
+        )
+    return tuple(rows)
+
+
+def _judge(
+    feature_set: FeatureSet,
+    truth: Float[np.ndarray, "t f"],
+    predicted: Float[np.ndarray, "t f"],
+    times: Int[np.ndarray, "b t"],
+) -> dict[str, Samples]:
+    """Every metric of every group on the test half (first) and on its resamples."""
+    weights = np.concatenate([np.ones((1, len(truth))), times])
+    groups = feature_set.group_names()
+    figures = {name: np.full((len(weights), len(groups)), np.nan) for name in (*METRICS, "r2")}
+    for i, group in enumerate(groups):
+        members = [j for j, name in enumerate(feature_set.groups) if name == group]
+        found = (
+            _ranked(truth[:, members], predicted[:, members], weights)
+            if feature_set.is_binary[members[0]]
+            else {"r2": _r2(truth[:, members], predicted[:, members], weights)}
+        )
+        for metric, values in found.items():
+            figures[metric][:, i] = values
+    bounds = {**METRICS, "r2": _R2_BOUNDS}
+    judged = {name: Samples(f[0], f[1:], bounds[name]) for name, f in figures.items()}
+    main = np.where(np.isnan(figures["ap"][0]), figures["r2"], figures["ap"])
+    return {**judged, _MAIN: Samples(main[0], main[1:], _R2_BOUNDS)}
+
+
+def _ranked(
+    truth: np.ndarray, scores: np.ndarray, weights: Float[np.ndarray, "w t"]
+) -> dict[str, Float[np.ndarray, " w"]]:
+    """Ranking metrics under every weighting; the mean over a group's features."""
+    columns = zip(truth.T, scores.T, strict=True)
+    found = [Ranking(s).curve(y[:, None], weights.T).metrics() for y, s in columns]
+    return {metric: np.mean([one[metric] for one in found], 0) for metric in METRICS}
+
+
+def _r2(
+    truth: np.ndarray, predicted: np.ndarray, weights: Float[np.ndarray, "w t"]
+) -> Float[np.ndarray, " w"]:
+    """R^2 under every weighting by sums over examples; the mean over a group's features."""
+    error = weights @ (truth - predicted) ** 2
+    spread = weights @ truth**2 - (weights @ truth) ** 2 / len(truth)
+    # a resample in which the feature is constant has no figure
+    return (1 - error / np.where(spread > 0, spread, np.nan)).mean(1)

@@ -1,0 +1,79 @@
+"""Key frequencies of a modular-addition model, found from its weights and from its kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from feature_sets.feature_set import FeatureSet
+from tl_entk.alignment.attribution import energies
+
+
+def embedding_spectrum(embedding: Float[Tensor, "p d"]) -> dict[int, float]:
+    """Power of each frequency in the rows of an embedding along the input axis.
+
+    P_k = ||sum_a exp(-2 pi i k a / p) W_E[a]||^2 / p for k = 1 to p // 2.
+
+    Args:
+        embedding: rows of the p numbers (without the row of "=").
+
+    Example:
+        >>> a = torch.arange(7)
+        >>> spectrum = embedding_spectrum(torch.cos(2 * torch.pi * 3 * a / 7)[:, None])
+        >>> max(spectrum, key=spectrum.get)
+        3
+    """
+    rows = embedding.detach().cpu().double()
+    power = torch.fft.rfft(rows, dim=0).abs().square().sum(1) / len(rows)
+    return {k: float(power[k]) for k in range(1, len(rows) // 2 + 1)}
+
+
+def kernel_spectrum(
+    kernel: Float[Tensor, "n n"], features: FeatureSet, family: str = "a+b"
+) -> dict[int, float]:
+    """Energy of each frequency of a feature family in a kernel; the weights are not looked at.
+
+    Args:
+        kernel: (N, N), for example the W_U block.
+        features: Fourier features of all frequencies (``feature_sets.fourier``).
+        family: which family's pairs to measure.
+
+    Raises:
+        ValueError: if the numbers of examples differ, or there is no such family.
+    """
+    if len(features.values) != len(kernel):
+        raise ValueError(
+            f"features of {len(features.values)} examples, a kernel of {len(kernel)}: pass both "
+            "for the same examples."
+        )
+    chosen = features.family(family)
+    spans = {name: torch.from_numpy(chosen.group(name).values) for name in chosen.group_names()}
+    return {int(name.rpartition("=")[2]): e for name, e in energies(kernel, spans).items()}
+
+
+def key_frequencies(spectrum: Mapping[int, float]) -> list[int]:
+    """The frequencies before the largest relative drop of the sorted power, strongest first.
+
+    Only drops among the stronger half count: where power has died away, ratios are noise.
+
+    Args:
+        spectrum: frequency to power, from :func:`embedding_spectrum` or :func:`kernel_spectrum`.
+
+    Raises:
+        ValueError: for fewer than two frequencies.
+
+    Example:
+        >>> key_frequencies({1: 0.1, 2: 9.0, 3: 0.12, 4: 7.0, 5: 0.11})
+        [2, 4]
+    """
+    if len(spectrum) < 2:
+        raise ValueError("key frequencies stand out from others: pass at least two frequencies.")
+    order = sorted(spectrum, key=lambda k: -spectrum[k])
+    power = np.array([spectrum[k] for k in order]).clip(min=1e-300)
+    half = max(1, len(order) // 2)
+    drops = power[:half] / power[1 : half + 1]
+    return order[: int(drops.argmax()) + 1]

@@ -1,0 +1,191 @@
+"""Alignment of directions with features: cosines, projections on groups, subspace overlap."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from feature_sets.feature_set import FeatureSet
+
+Directions = Float[Tensor, "n k"]
+Features = FeatureSet | Float[Tensor, "n f"]
+
+
+@dataclass(frozen=True, eq=False)
+class SubspaceOverlap:
+    """Overlap of two subspaces.
+
+    Attributes:
+        overlap: ||Q_V^T Q_F||_F^2, between 0 and ``max_overlap``.
+        singular_values: cosines of the principal angles, largest first.
+        max_overlap: the smaller of the two dimensions.
+    """
+
+    overlap: float
+    singular_values: Float[Tensor, " m"]
+    max_overlap: int
+
+    @property
+    def share(self) -> float:
+        """Overlap over its maximum."""
+        return self.overlap / self.max_overlap
+
+
+def _feature_values(features: Features, n: int) -> Float[Tensor, "n f"]:
+    """Centred feature values.
+
+    Raises:
+        ValueError: if their length is not the directions'.
+    """
+    values = (
+        torch.from_numpy(features.values)
+        if isinstance(features, FeatureSet)
+        else features.detach().double().cpu()
+    )
+    if len(values) != n:
+        raise ValueError(
+            f"features of {len(values)} examples, directions of {n}: pass both for the same "
+            "examples in the same order."
+        )
+    centred = values.double() - values.double().mean(0)
+    constant = centred.norm(dim=0) <= 1e-12 * values.double().norm(dim=0)
+    if bool(constant.any()):
+        raise ValueError(
+            f"feature {int(constant.nonzero()[0])} is constant over the examples: drop it."
+        )
+    return centred
+
+
+def orthonormal_basis(values: Float[Tensor, "n f"]) -> Float[Tensor, "n r"]:
+    """Orthonormal basis of the columns' span; dependent columns do not count.
+
+    Example:
+        >>> orthonormal_basis(torch.tensor([[1.0, 2.0], [0.0, 0.0], [1.0, 2.0]])).shape
+        torch.Size([3, 1])
+    """
+    left, singular, _ = torch.linalg.svd(values.cpu().double(), full_matrices=False)
+    if singular.numel() == 0 or float(singular[0]) == 0:
+        return left[:, :0]
+    return left[:, singular > 1e-9 * singular[0]]
+
+
+def subspace_overlap(vectors: Directions, features: Features) -> SubspaceOverlap:
+    """Overlap ||Q_V^T Q_F||_F^2 of the directions' span with the centred features' span.
+
+    Args:
+        vectors: (N, k) directions, for example ``eigen.vectors[:, 1:5]``.
+        features: a FeatureSet, or an (N, F) tensor.
+
+    Returns:
+        Overlap, cosines of the principal angles, and the largest overlap there could be.
+
+    Raises:
+        ValueError: if the numbers of examples differ.
+
+    Source: arXiv 2510.00468, section 2.
+
+    Example:
+        >>> eye = torch.eye(4)
+        >>> round(subspace_overlap(eye[:, :2] - 0.25, eye[:, 1:3]).overlap, 3)
+        1.25
+    """
+    values = _feature_values(features, len(vectors))
+    basis_v, basis_f = orthonormal_basis(vectors.detach().cpu()), orthonormal_basis(values)
+    singular = torch.linalg.svdvals(basis_v.T @ basis_f)
+    return SubspaceOverlap(
+        float(singular.square().sum()), singular, min(basis_v.shape[1], basis_f.shape[1])
+    )
+
+
+def abs_cosines(vectors: Directions, features: Features) -> Float[Tensor, "k f"]:
+    """|cos| of every direction with every centred feature.
+
+    Args:
+        vectors: (N, k) directions.
+        features: a FeatureSet, or an (N, F) tensor.
+
+    Raises:
+        ValueError: if the numbers of examples differ.
+
+    Example:
+        >>> cosines = abs_cosines(torch.tensor([[1.0], [-1.0]]), torch.tensor([[3.0], [5.0]]))
+        >>> round(cosines.item(), 6)
+        1.0
+    """
+    values = _feature_values(features, len(vectors))
+    unit = torch.nn.functional.normalize
+    return (unit(vectors.detach().cpu().double(), dim=0).T @ unit(values, dim=0)).abs()
+
+
+def group_projections(
+    vectors: Directions, feature_set: FeatureSet
+) -> tuple[Float[Tensor, "k g"], list[str]]:
+    """Share of every direction's squared norm in the span of each feature group.
+
+    For the cosine and sine of one frequency this is the best match over phases.
+
+    Args:
+        vectors: (N, k) directions.
+        feature_set: whose groups to project on.
+
+    Returns:
+        (k, G) numbers between 0 and 1, and the G groups' names.
+
+    Raises:
+        ValueError: if the numbers of examples differ.
+
+    Example:
+        >>> from feature_sets import fourier
+        >>> a, b = np.divmod(np.arange(25), 5)
+        >>> wave = torch.tensor(np.cos(2 * np.pi * (a + b) / 5 + 1.0))[:, None]
+        >>> shares, names = group_projections(wave, fourier(a, b, 5, families=["a+b"]))
+        >>> dict(zip(names, shares[0].round(decimals=3).tolist()))
+        {'a+b k=1': 1.0, 'a+b k=2': 0.0}
+    """
+    unit = torch.nn.functional.normalize(vectors.detach().cpu().double(), dim=0)
+    values = _feature_values(feature_set, len(vectors))
+    names = feature_set.group_names()
+    groups = np.array(feature_set.groups)
+    columns = [
+        (orthonormal_basis(values[:, torch.from_numpy(groups == name)]).T @ unit).square().sum(0)
+        for name in names
+    ]
+    return torch.stack(columns, 1), names
+
+
+def purity(
+    vectors: Float[Tensor, "n k"],
+    feature_set: FeatureSet,
+    by: Literal["group", "family"] = "group",
+) -> Float[Tensor, " k"]:
+    """Largest share of each direction's squared norm that one feature group holds.
+
+    max over groups g of ||Q_g^T v||^2 / ||v||^2, Q_g an orthonormal basis of g's features.
+
+    Args:
+        vectors: (N, k) directions.
+        feature_set: whose groups to look at: a family's cosine and sine of one frequency.
+        by: "family" for all frequencies of a family together.
+
+    Returns:
+        (k,) numbers between 0 and 1.
+
+    Raises:
+        ValueError: if the numbers of examples differ.
+
+    Example:
+        >>> from feature_sets import fourier
+        >>> a, b = np.divmod(np.arange(25), 5)
+        >>> one = torch.tensor(a == 3).double()[:, None] - 0.2  # both frequencies alike
+        >>> features = fourier(a, b, 5, families=["a", "b"])
+        >>> [round(purity(one, features, by).item(), 3) for by in ("group", "family")]
+        [0.5, 1.0]
+    """
+    if by == "family":
+        feature_set = replace(feature_set, groups=feature_set.families)
+    return group_projections(vectors, feature_set)[0].max(1).values

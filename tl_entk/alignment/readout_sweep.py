@@ -1,0 +1,251 @@
+"""Sweep: dense kernels of several readouts, components and normalisations, layer by layer.
+
+Which readout, which weights, and whether the kernel is centred or cosine-normalised matters for
+what its eigendirections show. A sweep makes the directions of every combination from one forward
+and one backward pass per readout; the choice among them is made within the train half.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from feature_sets.feature_set import FeatureSet
+from tl_entk.alignment.best_directions import best_directions
+from tl_entk.alignment.splitting import halves, too_rare
+from tl_entk.directions.eigen import EigenDirections, eigendecompose
+from tl_entk.kernel.blocks import KernelBlocks, kernel_blocks
+from tl_entk.kernel.normalize import NORMALISATIONS, check_normalisation, normalize
+from tl_entk.model.checks import Position
+from tl_entk.model.random_signs import sampled_class_trace
+from tl_entk.model.readouts import ReadoutLike
+from tl_entk.model.sites import glob_match
+from tl_entk.tools.progress import Progress
+
+# what the kernel of a layer is made of
+COMPONENTS: dict[str, str] = {
+    "W_out": "blocks.{layer}.mlp.W_out",
+    "W_in": "blocks.{layer}.mlp.W_in",
+    "W_O": "blocks.{layer}.attn.W_O",
+    "whole layer": "blocks.{layer}.*",
+    "all layers": "blocks.*",
+}
+ALL_LAYERS = "all layers"
+# backward passes of a class trace where the vocabulary is too large for one each
+CLASS_TRACE_PROBES = 32
+
+
+class Candidate(NamedTuple):
+    """One way to make directions: a readout, a component, a normalisation."""
+
+    readout: str
+    component: str
+    normalisation: str
+
+    def __str__(self) -> str:
+        return f"{self.readout}, {self.component}, {self.normalisation}"
+
+
+@dataclass(frozen=True)
+class SweepRow:
+    """What a candidate reaches.
+
+    Attributes:
+        candidate: the way its directions were made.
+        validation: macro AP of its best directions over the layers, chosen on one half of the
+            train half and judged on the other.
+        by_layer: the same for each layer alone.
+    """
+
+    candidate: Candidate
+    validation: float
+    by_layer: dict[str, float]
+
+    @property
+    def best_layer(self) -> str:
+        """The layer that is best alone."""
+        return max(self.by_layer, key=lambda layer: self.by_layer[layer])
+
+
+def sweep_directions(
+    model: Any,
+    tokens: Int[Tensor, "n t"],
+    readouts: Sequence[str] = ("logsumexp", "target_logit", "target_logprob", "mean_logit"),
+    *,
+    layers: Sequence[int] | None = None,
+    components: Sequence[str] = tuple(COMPONENTS),
+    normalisations: Sequence[str] = tuple(NORMALISATIONS),
+    k: int = 25,
+    position: Position = -1,
+    memory_budget: int | None = None,
+    seed: int = 0,
+    progress: bool = False,
+) -> dict[Candidate, dict[str, EigenDirections]]:
+    """Top eigendirections of every combination of readout, component and normalisation.
+
+    Args:
+        model: a TransformerLens model, in evaluation mode.
+        tokens: (n, t) windows.
+        readouts: scalar readouts by name; "class_trace" is estimated from random probes.
+        layers: which layers; default all.
+        components: among ``COMPONENTS``.
+        normalisations: among ``NORMALISATIONS``.
+        k: directions of each.
+        position: where the readout is read.
+        memory_budget: bytes for the blocks' temporaries.
+        seed: of the probes of a class trace.
+        progress: show bars.
+
+    Returns:
+        Candidate to layer to directions; the layer of the component "all layers" is "all".
+
+    Raises:
+        ValueError: for a component, normalisation or readout that there is not.
+
+    Source: arXiv 2510.00468, section 2, and method notes of this project on normalisation.
+
+    Example:
+        >>> from tl_entk.experiments import ModularSettings, build_model, modular_data
+        >>> settings = ModularSettings(p=5)
+        >>> model, data = build_model(settings), modular_data(settings)
+        >>> found = sweep_directions(model, data.tokens, ["logsumexp"], components=["W_out"], k=3)
+        >>> [str(candidate) for candidate in found][:2]
+        ['logsumexp, W_out, plain', 'logsumexp, W_out, centred']
+    """
+    for component in components:
+        if component not in COMPONENTS:
+            raise ValueError(f"no component {component!r}: there are {list(COMPONENTS)}.")
+    for normalisation in normalisations:
+        check_normalisation(normalisation)
+    chosen = list(range(model.cfg.n_layers)) if layers is None else list(layers)
+    wanted = _wanted(components, chosen)
+    found: dict[Candidate, dict[str, EigenDirections]] = {}
+    total = len(readouts) * len(normalisations) * len(wanted)
+    with Progress("eigendirections of the sweep", total, progress) as bar:
+        for readout in readouts:
+            blocks = kernel_blocks(
+                model,
+                tokens,
+                _readout(readout, seed),
+                lambda name: "[" not in name and _is_wanted(name, wanted),
+                position=position,
+                memory_budget=memory_budget,
+                progress=progress,
+            )
+            for (component, layer), pattern in wanted.items():
+                kernel = blocks.sum(pattern)
+                for normalisation in normalisations:
+                    candidate = Candidate(readout, component, normalisation)
+                    found.setdefault(candidate, {})[layer] = _directions(
+                        kernel, normalisation, k, blocks, str(candidate), layer
+                    )
+                    bar.advance(1, readout)
+    return found
+
+
+def _wanted(components: Sequence[str], layers: Sequence[int]) -> dict[tuple[str, str], str]:
+    wanted = {}
+    for component in components:
+        pattern = COMPONENTS[component]
+        if component == ALL_LAYERS:
+            wanted[component, "all"] = pattern
+        else:
+            for layer in layers:
+                wanted[component, str(layer)] = pattern.format(layer=layer)
+    return wanted
+
+
+def _is_wanted(name: str, wanted: Mapping[Any, str]) -> bool:
+    return any(glob_match(name, pattern) for pattern in wanted.values())
+
+
+def _readout(name: str, seed: int) -> ReadoutLike:
+    return sampled_class_trace(CLASS_TRACE_PROBES, seed) if name == "class_trace" else name
+
+
+def _directions(
+    kernel: Tensor, normalisation: str, k: int, blocks: KernelBlocks, name: str, layer: str
+) -> EigenDirections:
+    provenance = {**blocks.provenance, "candidate": name, "layer": layer}
+    return eigendecompose(normalize(kernel.double(), normalisation), k, provenance=provenance)
+
+
+def over_layers(
+    scores: Mapping[str, Float[Tensor, "n k"] | EigenDirections],
+) -> tuple[Float[Tensor, "n columns"], list[str]]:
+    """The directions of all layers side by side, with their names: best over layers is one choice.
+
+    Args:
+        scores: layer to scores (n, k) or directions.
+
+    Returns:
+        (n, all directions) and names such as "layer 3, direction 7".
+
+    Example:
+        >>> columns, names = over_layers({"0": torch.zeros(4, 2), "1": torch.ones(4, 1)})
+        >>> columns.shape, names[-1]
+        (torch.Size([4, 3]), 'layer 1, direction 0')
+    """
+    parts, names = [], []
+    for layer, found in scores.items():
+        values = found.scores if isinstance(found, EigenDirections) else found
+        parts.append(values.detach().cpu().double())
+        names += [f"layer {layer}, direction {index}" for index in range(values.shape[1])]
+    return torch.cat(parts, 1), names
+
+
+def judge_sweep(
+    candidates: Mapping[Candidate, Mapping[str, EigenDirections | Float[Tensor, "n k"]]],
+    features: FeatureSet,
+    *,
+    split: float = 0.5,
+    seed: int = 0,
+) -> list[SweepRow]:
+    """Rank candidates without a look at the test half.
+
+    The train half is halved again: directions and signs are chosen on its first half and judged
+    on its second, by macro average precision.
+
+    Args:
+        candidates: from :func:`sweep_directions`, or scores by layer.
+        features: binary features of the same windows.
+        split: share of the train half, as for :func:`best_directions`.
+        seed: of the split, as there.
+
+    Returns:
+        Rows, best first.
+    """
+    train, _ = halves(features, split, seed)
+    inside = features.rows(train)
+    rows = []
+    for candidate, layers in candidates.items():
+        by_layer = {
+            layer: validation(over_layers({layer: found})[0][train], inside, seed)
+            for layer, found in layers.items()
+        }
+        # one layer alone is best over layers
+        best = next(iter(by_layer.values()))
+        if len(by_layer) > 1:
+            best = validation(over_layers(layers)[0][train], inside, seed)
+        rows.append(SweepRow(candidate, best, by_layer))
+    return sorted(rows, key=lambda row: -row.validation)
+
+
+def validation(scores: Float[Tensor, "n k"], features: FeatureSet, seed: int = 0) -> float:
+    """Macro AP of the best directions, chosen on one half of these examples, judged on the other.
+
+    Features too rare to be halved again are left out, the same for every candidate.
+
+    Args:
+        scores: (n, k) of the train half.
+        features: of the same examples.
+        seed: of the split.
+    """
+    kept = features.without(too_rare(features, seed=seed))
+    table = best_directions(scores, kept, seed=seed, n_bootstrap=1, n_permutations=0)
+    return table.macro().value

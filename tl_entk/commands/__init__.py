@@ -1,0 +1,4 @@
+"""The command line: options, messages, summaries.
+
+May import: everything.
+"""

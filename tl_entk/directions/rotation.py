@@ -1,0 +1,152 @@
+"""Rotation of degenerate eigendirections into the smoothest ones on given graphs.
+
+Eigenvectors of a cliff share nearly one eigenvalue, so that any rotation of them is as good: the
+kernel fixes their span, not the directions in it. Graph Laplacians choose the directions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.sparse import csr_array, sparray, spmatrix
+from torch import Tensor
+
+Laplacian: TypeAlias = sparray | spmatrix | Float[np.ndarray, "n n"]
+
+
+@dataclass(frozen=True, eq=False)
+class SmoothRotation:
+    """Directions rotated within their span.
+
+    Attributes:
+        vectors: (N, k) orthonormal; the entry of largest size of each is positive.
+        roughness: (k, L) Rayleigh quotient v^T L v of every direction on every Laplacian.
+    """
+
+    vectors: Float[Tensor, "n k"]
+    roughness: Float[Tensor, "k l"]
+
+
+def rotate_by_smoothness(
+    vectors: Float[Tensor, "n k"], laplacians: Sequence[Laplacian]
+) -> SmoothRotation:
+    """Rotate directions within their span so that they are smooth, then less and less so.
+
+    V <- V U with V^T L_1 V = U diag U^T, ascending; then the same with L_2 inside the first
+    floor(k / 2) directions, with L_3 inside the first floor(k / 4), and so on.
+
+    For modular addition: ``a`` then ``b`` of ``torus_laplacians`` for a cliff of waves in a and in
+    b (those in b do not change along a and so are the lower half), ``a+b`` then ``a-b`` for one of
+    waves in the sum and the difference.
+
+    Args:
+        vectors: (N, k) directions; the nearest orthonormal ones are taken if they are not.
+        laplacians: symmetric (N, N) matrices, sparse or dense, in this order.
+
+    Returns:
+        The rotated directions and their roughness, in float64 on the CPU. The upper half ascends
+        in the first Laplacian, the quarter below it in the second, the rest in the last.
+
+    Raises:
+        ValueError: if the directions are dependent or not finite, or there is no Laplacian, or one
+            is not symmetric, not finite or of another size.
+
+    Source: arXiv 2510.00468, appendices C and D.
+
+    Example:
+        >>> from tl_entk.directions.laplacians import torus_laplacians
+        >>> a, b = np.divmod(np.arange(25), 5)
+        >>> waves = torch.tensor(np.stack([np.cos(2 * np.pi * k * a / 5) for k in (1, 2)], 1))
+        >>> mixed = waves @ torch.tensor([[1.0, 1.0], [1.0, -1.0]], dtype=torch.float64)
+        >>> rotation = rotate_by_smoothness(mixed, [torus_laplacians(a, b, 5)["a"]])
+        >>> rotation.roughness[:, 0].round(decimals=3).tolist()  # 2 - 2 cos(2 pi k / 5)
+        [1.382, 3.618]
+    """
+    rotated = orthonormal_directions(vectors).numpy()
+    n, k = rotated.shape
+    matrices = [_checked(matrix, number, n) for number, matrix in enumerate(laplacians)]
+    if not matrices:
+        raise ValueError("no Laplacian: pass at least one, for example torus_laplacians(a, b, p).")
+    size = k
+    for matrix in matrices:
+        part = rotated[:, :size]
+        rotated[:, :size] = part @ np.linalg.eigh(part.T @ (matrix @ part))[1]
+        size //= 2
+    signed = with_signs(torch.from_numpy(rotated))
+    quotients = [(rotated * (matrix @ rotated)).sum(0) for matrix in matrices]
+    return SmoothRotation(signed, torch.from_numpy(np.stack(quotients, 1)))
+
+
+def _checked(laplacian: Laplacian, number: int, n: int) -> csr_array:
+    """The matrix as sparse float64.
+
+    Raises:
+        ValueError: unless it is (n, n), finite and symmetric.
+    """
+    if laplacian.shape != (n, n):
+        raise ValueError(
+            f"Laplacian {number} has shape {laplacian.shape}, the directions {n} examples: pass "
+            "both for the same examples in the same order."
+        )
+    matrix = csr_array(laplacian).astype(np.float64)
+    if not np.isfinite(matrix.data).all():
+        raise ValueError(f"Laplacian {number} is not finite: check its edges' weights.")
+    if abs(matrix - matrix.T).max() > 1e-9 * abs(matrix).max():
+        raise ValueError(f"Laplacian {number} is not symmetric: pass (L + L.T) / 2.")
+    return matrix
+
+
+def orthonormal_directions(vectors: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
+    """The nearest orthonormal directions of the same span, V (V^T V)^(-1/2).
+
+    Args:
+        vectors: (N, k), any number format. Directions that are orthonormal stay as they are.
+
+    Returns:
+        (N, k) in float64 on the CPU.
+
+    Raises:
+        ValueError: if they are dependent, not finite, or none.
+
+    Example:
+        >>> orthonormal_directions(torch.tensor([[2.0, 0.0], [0.0, 3.0]])).tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
+    """
+    if vectors.ndim != 2 or vectors.shape[1] == 0:
+        raise ValueError(
+            f"directions of shape {tuple(vectors.shape)}: pass (N, k) with at least one, for "
+            "example eigen.vectors[:, 1:57]."
+        )
+    values = vectors.detach().cpu().double()
+    if not bool(torch.isfinite(values).all()):
+        raise ValueError("the directions are not finite: leave those columns out.")
+    n, k = values.shape
+    left, singular, right = torch.linalg.svd(values, full_matrices=False)
+    # rounding of the format that they came in makes dependent columns look independent
+    tolerance = min(n * torch.finfo(vectors.dtype).eps, 1e-2)
+    rank = int((singular > tolerance * singular[0]).sum())
+    if rank < k:
+        raise ValueError(
+            f"{k} directions span {rank} dimensions only: drop the dependent ones, for example by "
+            "tl_entk.alignment.overlap.orthonormal_basis(vectors)."
+        )
+    return left @ right
+
+
+def with_signs(vectors: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
+    """The directions with the entry of largest size of each positive.
+
+    Args:
+        vectors: (N, k).
+
+    Example:
+        >>> with_signs(torch.tensor([[-2.0], [1.0]])).tolist()
+        [[2.0], [-1.0]]
+    """
+    largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
+    return torch.where(largest < 0, -vectors, vectors)

@@ -1,0 +1,310 @@
+"""Leading eigenpairs of an operator: Lanczos steps until every wanted pair has converged."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import scipy.linalg
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tl_entk.directions.checkpoint import identity, load_state, save_state
+from tl_entk.directions.cost import expected_products
+from tl_entk.directions.eigen import EigenDirections
+from tl_entk.directions.lanczos import LanczosState, RitzPairs, restart, ritz_pairs, start, step
+from tl_entk.tools.progress import Progress
+
+_SECONDS_BETWEEN_CHECKPOINTS = 60.0
+
+
+@runtime_checkable  # for the run-time types of the tests
+class Operator(Protocol):
+    """What the solver needs: products with a symmetric positive semidefinite matrix."""
+
+    shape: tuple[int, int]
+    n: int
+    d: int
+    dtype: torch.dtype
+    device: torch.device
+    provenance: dict[str, Any]
+
+    def __matmul__(self, x: Tensor) -> Tensor: ...
+
+
+def leading_eigenpairs(
+    operator: Operator,
+    k: int = 25,
+    *,
+    tol: float = 1e-3,
+    seed: int = 0,
+    block_size: int = 1,
+    max_products: int | None = None,
+    basis_budget: int | None = None,
+    resume: str | Path | None = None,
+    progress: bool = False,
+) -> EigenDirections:
+    """The k largest eigenpairs of an operator, by block Lanczos with full reorthogonalisation.
+
+    Args:
+        operator: from :func:`kernel_operator`, or anything with its shape, products and n, d.
+        k: how many pairs.
+        tol: a pair has converged when ||K v - theta v|| <= tol theta_1; the run ends when all
+            k have.
+        seed: of the random first block.
+        block_size: vectors multiplied at a time. An eigenvalue of multiplicity m is found
+            surely only with blocks of m or more.
+        max_products: give up after so many vectors (default 20 k + 200), with a warning; the
+            pairs that have not converged are flagged.
+        basis_budget: bytes for the basis; when it is full, a thick restart keeps its best part.
+        resume: file for checkpoints, written every minute, at the end and when interrupted. If
+            it is there, the run goes on from it.
+        progress: show products, residuals and the time left.
+
+    Returns:
+        Eigenvalues, largest first; vectors (N, d, k) (or (N, k) where d = 1), scores, residuals
+        and convergence of every pair.
+
+    Raises:
+        ValueError: for k, tol, block_size or a checkpoint that do not fit the operator.
+
+    Warns:
+        RuntimeWarning: if not all pairs have converged.
+
+    Example:
+        >>> from tl_entk.operator.build import kernel_operator
+        >>> from tl_entk.experiments import ModularSettings, build_model, modular_data
+        >>> settings = ModularSettings(p=5)
+        >>> model, data = build_model(settings), modular_data(settings)
+        >>> op = kernel_operator(model, data.tokens, "blocks.0.mlp.W_out")
+        >>> leading_eigenpairs(op, k=3).vectors.shape
+        torch.Size([25, 64, 3])
+    """
+    rows = operator.shape[0]
+    limit = 20 * k + 200 if max_products is None else max_products
+    check_request(rows, k, tol, block_size, limit)
+    capacity = _capacity(operator, k, block_size, basis_budget)
+    path = None if resume is None else Path(resume)
+    kernel = identity(operator.provenance, rows, seed)
+    if path is not None and path.exists():
+        state = load_state(path, kernel, operator.device)
+        _check_continues(operator, state, path)
+    else:
+        state = start(rows, block_size, seed=seed, dtype=operator.dtype, device=operator.device)
+    saver, forecast = _Saver(path, kernel), _Forecast(k, tol, expected_products(k, block_size))
+    with Progress("products", forecast.total, progress) as bar, saver.on_the_way_out(state):
+        bar.advance(state.products)
+        pairs = ritz_pairs(state, k) if state.known >= k else None
+        while not _finished(state, pairs, tol, limit):
+            if state.basis.shape[1] + block_size > capacity:
+                restart(state, max(k, (k + capacity - 2 * block_size) // 2))
+            before = state.products
+            step(state, operator.__matmul__)
+            if state.known >= k:
+                pairs = ritz_pairs(state, k)
+                bar.expect(forecast.update(state.products, pairs))
+            bar.advance(state.products - before, forecast.note)
+            saver.every_minute(state)
+    assert pairs is not None
+    settings = {"seed": seed, "block_size": block_size}
+    return _directions(operator, state, pairs, tol, settings)
+
+
+def check_request(rows: int, k: int, tol: float, block_size: int, limit: int) -> None:
+    """Refuse settings that do not fit the kernel.
+
+    Args:
+        rows: of the kernel.
+        k: pairs wanted.
+        tol: relative residual.
+        block_size: vectors multiplied at a time.
+        limit: vectors multiplied at most.
+
+    Raises:
+        ValueError: with the mend.
+    """
+    if not 1 <= k <= rows:
+        raise ValueError(f"k = {k}: the kernel has {rows} eigendirections; pass 1 to {rows}.")
+    if not 0 < tol < 1:
+        raise ValueError(f"tol = {tol}: pass a relative residual between 0 and 1, such as 1e-3.")
+    if not 1 <= block_size <= rows:
+        raise ValueError(f"block_size = {block_size}: pass 1 to {rows} vectors.")
+    if limit < k:
+        raise ValueError(f"max_products = {limit} is less than k = {k}: pass at least 2 k.")
+
+
+def _capacity(operator: Operator, k: int, block_size: int, budget: int | None) -> int:
+    """Basis columns that fit the budget; two copies of the basis exist while it grows.
+
+    Raises:
+        ValueError: if they are too few for a restart to make progress; says what would do.
+    """
+    if budget is None:
+        return operator.shape[0] + block_size
+    column = 2 * operator.shape[0] * operator.dtype.itemsize
+    least = least_columns(k, block_size)
+    if budget // column < least:
+        raise ValueError(
+            f"a basis of {least} vectors takes {least * column / 2**20:.0f} MiB, more than "
+            f"{budget / 2**20:.0f} MiB: pass a larger memory budget, or a smaller k or block_size."
+        )
+    return budget // column
+
+
+def least_columns(k: int, block_size: int) -> int:
+    """The smallest basis that a restart can go on from."""
+    return k + max(5, 2 * block_size)
+
+
+def _finished(state: LanczosState, pairs: RitzPairs | None, tol: float, limit: int) -> bool:
+    if pairs is None:
+        return False
+    done = bool((pairs.residuals <= tol).all())
+    return done or state.exhausted or state.products >= limit
+
+
+def _check_continues(operator: Operator, state: LanczosState, path: Path) -> None:
+    """One product tells whether the checkpoint is of this very kernel.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    if state.known == 0:
+        return
+    fresh = state.basis[:, state.known :]
+    column = state.projected[:, [0]].to(state.basis.device, state.basis.dtype)
+    coupling = state.coupling[:, [0]].to(state.basis.device, state.basis.dtype)
+    wanted = state.basis[:, : state.known] @ column + fresh @ coupling
+    found = operator @ state.basis[:, [0]]
+    loose = 5e-2 if _is_reduced(operator) else 1e-3
+    if not float((found - wanted).norm()) <= loose * float(wanted.norm()):
+        raise ValueError(
+            f"{path} is a checkpoint of another kernel (the model's weights differ): pass "
+            "another path, or delete it."
+        )
+
+
+@dataclass
+class _Saver:
+    """Writes checkpoints, if there is a path for them."""
+
+    path: Path | None
+    kernel: dict[str, str]
+    saved: float = field(default_factory=time.monotonic)
+
+    def every_minute(self, state: LanczosState) -> None:
+        if time.monotonic() - self.saved >= _SECONDS_BETWEEN_CHECKPOINTS:
+            self.save(state)
+
+    def save(self, state: LanczosState) -> None:
+        if self.path is not None:
+            save_state(self.path, state, self.kernel)
+        self.saved = time.monotonic()
+
+    @contextmanager
+    def on_the_way_out(self, state: LanczosState) -> Iterator[None]:
+        """However the run ends, what it has is kept (a step changes the state only at its end)."""
+        try:
+            yield
+        finally:
+            self.save(state)
+
+
+@dataclass
+class _Forecast:
+    """How many products there will be, from how fast the worst residual falls."""
+
+    k: int
+    tol: float
+    total: int
+    note: str = ""
+    history: list[tuple[int, float]] = field(default_factory=list)
+
+    def update(self, products: int, pairs: RitzPairs) -> int:
+        residuals = pairs.residuals
+        worst = float(residuals.max())
+        good = int((residuals <= self.tol).sum())
+        self.note = f"({good} of {self.k} pairs converged, worst residual {worst:.1e})"
+        if worst > 0:
+            self.history = [*self.history, (products, math.log(worst / self.tol))][-20:]
+        if len(self.history) > 4:
+            (first, high), (last, low) = self.history[0], self.history[-1]
+            if high > low > 0:
+                self.total = last + math.ceil(low * (last - first) / (high - low))
+        self.total = max(self.total, products)
+        return self.total
+
+
+def _directions(
+    operator: Operator,
+    state: LanczosState,
+    pairs: RitzPairs,
+    tol: float,
+    settings: dict[str, Any],
+) -> EigenDirections:
+    k = len(pairs.values)
+    coordinates = pairs.coordinates.to(state.basis.device, state.basis.dtype)
+    flat = state.basis[:, : state.known] @ coordinates
+    flat = flat / flat.norm(dim=0)
+    residuals = pairs.residuals
+    if tol < 100 * torch.finfo(flat.dtype).eps or _is_reduced(operator):
+        residuals = torch.maximum(residuals, _measured(operator, flat, pairs.values))
+    vectors = flat.cpu().reshape(operator.n, operator.d, -1)
+    scores, share = rank_one_scores(vectors)
+    signs = scores.gather(0, scores.abs().argmax(0)[None]).sign()
+    converged = residuals <= tol
+    if not bool(converged.all()):
+        warnings.warn(
+            f"{int((~converged).sum())} of {k} pairs have not converged to {tol:g} after "
+            f"{state.products} products (worst residual {float(residuals.max()):.1e}): "
+            "raise max_products or tol, and see .converged.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    vectors = vectors * signs.to(vectors.dtype)
+    return EigenDirections(
+        pairs.values,
+        scores * signs,
+        vectors if operator.d > 1 else vectors[:, 0],
+        share,
+        residuals,
+        converged,
+        {**operator.provenance, **settings, "tol": tol, "products": state.products},
+    )
+
+
+def _is_reduced(operator: Operator) -> bool:
+    return operator.provenance.get("precision", "full") != "full"
+
+
+def _measured(
+    operator: Operator, vectors: Float[Tensor, "rows k"], values: Float[Tensor, " k"]
+) -> Float[Tensor, " k"]:
+    """Residuals by products: the recurrence's are blind to the rounding of products."""
+    theta = values.to(vectors.device, vectors.dtype)
+    errors = (operator @ vectors - vectors * theta).double().norm(dim=0).cpu()
+    return errors / values[0].abs().clamp_min(torch.finfo(torch.float64).tiny)
+
+
+def rank_one_scores(
+    vectors: Float[Tensor, "n d k"],
+) -> tuple[Float[Tensor, "n k"], Float[Tensor, " k"]]:
+    """Leading left singular vector times singular value of every N x d vector, and the latter."""
+    n, d, k = vectors.shape
+    scores = torch.zeros(n, k, dtype=torch.float64)
+    for j in range(k):
+        matrix = vectors[:, :, j].double().numpy()
+        if n <= d:
+            value, left = scipy.linalg.eigh(matrix @ matrix.T, subset_by_index=[n - 1, n - 1])
+            scores[:, j] = torch.from_numpy(left[:, 0] * value[0].clip(0) ** 0.5)
+        else:
+            right = scipy.linalg.eigh(matrix.T @ matrix, subset_by_index=[d - 1, d - 1])[1]
+            scores[:, j] = torch.from_numpy(matrix @ right[:, 0])
+    return scores, scores.norm(dim=0)

@@ -1,0 +1,200 @@
+"""The course of a training: what was recorded step by step, and where it rises most."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from tl_entk.tools.files import write_tensors
+
+_TABLES = ("eigenvalues", "overlaps", "metrics", "seconds")
+
+
+@dataclass(frozen=True)
+class Peak:
+    """Largest derivative of a course: the step it is at, and its value per step."""
+
+    step: int
+    value: float
+
+
+@dataclass(frozen=True, eq=False)
+class Course:
+    """What a ``Track`` gathered: one row per record, in the order of the steps.
+
+    Attributes:
+        steps: (S,).
+        eigenvalues: name of a kernel to (S, k), largest first.
+        overlaps: name of a watch to (S,), each between 0 and its ``max_overlap``.
+        max_overlap: name of a watch to the largest overlap there could be.
+        metrics: name to (S,), NaN where a record came without it.
+        seconds: wall time of every record, (S,) each: ``"total"`` (writing it included), and of
+            it ``"kernels"``, ``"eigen"`` (eigendirections and overlaps) and ``"metrics"``.
+        provenance: k, kernels and their own provenance, watches, what the user gave, versions.
+
+    Example:
+        >>> steps, flat = torch.tensor([0, 5, 10]), torch.ones(3, 1)
+        >>> overlaps = {"sum": torch.tensor([0.0, 1.0, 4.0])}
+        >>> course = Course(steps, {"total": flat}, overlaps, {"sum": 4}, {}, {})
+        >>> course.peak("sum")
+        Peak(step=10, value=0.6)
+        >>> course.before(10).steps.tolist()
+        [0, 5]
+    """
+
+    steps: Int[Tensor, " s"]
+    eigenvalues: dict[str, Float[Tensor, "s k"]]
+    overlaps: dict[str, Float[Tensor, " s"]]
+    max_overlap: dict[str, int]
+    metrics: dict[str, Float[Tensor, " s"]]
+    seconds: dict[str, Float[Tensor, " s"]]
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def derivative(self, name: str) -> Float[Tensor, " s"]:
+        """Derivative of an overlap per step, by central differences on the steps as they lie.
+
+        Args:
+            name: of a watch.
+
+        Raises:
+            KeyError: for a watch that there is not.
+            ValueError: if there are fewer than two records.
+
+        Source: arXiv 2510.00468, section 3.
+
+        Example:
+            >>> steps, flat = torch.tensor([0, 1, 3]), torch.ones(3, 1)
+            >>> overlaps = {"sum": torch.tensor([0.0, 1.0, 9.0])}
+            >>> course = Course(steps, {"total": flat}, overlaps, {"sum": 9}, {}, {})
+            >>> [round(slope, 3) for slope in course.derivative("sum").tolist()]
+            [1.0, 2.0, 4.0]
+        """
+        if name not in self.overlaps:
+            raise KeyError(f"no overlap {name!r} was followed: there are {list(self.overlaps)}.")
+        if len(self) < 2:
+            raise ValueError("a derivative takes two records: record at more steps.")
+        values = self.overlaps[name].double().numpy()
+        return torch.from_numpy(np.gradient(values, self.steps.double().numpy()))
+
+    def peak(self, name: str) -> Peak:
+        """The record at which an overlap's derivative is largest, the first of equals.
+
+        Args:
+            name: of a watch.
+
+        Raises:
+            KeyError, ValueError: as :meth:`derivative`.
+        """
+        slopes = self.derivative(name)
+        where = int(slopes.argmax())
+        return Peak(int(self.steps[where]), float(slopes[where]))
+
+    @property
+    def tracking_seconds(self) -> float:
+        """Wall time of all the records together."""
+        return float(self.seconds["total"].sum())
+
+    def share_of(self, training_seconds: float) -> float:
+        """Share that tracking adds: its wall time over that of the training without it.
+
+        Raises:
+            ValueError: if the training took no time.
+        """
+        if training_seconds <= 0:
+            raise ValueError(f"training_seconds = {training_seconds}: pass its wall time without.")
+        return self.tracking_seconds / training_seconds
+
+    def joined(self, record: Course) -> Course:
+        """This course and later records of the same kernels and watches; provenance is theirs.
+
+        Args:
+            record: what comes after; a metric that either of the two lacks is NaN there.
+        """
+        tables: dict[str, Any] = {}
+        for table in _TABLES:
+            old, new = getattr(self, table), getattr(record, table)
+            gaps = [torch.full((len(c),), torch.nan, dtype=torch.float64) for c in (self, record)]
+            tables[table] = {
+                name: torch.cat([old.get(name, gaps[0]), new.get(name, gaps[1])])
+                for name in old | new
+            }
+        return replace(record, steps=torch.cat([self.steps, record.steps]), **tables)
+
+    def before(self, step: int) -> Course:
+        """The records before a step, none if there are none."""
+        keep = int((self.steps < step).sum())
+        tables: dict[str, Any] = {
+            table: {name: column[:keep] for name, column in getattr(self, table).items()}
+            for table in _TABLES
+        }
+        return replace(self, steps=self.steps[:keep], **tables)
+
+    def save(self, path: str | Path) -> Path:
+        """Write one safetensors file, whole or not at all; names and provenance in its header.
+
+        Args:
+            path: the file; ``.safetensors`` is added where it is missing.
+
+        Returns:
+            The path written.
+
+        Raises:
+            OSError: if the folder cannot be written to.
+        """
+        tensors = {"steps": self.steps}
+        for table in _TABLES:
+            tensors |= {f"{table}/{name}": t for name, t in getattr(self, table).items()}
+        names = {table: list(getattr(self, table)) for table in _TABLES}
+        info = {
+            "kind": "Course",
+            "fields": {"names": names, "max_overlap": self.max_overlap},
+            "provenance": self.provenance,
+        }
+        path = with_suffix(path)
+        write_tensors(path, tensors, {"tl_entk": json.dumps(info)})
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Course:
+        """Read what :meth:`save` or a ``Track`` wrote.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if it is no course.
+        """
+        path = with_suffix(path)
+        if not path.exists():
+            raise FileNotFoundError(f"no file {path}: pass the path of a Track or Course.save.")
+        try:
+            with safe_open(path, framework="pt") as file:
+                info = json.loads((file.metadata() or {}).get("tl_entk", "{}"))
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise ValueError(f"{path} is no course ({error}): pass another path.") from error
+        if info.get("kind") != "Course":
+            raise ValueError(f"{path} is no course of tl_entk.Track: pass another path.")
+        return cls.from_file(tensors, info)
+
+    @classmethod
+    def from_file(cls, tensors: dict[str, Tensor], info: dict[str, Any]) -> Course:
+        """A course from the tensors and the header of its file."""
+        names, most = info["fields"]["names"], info["fields"]["max_overlap"]
+        tables = {t: {name: tensors[f"{t}/{name}"] for name in names[t]} for t in _TABLES}
+        return cls(tensors["steps"], max_overlap=most, provenance=info["provenance"], **tables)
+
+
+def with_suffix(path: str | Path) -> Path:
+    """The path, ending in ``.safetensors``."""
+    path = Path(path)
+    return path if path.suffix == ".safetensors" else path.with_name(path.name + ".safetensors")

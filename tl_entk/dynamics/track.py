@@ -1,0 +1,253 @@
+"""Dynamics: the eNTK followed through a training, at the steps one chooses.
+
+The training loop calls a ``Track``. Where a record is due it computes the kernels, keeps their
+leading eigenvalues and the overlap of runs of eigendirections with features, and leaves model,
+gradients and random stream as they were. What it gathered is a ``Course``.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tl_entk.alignment.overlap import subspace_overlap
+from tl_entk.directions.eigen import eigendecompose
+from tl_entk.dynamics.course import Course, with_suffix
+from tl_entk.dynamics.training_state import as_it_was, gradients_aside
+from tl_entk.dynamics.watch import Watch, examples_watched, kernel_named
+from tl_entk.model.provenance import versions
+
+Kernels = Callable[[Any], Mapping[str, Tensor]]
+Metrics = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
+
+
+class Track:
+    """A callback for a training loop that follows kernels, overlaps and metrics.
+
+    At every step of ``at`` it keeps, per kernel K, the top eigenvalues K v_i = theta_i v_i and,
+    per watch, the overlap ||Q_V^T Q_F||_F^2 of its eigendirections V with its centred features F.
+    Kernels and metrics are computed with the model in evaluation mode; training flags, gradients
+    and torch's random stream come back as they were, after an error too.
+
+    Args:
+        kernels: model to kernels by name, each (N, N): KernelBlocks, or any mapping.
+        overlaps: name to Watch. The kernel ``"total"`` is an entry of that name if there is one,
+            else what ``KernelBlocks.total`` makes of the entries.
+        at: steps to record.
+        k: eigenvalues kept per kernel; at least as many as the watched modes reach.
+        kernels_kept: kernels whose eigenvalues are kept beside those of the watched ones.
+        path: a file, written whole after every record and taken up again if it is there: the
+            records before the first step that is called stay, those from it on are replaced.
+        provenance: what else tells this training from others (seed, settings), as JSON values.
+
+    Raises:
+        TypeError, ValueError: for arguments that do not go together, or a file of another course.
+
+    Source: arXiv 2510.00468, section 3 (dynamics).
+
+    Example:
+        >>> from feature_sets import fourier
+        >>> from tl_entk import kernel_blocks
+        >>> from tl_entk.experiments import ModularSettings, build_model, modular_data
+        >>> settings = ModularSettings(p=5)
+        >>> model, data = build_model(settings), modular_data(settings)
+        >>> sums = fourier(data.a.numpy(), data.b.numpy(), 5, families=["a+b"])
+        >>> track = Track(
+        ...     lambda model: kernel_blocks(model, data.tokens, components="unembed.W_U"),
+        ...     {"sum": Watch("total", range(1, 5), sums)},
+        ...     at=range(0, 21, 10),
+        ...     k=8,
+        ... )
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+        >>> for step in range(21):
+        ...     loss = model(data.tokens).square().mean()
+        ...     track(step, model, {"loss": loss.detach()})
+        ...     optimizer.zero_grad()
+        ...     loss.backward()
+        ...     optimizer.step()
+        >>> course = track.course()
+        >>> course.steps.tolist(), course.max_overlap, course.eigenvalues["total"].shape
+        ([0, 10, 20], {'sum': 4}, torch.Size([3, 8]))
+    """
+
+    def __init__(
+        self,
+        kernels: Kernels,
+        overlaps: Mapping[str, Watch] | None = None,
+        *,
+        at: Collection[int],
+        k: int,
+        kernels_kept: Collection[str] = (),
+        path: str | Path | None = None,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.kernels, self.watches, self.k = kernels, dict(overlaps or {}), k
+        self.at = frozenset(at)
+        self.path = None if path is None else with_suffix(path)
+        watched = [watch.kernel for watch in self.watches.values()]
+        self.names = list(dict.fromkeys([*watched, *kernels_kept]))
+        self._check()
+        about = {
+            "k": k,
+            "kernels": self.names,
+            "watched": {name: watch.identity() for name, watch in self.watches.items()},
+            "given": dict(provenance or {}),
+        }
+        try:
+            self._about = json.loads(json.dumps(about))
+        except TypeError as error:
+            raise TypeError(f"provenance cannot be saved ({error}): pass JSON values.") from error
+        self._course: Course | None = None
+        self._last: int | None = None
+        if self.path is not None and self.path.exists():
+            self._course = Course.load(self.path)
+            self._refuse_other(self._about)
+
+    def __call__(self, step: int, model: Any, metrics: Metrics | None = None) -> None:
+        """Record, if this step is due; the first call checks the kernels in any case (untimed).
+
+        Args:
+            step: of the training; larger at every call.
+            model: what the kernels are of.
+            metrics: numbers by name, or a function that gives them, called only when due.
+
+        Raises:
+            TypeError, ValueError: for steps that do not increase, metrics that are no numbers,
+                or kernels that are not those promised.
+        """
+        if self._last is None:
+            kept = None if self._course is None else self._course.before(step)
+            self._course = kept or None
+        elif step <= self._last:
+            raise ValueError(
+                f"step {step} comes after step {self._last}: call with increasing steps; for "
+                "another training make another Track."
+            )
+        if step in self.at:
+            self._record(step, model, metrics)
+        elif self._last is None:
+            with as_it_was(model):
+                self._compute(model)
+        self._last = step
+
+    def course(self) -> Course:
+        """All records so far, those taken up from the file included.
+
+        Raises:
+            ValueError: if there is none yet.
+        """
+        if self._course is None:
+            raise ValueError(f"no record yet: call at one of the steps {sorted(self.at)[:6]} ...")
+        return self._course
+
+    def _check(self) -> None:
+        """Refuse arguments that do not go together."""
+        if not self.at:
+            raise ValueError("at is empty: pass the steps to record, for example range(0, 501, 5).")
+        if not self.names:
+            raise ValueError("no kernel to follow: pass overlaps, or names in kernels_kept.")
+        self.lengths = examples_watched(self.watches, self.k)
+
+    def _record(self, step: int, model: Any, metrics: Metrics | None) -> None:
+        start = time.perf_counter()
+        with as_it_was(model):
+            numbers = _numbers(metrics)
+            measured = time.perf_counter()
+            kernels, source = self._compute(model)
+        computed = time.perf_counter()
+        eigenvalues, overlaps = self._directions(step, kernels)
+        ended = time.perf_counter()
+        seconds = {
+            "total": ended - start,
+            "kernels": computed - measured,
+            "eigen": ended - computed,
+            "metrics": measured - start,
+        }
+        record = Course(
+            torch.tensor([step]),
+            eigenvalues,
+            _row(overlaps),
+            {name: watch.max_overlap for name, watch in self.watches.items()},
+            _row(numbers),
+            _row(seconds),
+            self._about | {"source": source, "versions": versions()},
+        )
+        self._course = record if self._course is None else self._course.joined(record)
+        if self.path is not None:
+            self._course.save(self.path)
+            # the file has this from the next record on
+            self._course.seconds["total"][-1] = time.perf_counter() - start
+
+    def _compute(self, model: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The kernels to follow, and what they say they are of."""
+        with gradients_aside(model):
+            found = self.kernels(model)
+        if not isinstance(found, Mapping):
+            raise TypeError(
+                f"kernels gave a {type(found).__name__}: let it return KernelBlocks, or "
+                '{"total": K}.'
+            )
+        told = getattr(found, "provenance", {})
+        source = {key: told[key] for key in told if key not in ("versions", "estimate")}
+        source = json.loads(json.dumps(source, default=str))
+        self._refuse_other({"source": source})
+        named = {name: torch.as_tensor(kernel_named(found, name)) for name in self.names}
+        chosen = {name: kernel.detach().cpu() for name, kernel in named.items()}
+        for name, kernel in chosen.items():
+            n = self.lengths.get(name, len(kernel))
+            if len(kernel) != n:
+                raise ValueError(
+                    f"kernel {name!r} is of {len(kernel)} examples, its features of {n}: pass both "
+                    "for the same examples in the same order."
+                )
+            if self.k > len(kernel):
+                raise ValueError(
+                    f"k = {self.k}: kernel {name!r} has {len(kernel)} eigendirections; pass less."
+                )
+        return chosen, source
+
+    def _directions(
+        self, step: int, kernels: dict[str, Tensor]
+    ) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """Eigenvalues (1, k) by kernel, and overlaps by watch."""
+        values, overlaps = {}, {}
+        for name, kernel in kernels.items():
+            try:
+                eigen = eigendecompose(kernel, self.k)
+            except ValueError as error:
+                error.add_note(f"kernel {name!r} at step {step}")
+                raise
+            values[name] = eigen.eigenvalues[None]
+            for title, watch in self.watches.items():
+                if watch.kernel == name:
+                    directions = eigen.vectors[:, list(watch.modes)]
+                    overlaps[title] = subspace_overlap(directions, watch.features).overlap
+        return values, {title: overlaps[title] for title in self.watches}
+
+    def _refuse_other(self, about: dict[str, Any]) -> None:
+        """Refuse to go on with a course that differs in what is given here."""
+        found = {} if self._course is None else self._course.provenance
+        other = [key for key in about if found and found.get(key) != about[key]]
+        if other:
+            raise ValueError(
+                f"the records so far differ in {other[0]!r}: {found.get(other[0])}, not "
+                f"{about[other[0]]}. Pass what was passed then, another path, or delete the file."
+            )
+
+
+def _numbers(metrics: Metrics | None) -> dict[str, float]:
+    values = metrics() if callable(metrics) else metrics or {}
+    try:
+        return {name: float(value) for name, value in values.items()}
+    except (AttributeError, TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"a metric is no number ({error}): pass floats by name.") from error
+
+
+def _row(values: Mapping[str, float]) -> dict[str, Tensor]:
+    return {name: torch.tensor([value], dtype=torch.float64) for name, value in values.items()}

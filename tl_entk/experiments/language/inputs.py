@@ -1,0 +1,86 @@
+"""What a run's files were computed from: other inputs under the same names make them anew."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from spacy.language import Language
+
+from feature_sets.pipelines import describe
+from tl_entk.language.loading import LanguageModel
+from tl_entk.tools.files import write_json
+
+INPUTS = "inputs.json"
+
+
+def fingerprint(model: LanguageModel, nlp: Language, dataset: str) -> dict[str, Any]:
+    """Hashes of weights and tokenizer, the pipeline, and the state of local text files.
+
+    Args:
+        model: model and tokenizer.
+        nlp: the pipeline that labels.
+        dataset: as the user named it; of a local file or folder, sizes and times count.
+    """
+    vocabulary = json.dumps(model.tokenizer.get_vocab(), sort_keys=True)
+    return {
+        "weights": weights_hash(model.model),
+        "tokenizer": hashlib.sha256(vocabulary.encode()).hexdigest()[:16],
+        "pipeline": describe(nlp),
+        "text": _state_of(Path(dataset).expanduser()),
+    }
+
+
+def weights_hash(model: torch.nn.Module) -> str:
+    """Sixteen digits that differ where any parameter does.
+
+    Example:
+        >>> a, b = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+        >>> weights_hash(a) == weights_hash(a), weights_hash(a) == weights_hash(b)
+        (True, False)
+    """
+    digest = hashlib.sha256()
+    for name, parameter in model.named_parameters():
+        digest.update(name.encode())
+        # bytes, since numpy has no bfloat16
+        digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]
+
+
+def _state_of(path: Path) -> list[tuple[str, int, int]] | None:
+    if path.is_file():
+        files = [path]
+    elif path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+    else:
+        return None
+    return [(file.name, (state := file.stat()).st_size, state.st_mtime_ns) for file in files]
+
+
+def claim(folder: Path, found: dict[str, Any]) -> None:
+    """Clear a run's folder of what was computed from other inputs, with a warning.
+
+    Args:
+        folder: of the run.
+        found: from :func:`fingerprint`.
+    """
+    path = folder / INPUTS
+    # as JSON gives it back
+    found = json.loads(json.dumps(found))
+    kept = json.loads(path.read_text()) if path.exists() else found
+    changed = [name for name, value in found.items() if kept.get(name) != value]
+    if changed:
+        warnings.warn(
+            f"{', '.join(changed)} changed since {folder.name} was computed: computing it anew.",
+            stacklevel=3,
+        )
+        for old in ("windows.safetensors", "sampled_stories.json"):
+            (folder / old).unlink(missing_ok=True)
+        for kernels in folder.glob("kernels-*"):
+            shutil.rmtree(kernels)
+    write_json(path, found)

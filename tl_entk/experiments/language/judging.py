@@ -1,0 +1,173 @@
+"""Judging the directions of a language model: chosen on the train half, judged on the test half."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from torch import Tensor
+
+from feature_sets.feature_set import FeatureSet
+from tl_entk.alignment.best_directions import DirectionTable, best_directions
+from tl_entk.alignment.comparison import Comparison, probe_bases, probe_validation
+from tl_entk.alignment.readout_sweep import Candidate, SweepRow, judge_sweep, over_layers
+from tl_entk.alignment.splitting import halves
+from tl_entk.experiments.language.data import LanguageData
+from tl_entk.experiments.language.kernels import (
+    Directions,
+    plain_candidate,
+    scores_by_layer,
+)
+from tl_entk.experiments.language.settings import LanguageSettings
+
+FLATTENED, PCA, RANDOM, ALL = "eNTK, all logits", "PCA", "random", "all activations"
+# resamples of what is drawn layer by layer
+_FEW_RESAMPLES = 200
+
+Scores = dict[str, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What every method reaches.
+
+    Attributes:
+        sweep: candidates by what they reach within the train half, best first.
+        methods: method to layer to scores, of the methods that are judged on the test half: the
+            flattened kernel, the best candidate of every readout, PCA, random.
+        validations: method to what it reaches within the train half, best over layers.
+        best_layer: method to the layer that is best there.
+        tables: method to best directions over all layers.
+        by_layer: method to layer to best directions of that layer.
+        probes: probes of the winner, PCA, the flattened kernel, random directions and all
+            activations, each at its own layer; labels that are numbers are judged by R^2.
+        probe_layer: basis of the probes to the layer whose ridge probes are best within the
+            train half.
+        probes_by_layer: layer to ridge probes on the bases that have it.
+    """
+
+    sweep: list[SweepRow]
+    methods: dict[str, Scores]
+    validations: dict[str, float]
+    best_layer: dict[str, str]
+    tables: dict[str, DirectionTable]
+    by_layer: dict[str, dict[str, DirectionTable]]
+    probes: Comparison
+    probe_layer: dict[str, str]
+    probes_by_layer: dict[str, Comparison]
+
+    @property
+    def entk_methods(self) -> list[str]:
+        """The methods that are neither PCA nor random."""
+        return _entk(self.methods)
+
+    @property
+    def winner(self) -> str:
+        """The eNTK method that is best within the train half."""
+        return _winner(self.validations)
+
+
+def judge_language(
+    settings: LanguageSettings, data: LanguageData, directions: Directions
+) -> Judged:
+    """Choose within the train half and judge on the test half.
+
+    Args:
+        settings: of the run.
+        data: labels and activations.
+        directions: of every method and layer.
+    """
+    features, seed = data.features, settings.seed
+    sweep = judge_sweep(directions.sweep, features, seed=seed)
+    methods, rows = _methods(plain_candidate(settings), directions, sweep, features, seed)
+    validations = {name: row.validation for name, row in rows.items()}
+    basis_names = dict.fromkeys([_winner(validations), PCA, FLATTENED, RANDOM])
+    bases = {name: methods[name] for name in basis_names} | {ALL: scores_by_layer(data.activations)}
+    probe_layer = _probe_layers(bases, features, seed)
+    return Judged(
+        sweep=sweep,
+        methods=methods,
+        validations=validations,
+        best_layer={name: row.best_layer for name, row in rows.items()},
+        tables={name: _over_layers(layers, features, seed) for name, layers in methods.items()},
+        by_layer={name: _by_layer(layers, features, seed) for name, layers in methods.items()},
+        probes=probe_bases(
+            {name: layers[probe_layer[name]] for name, layers in bases.items()},
+            data.features_and_numbers,
+            seed=seed,
+            probe=settings.probe,
+        ),
+        probe_layer=probe_layer,
+        probes_by_layer={
+            layer: probe_bases(
+                {name: layers[layer] for name, layers in bases.items() if layer in layers},
+                features,
+                seed=seed,
+                n_bootstrap=_FEW_RESAMPLES,
+                probe="ridge",
+            )
+            for layer in data.activations
+        },
+    )
+
+
+def _methods(
+    plain: Candidate,
+    directions: Directions,
+    sweep: list[SweepRow],
+    features: FeatureSet,
+    seed: int,
+) -> tuple[dict[str, Scores], dict[str, SweepRow]]:
+    """Scores of every method that is judged, and what it reaches within the train half."""
+    best = {row.candidate.readout: row for row in reversed(sweep)}
+    rows = {FLATTENED: next(row for row in sweep if row.candidate == plain)}
+    # the best candidate of every readout, the best of them first
+    rows |= {
+        method_name(row.candidate): row
+        for row in sweep
+        if row is best[row.candidate.readout] and row.candidate != plain
+    }
+    methods = {name: scores_by_layer(directions.sweep[row.candidate]) for name, row in rows.items()}
+    others = {PCA: scores_by_layer(directions.pca), RANDOM: scores_by_layer(directions.random)}
+    for name, layers in others.items():
+        (rows[name],) = judge_sweep({Candidate(name, "", ""): layers}, features, seed=seed)
+    return methods | others, rows
+
+
+def _over_layers(layers: Scores, features: FeatureSet, seed: int) -> DirectionTable:
+    columns, names = over_layers(layers)
+    return best_directions(columns, features, seed=seed, columns=names)
+
+
+def _by_layer(layers: Scores, features: FeatureSet, seed: int) -> dict[str, DirectionTable]:
+    return {
+        layer: best_directions(
+            scores, features, seed=seed, n_bootstrap=_FEW_RESAMPLES, n_permutations=0
+        )
+        for layer, scores in layers.items()
+    }
+
+
+def _probe_layers(bases: Mapping[str, Scores], features: FeatureSet, seed: int) -> dict[str, str]:
+    """Basis to the layer from which ridge probes are best within the train half."""
+    train, _ = halves(features, seed=seed)
+    inside = features.rows(train)
+
+    def reached(layers: Scores, layer: str) -> float:
+        return probe_validation(layers[layer][train], inside, seed)
+
+    return {name: max(layers, key=partial(reached, layers)) for name, layers in bases.items()}
+
+
+def method_name(candidate: Candidate) -> str:
+    """What a candidate is called among the methods."""
+    return f"eNTK, {candidate}"
+
+
+def _entk(methods: Iterable[str]) -> list[str]:
+    return [name for name in methods if name not in (PCA, RANDOM)]
+
+
+def _winner(validations: Mapping[str, float]) -> str:
+    return max(_entk(validations), key=lambda name: validations[name])

@@ -1,0 +1,243 @@
+"""Directions of the language-model experiment: flattened kernels layer by layer, and the sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from safetensors.torch import load_file
+from torch import Tensor
+
+from tl_entk.alignment.attribution import component_shares
+from tl_entk.alignment.baselines import pca_scores, random_directions
+from tl_entk.alignment.readout_sweep import ALL_LAYERS, Candidate, sweep_directions
+from tl_entk.directions.eigen import EigenDirections
+from tl_entk.experiments.language.data import LanguageData
+from tl_entk.experiments.language.settings import LanguageSettings
+from tl_entk.kernel.blocks import kernel_blocks
+from tl_entk.kernel.normalize import NORMALISATIONS
+from tl_entk.model.provenance import hash_of
+from tl_entk.operator.normalized_operator import gradient_norms
+from tl_entk.operator.top_directions import top_eigendirections
+from tl_entk.results import load, save
+from tl_entk.tools.files import write_tensors
+
+# the readout that features are shared out with: no label, one backward pass
+SHARES_READOUT = "logsumexp"
+# what the flattened kernel is called among the readouts
+ALL_LOGITS = "all logits"
+
+Layers = dict[str, EigenDirections]
+
+
+@dataclass(frozen=True, eq=False)
+class Directions:
+    """Everything that is compared, by layer.
+
+    Attributes:
+        flattened: eigendirections of the flattened kernel of one weight of each layer.
+        sweep: every candidate: the flattened kernel, plain and normalised, and dense kernels of
+            scalar readouts.
+        pca: scores on principal components of the residual stream.
+        random: as many random directions.
+        shares: feature to component to share of the feature's kernel energy.
+    """
+
+    flattened: Layers
+    sweep: dict[Candidate, Layers]
+    pca: dict[str, Tensor]
+    random: dict[str, Tensor]
+    shares: dict[str, dict[str, float]]
+
+
+def language_directions(
+    settings: LanguageSettings,
+    model: Any,
+    data: LanguageData,
+    folder: Path,
+    *,
+    memory_budget: int | None = None,
+    progress: bool = False,
+) -> Directions:
+    """Compute, or take up from the folder, the directions of every layer and method.
+
+    Args:
+        settings: of the run.
+        model: in evaluation mode.
+        data: windows, labels, activations.
+        folder: where eigendirections and solver checkpoints lie, of one weight, k and tolerance.
+        memory_budget: bytes.
+        progress: show estimates and bars.
+    """
+    tokens, layers = data.windows.tokens, list(data.activations)
+    n = len(tokens)
+    work = _Work(settings, model, tokens, layers, folder, memory_budget, progress)
+    sweep = {
+        plain_candidate(settings)._replace(normalisation=name): work.flattened(name)
+        for name in dict.fromkeys(("plain", *settings.normalisations))
+    }
+    for readout in settings.readouts:
+        sweep |= work.swept(readout)
+    return Directions(
+        sweep[plain_candidate(settings)],
+        sweep,
+        {layer: pca_scores(found, settings.k) for layer, found in data.activations.items()},
+        {layer: random_directions(n, settings.k, settings.seed + int(layer)) for layer in layers},
+        _shares(model, data, memory_budget, progress),
+    )
+
+
+def plain_candidate(settings: LanguageSettings) -> Candidate:
+    """What the flattened kernel is called in the sweep."""
+    return Candidate(ALL_LOGITS, settings.component, "plain")
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """Kernels of one model and its windows; what the folder has of them is not computed again."""
+
+    settings: LanguageSettings
+    model: Any
+    tokens: Int[Tensor, "n t"]
+    layers: list[str]
+    folder: Path
+    memory_budget: int | None
+    progress: bool
+
+    def flattened(self, normalisation: str) -> Layers:
+        """Directions of the flattened kernel of every layer."""
+        return {layer: self._flattened(layer, normalisation) for layer in self.layers}
+
+    def _flattened(self, layer: str, normalisation: str) -> EigenDirections:
+        end = "" if normalisation == "plain" else f" {normalisation.replace(',', '')}"
+        path = self.folder / f"layer_{layer}{end}.safetensors"
+        kept = self._kept(path)
+        if isinstance(kept, EigenDirections):
+            return kept
+        basis = path.with_name(f"layer_{layer}{end}.basis.safetensors")
+        found = top_eigendirections(
+            self.model,
+            self.tokens,
+            f"blocks.{layer}.{self.settings.weight}",
+            self.settings.k,
+            normalisation=normalisation,
+            norms=self._norms(layer) if NORMALISATIONS[normalisation].cosine else None,
+            tol=self.settings.tol,
+            seed=self.settings.seed,
+            resume=basis,
+            memory_budget=self.memory_budget,
+            progress=self.progress,
+        )
+        save(found, path)
+        basis.unlink(missing_ok=True)
+        return found
+
+    def _norms(self, layer: str) -> Float[Tensor, " n"]:
+        """Gradient norms of the flattened kernel, for every normalisation by cosines."""
+        path = self.folder / f"layer_{layer}.norms.safetensors"
+        windows = hash_of(self.tokens)
+        if path.exists():
+            kept = load_file(path)
+            if windows in kept:
+                return kept[windows]
+        found = gradient_norms(
+            self.model,
+            self.tokens,
+            f"blocks.{layer}.{self.settings.weight}",
+            memory_budget=self.memory_budget,
+            progress=self.progress,
+        )
+        write_tensors(path, {windows: found})
+        return found
+
+    def swept(self, readout: str) -> dict[Candidate, Layers]:
+        """Directions of every component and normalisation of a readout."""
+        path = self.folder / "sweep" / f"{readout}.safetensors"
+        kept = self._kept(path)
+        if isinstance(kept, dict):
+            chosen = self._wanted(_by_candidate(kept))
+            if chosen is not None:
+                return chosen
+        found = sweep_directions(
+            self.model,
+            self.tokens,
+            [readout],
+            layers=[int(layer) for layer in self.layers],
+            components=self.settings.components,
+            k=self.settings.k,
+            memory_budget=self.memory_budget,
+            seed=self.settings.seed,
+            progress=self.progress,
+        )
+        flat = {
+            "; ".join((*candidate, layer)): directions
+            for candidate, layers in found.items()
+            for layer, directions in layers.items()
+        }
+        # other components and layers, of other runs, stay
+        save({**(kept or {}), **flat}, path)
+        return found
+
+    def _wanted(self, found: dict[Candidate, Layers]) -> dict[Candidate, Layers] | None:
+        """The settings' components and layers of what is there; None if one is missing."""
+        chosen: dict[Candidate, Layers] = {}
+        for candidate, layers in found.items():
+            if candidate.component in self.settings.components:
+                # of all layers together there is one kernel, of these layers or of others
+                names = ["all"] if candidate.component == ALL_LAYERS else self.layers
+                if not set(names) <= set(layers):
+                    return None
+                chosen[candidate] = {name: layers[name] for name in names}
+        there = {candidate.component for candidate in chosen}
+        return chosen if there == set(self.settings.components) else None
+
+    def _kept(self, path: Path) -> Any:
+        """What lies there, if it is of these windows."""
+        if not path.exists():
+            return None
+        kept = load(path)
+        one = next(iter(kept.values())) if isinstance(kept, dict) else kept
+        same = isinstance(one, EigenDirections) and one.provenance.get("tokens_sha256") == hash_of(
+            self.tokens
+        )
+        return kept if same else None
+
+
+def _by_candidate(flat: Mapping[str, EigenDirections]) -> dict[Candidate, Layers]:
+    found: dict[Candidate, Layers] = {}
+    for name, directions in flat.items():
+        readout, component, normalisation, layer = name.split("; ")
+        found.setdefault(Candidate(readout, component, normalisation), {})[layer] = directions
+    return found
+
+
+def _shares(
+    model: Any, data: LanguageData, memory_budget: int | None, progress: bool
+) -> dict[str, dict[str, float]]:
+    """Where each feature's energy is: every weight and head, of the centred kernel."""
+    blocks = kernel_blocks(
+        model,
+        data.windows.tokens,
+        SHARES_READOUT,
+        lambda name: True,
+        memory_budget=memory_budget,
+        progress=progress,
+    )
+    values = torch.from_numpy(data.features.values)
+    values = values - values.mean(0)
+    return {
+        name: component_shares(blocks, values[:, index])
+        for index, name in enumerate(data.features.names)
+    }
+
+
+def scores_by_layer(found: Mapping[str, EigenDirections | Tensor]) -> dict[str, Tensor]:
+    """Scores (n, k) of every layer, in float64."""
+    return {
+        layer: (value.scores if isinstance(value, EigenDirections) else value).cpu().double()
+        for layer, value in found.items()
+    }

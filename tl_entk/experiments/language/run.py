@@ -1,0 +1,120 @@
+"""The language-model experiment: grammar in eNTK directions, beside PCA, probes and chance.
+
+Every method gives k directions per layer. Directions, signs, the best layer and the best way to
+make a kernel are chosen on the train half of the windows; everything reported is of the test half.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from feature_sets.grammar import Rule
+from tl_entk.directions.eigen import EigenDirections
+from tl_entk.experiments.clock import Clock
+from tl_entk.experiments.language.data import LanguageData, language_data
+from tl_entk.experiments.language.judging import FLATTENED, Judged, judge_language, method_name
+from tl_entk.experiments.language.kernels import Directions, language_directions
+from tl_entk.experiments.language.settings import (
+    LanguageSettings,
+    kernels_name,
+    windows_name,
+)
+from tl_entk.language.loading import LanguageModel, load_language_model
+
+
+@dataclass(frozen=True, eq=False)
+class LanguageResult:
+    """Everything a report of one language model shows.
+
+    Attributes:
+        settings: of the run.
+        model: model and tokenizer.
+        data: windows, labels, activations.
+        directions: of every method and layer.
+        judged: what they reach.
+        seconds: part to wall time.
+    """
+
+    settings: LanguageSettings
+    model: LanguageModel
+    data: LanguageData
+    directions: Directions
+    judged: Judged
+    seconds: dict[str, float]
+
+    @property
+    def model_info(self) -> dict[str, Any]:
+        """Name, class and sizes of the model."""
+        cfg = self.model.model.cfg
+        return {
+            "name": self.model.name,
+            "class": self.model.model_class,
+            "layers": cfg.n_layers,
+            "d_model": cfg.d_model,
+            "d_vocab": cfg.d_vocab,
+            "parameters": sum(p.numel() for p in self.model.model.parameters()),
+        }
+
+    def eigen(self, method: str) -> dict[str, EigenDirections]:
+        """Layer to eigendirections of an eNTK method."""
+        if method == FLATTENED:
+            return self.directions.flattened
+        by_name = {method_name(row.candidate): row.candidate for row in self.judged.sweep}
+        return self.directions.sweep[by_name[method]]
+
+    def decode(self, token: int) -> str:
+        """Text of one token."""
+        return str(self.model.tokenizer.decode([token]))
+
+
+def run_language(
+    settings: LanguageSettings,
+    folder: str | Path,
+    *,
+    device: str = "cpu",
+    own: dict[str, Rule] | None = None,
+    memory_budget: int | None = None,
+    progress: bool = False,
+) -> LanguageResult:
+    """Load the model, make windows and labels, compute and judge every method's directions.
+
+    Windows, eigendirections, the sweep's readouts and the solver's checkpoints are kept in the
+    folder: an interrupted run goes on, and one with other labels, layers or readouts reuses what
+    it shares.
+
+    Args:
+        settings: model, text, windows, kernels.
+        folder: of all runs; what is kept lies in one named by the windows' settings.
+        device: where to compute.
+        own: your own labels beside those of the settings, as for :func:`feature_sets.grammar`.
+        memory_budget: bytes for the kernels' temporaries (default 4 GiB).
+        progress: show estimates and bars.
+
+    Raises:
+        ValueError, OSError: for settings, models or data that cannot be meant; with the mend.
+
+    Source: arXiv 2510.00468, section 5.
+    """
+    home = Path(folder) / windows_name(settings)
+    clock = Clock()
+    language_model = load_language_model(
+        settings.model, model_class=settings.model_class, device=device
+    )
+    settings.check_model(language_model.model)
+    clock.lap("model")
+    data = language_data(settings, language_model, home, own=own, progress=progress)
+    clock.lap("windows and labels")
+    directions = language_directions(
+        settings,
+        language_model.model,
+        data,
+        home / kernels_name(settings),
+        memory_budget=memory_budget,
+        progress=progress,
+    )
+    clock.lap("kernels and eigendirections")
+    judged = judge_language(settings, data, directions)
+    clock.lap("judging")
+    return LanguageResult(settings, language_model, data, directions, judged, clock.seconds)

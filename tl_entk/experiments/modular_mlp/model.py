@@ -1,0 +1,178 @@
+"""Modular addition by an MLP with squared activations: settings, data, model and training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss, one_hot
+
+from tl_entk.tools.progress import Progress
+
+# step, model, the loop's metrics when asked for
+Callback = Callable[[int, nn.Module, Callable[[], dict[str, float]]], None]
+
+
+@dataclass(frozen=True)
+class MLPSettings:
+    """Settings of the modular-addition MLP (arXiv 2510.00468, v2 section 4 and v4 section 3).
+
+    Raises:
+        ValueError: if a setting is out of its range.
+    """
+
+    seed: int = 0
+    p: int = 29
+    n: int = 512
+    train_fraction: float = 0.7
+    learning_rate: float = 0.05
+    weight_decay: float = 0.01
+    epochs: int = 500
+
+    def __post_init__(self) -> None:
+        if self.p < 5 or self.p % 2 == 0:
+            raise ValueError(f"p = {self.p}: pass an odd number from 5 on.")
+        if self.n < 1 or self.epochs < 10 or self.seed < 0:
+            raise ValueError("n counts from 1, epochs from 10 (a course has records), seed from 0.")
+        n_train = int(self.train_fraction * self.p**2)
+        if not 2 <= n_train <= self.p**2 - 2:
+            raise ValueError(
+                f"train_fraction = {self.train_fraction} leaves one part (nearly) empty; pass "
+                "0 < x < 1 that leaves two pairs in either."
+            )
+
+    @property
+    def cliff(self) -> int:
+        """4 floor(p / 2): a cosine and a sine of every frequency, for two families."""
+        return 4 * (self.p // 2)
+
+    def as_dict(self) -> dict[str, int | float]:
+        """The settings as plain JSON values."""
+        return asdict(self)
+
+
+class SquareMLP(nn.Module):
+    """f(x) = W2 (W1 x)^2 with mean-field scaling: x / sqrt(2 p) goes in, 1 / n comes out.
+
+    Args:
+        first: (n, 2 p), W1.
+        second: (p, n), W2.
+    """
+
+    def __init__(self, first: Float[Tensor, "n two_p"], second: Float[Tensor, "p n"]):
+        super().__init__()
+        n, width = first.shape
+        self.W1 = nn.Linear(width, n, bias=False)
+        self.W2 = nn.Linear(n, len(second), bias=False)
+        with torch.no_grad():
+            self.W1.weight.copy_(first)
+            self.W2.weight.copy_(second)
+
+    def forward(self, x: Float[Tensor, "N two_p"]) -> Float[Tensor, "N p"]:
+        """Scores of the p sums."""
+        hidden = self.W1(x / x.shape[1] ** 0.5)
+        return self.W2(hidden.square()) / hidden.shape[1]
+
+
+@dataclass(frozen=True, eq=False)
+class MLPData:
+    """All p^2 pairs, in the order n = a p + b, and the split of their indices.
+
+    Attributes:
+        x: (p^2, 2 p), the one-hot vectors of a and b beside each other.
+        labels: (p^2,), (a + b) mod p.
+        train: indices of the training part.
+        test: indices of the rest.
+    """
+
+    x: Float[Tensor, "N two_p"]
+    labels: Int[Tensor, " N"]
+    train: Int[Tensor, " n_train"]
+    test: Int[Tensor, " n_test"]
+
+    @property
+    def a(self) -> Int[Tensor, " N"]:
+        """First summand of every example."""
+        return self.x[:, : self.x.shape[1] // 2].argmax(1)
+
+    @property
+    def b(self) -> Int[Tensor, " N"]:
+        """Second summand of every example."""
+        return self.x[:, self.x.shape[1] // 2 :].argmax(1)
+
+    @property
+    def targets(self) -> Float[Tensor, "N p"]:
+        """The labels as one-hot vectors."""
+        return one_hot(self.labels, self.x.shape[1] // 2).to(self.x.dtype)
+
+
+def seeded_mlp(settings: MLPSettings) -> tuple[SquareMLP, MLPData]:
+    """The untrained model and the data of a seed: W1, W2, then the split, from one stream.
+
+    Example:
+        >>> model, data = seeded_mlp(MLPSettings(p=5, n=8))
+        >>> data.x.shape, int(data.labels[7]), model(data.x).shape
+        (torch.Size([25, 10]), 3, torch.Size([25, 5]))
+    """
+    p, n = settings.p, settings.n
+    generator = torch.Generator().manual_seed(settings.seed)
+    first = torch.randn(n, 2 * p, generator=generator)
+    second = torch.randn(p, n, generator=generator)
+    a, b = torch.arange(p).repeat_interleave(p), torch.arange(p).repeat(p)
+    x = torch.cat([one_hot(a, p), one_hot(b, p)], 1).float()
+    order = torch.randperm(p * p, generator=generator)
+    n_train = int(settings.train_fraction * p * p)
+    data = MLPData(x, (a + b) % p, order[:n_train], order[n_train:])
+    return SquareMLP(first, second), data
+
+
+def metrics_of(model: nn.Module, data: MLPData) -> dict[str, float]:
+    """Accuracy and mean squared error on the training and the test part."""
+    found = {}
+    with torch.no_grad():
+        outputs, targets = model(data.x), data.targets
+        for part, rows in (("train", data.train), ("test", data.test)):
+            found[f"{part}_loss"] = float(mse_loss(outputs[rows], targets[rows]))
+            right = outputs[rows].argmax(1) == data.labels[rows]
+            found[f"{part}_accuracy"] = float(right.float().mean())
+    return found
+
+
+def train_mlp(
+    settings: MLPSettings, *, callback: Callback | None = None, progress: bool = False
+) -> tuple[SquareMLP, MLPData]:
+    """Train the MLP: AdamW on the whole training part, mean squared error to one-hot labels.
+
+    Args:
+        settings: of the task.
+        callback: called before the first epoch (0) and after every one with its number, the model
+            and a function that gives the metrics; a :class:`tl_entk.Track` is one.
+        progress: show a progress bar.
+
+    Returns:
+        The trained model and its data.
+
+    Source: arXiv 2510.00468 (the MLP), after Gromov 2023.
+    """
+    model, data = seeded_mlp(settings)
+    optimizer = torch.optim.AdamW(
+        model.parameters(),
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        fused=True,
+    )
+    x, targets = data.x[data.train], data.targets[data.train]
+    with Progress(f"training the MLP, seed {settings.seed}", settings.epochs, progress) as bar:
+        for epoch in range(settings.epochs + 1):
+            if callback is not None:
+                callback(epoch, model, lambda: metrics_of(model, data))
+            if epoch == settings.epochs:
+                break
+            optimizer.zero_grad()
+            mse_loss(model(x), targets).backward()
+            optimizer.step()
+            bar.advance()
+    return model.eval(), data

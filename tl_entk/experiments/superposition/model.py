@@ -1,0 +1,183 @@
+"""Toy models of superposition: settings, data, model and training."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from feature_sets.superposition import sparse_features
+from tl_entk.model.linear_map import Bias, LinearMap
+from tl_entk.tools.progress import Progress
+
+
+@dataclass(frozen=True)
+class SuperpositionSettings:
+    """Settings of a toy model of superposition (arXiv 2510.00468, section 3).
+
+    Attributes:
+        m: width of the bottleneck.
+        sparsity: S, the probability that a feature is zero.
+        seed: of weights and data.
+        features: n, inputs and outputs.
+        examples: N fixed samples.
+        decay: feature i has importance decay^i.
+        steps: full-batch steps of Adam.
+        learning_rate: of Adam.
+
+    Raises:
+        ValueError: if a setting is out of its range.
+    """
+
+    m: int = 10
+    sparsity: float = 0.3
+    seed: int = 0
+    features: int = 50
+    examples: int = 500
+    decay: float = 0.8
+    steps: int = 5001
+    learning_rate: float = 1e-3
+
+    def __post_init__(self) -> None:
+        if min(self.m, self.features, self.examples) < 2 or self.steps < 1:
+            raise ValueError("m, features and examples count from 2, steps from 1.")
+        if not 0 <= self.sparsity < 1:
+            raise ValueError(f"sparsity = {self.sparsity}: pass a probability from 0 to below 1.")
+        if not 0 < self.decay <= 1:
+            raise ValueError(f"decay = {self.decay}: pass a factor above 0, up to 1.")
+        if self.seed < 0:
+            raise ValueError(f"seed = {self.seed}: pass a number from 0 on.")
+
+    @property
+    def name(self) -> str:
+        """What the regime is called in figures and tables."""
+        return f"m = {self.m}, S = {self.sparsity:g}"
+
+    def as_dict(self) -> dict[str, int | float]:
+        """The settings as plain JSON values."""
+        return asdict(self)
+
+
+def paper_regimes(seed: int = 0) -> list[SuperpositionSettings]:
+    """The paper's three regimes.
+
+    Example:
+        >>> [settings.name for settings in paper_regimes()]
+        ['m = 10, S = 0.3', 'm = 10, S = 0.9', 'm = 40, S = 0.9']
+    """
+    pairs = ((10, 0.3), (10, 0.9), (40, 0.9))
+    return [SuperpositionSettings(m=m, sparsity=S, seed=seed) for m, S in pairs]
+
+
+class ToyModel(nn.Module):
+    """f(x) = ReLU(W^T W x + b), written so that hooks see both uses of W.
+
+    Args:
+        weight: (m, n).
+        bias: (n,); default zero.
+    """
+
+    def __init__(self, weight: Float[Tensor, "m n"], bias: Float[Tensor, " n"] | None = None):
+        super().__init__()
+        self.W = nn.Parameter(weight)
+        self.b = nn.Parameter(torch.zeros(weight.shape[1]) if bias is None else bias)
+        self.encode = LinearMap(self.W, transposed=True)
+        self.decode = LinearMap(self.W)
+        self.shift = Bias(self.b)
+
+    def forward(self, x: Float[Tensor, "N n"]) -> Float[Tensor, "N n"]:
+        """The reconstructed features."""
+        return torch.relu(self.shift(self.decode(self.encode(x))))
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedToyModel:
+    """A trained toy model with its samples.
+
+    Attributes:
+        settings: of the regime.
+        model: in evaluation mode.
+        x: (N, n) the fixed samples.
+        loss: importance-weighted mean squared error at every hundredth step.
+    """
+
+    settings: SuperpositionSettings
+    model: ToyModel
+    x: Float[Tensor, "N n"]
+    loss: list[float]
+
+    @property
+    def importance(self) -> Float[Tensor, " n"]:
+        """I_i = decay^i."""
+        return importance(self.settings)
+
+
+def importance(settings: SuperpositionSettings) -> Float[Tensor, " n"]:
+    """I_i = decay^i of every feature.
+
+    Example:
+        >>> importance(SuperpositionSettings(features=3)).tolist()
+        [1.0, 0.8, 0.6400000000000001]
+    """
+    return settings.decay ** torch.arange(settings.features, dtype=torch.float64)
+
+
+def weighted_loss(
+    outputs: Float[Tensor, "N n"], x: Float[Tensor, "N n"], weights: Float[Tensor, " n"]
+) -> Float[Tensor, ""]:
+    """Mean of I_i (x_i - f_i)^2 over examples and features.
+
+    Example:
+        >>> weighted_loss(torch.zeros(1, 2), torch.ones(1, 2), torch.tensor([1.0, 0.5])).item()
+        0.75
+    """
+    return ((x - outputs).square() * weights).mean()
+
+
+def seeded_toy_model(
+    settings: SuperpositionSettings,
+) -> tuple[ToyModel, Float[Tensor, "N n"]]:
+    """The untrained model and the samples of a seed; its stream gives the samples first.
+
+    Example:
+        >>> model, x = seeded_toy_model(SuperpositionSettings(m=2, features=3, examples=4))
+        >>> model(x).shape
+        torch.Size([4, 3])
+    """
+    generator = torch.Generator().manual_seed(settings.seed)
+    x = sparse_features(settings.examples, settings.features, settings.sparsity, generator)
+    weight = torch.empty(settings.m, settings.features)
+    nn.init.xavier_normal_(weight, generator=generator)
+    return ToyModel(weight), x
+
+
+def train_toy_model(settings: SuperpositionSettings, *, progress: bool = False) -> TrainedToyModel:
+    """Train a toy model of superposition: Adam on the whole batch.
+
+    Args:
+        settings: of the regime.
+        progress: show a progress bar.
+
+    Source: arXiv 2510.00468, section 3, after Elhage et al. 2022.
+
+    Example:
+        >>> trained = train_toy_model(SuperpositionSettings(m=2, features=3, examples=9, steps=101))
+        >>> trained.loss[-1] < trained.loss[0]
+        True
+    """
+    model, x = seeded_toy_model(settings)
+    weights = importance(settings).float()
+    optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, fused=True)
+    losses = []
+    with Progress(f"training {settings.name}", settings.steps, progress) as bar:
+        for step in range(settings.steps):
+            loss = weighted_loss(model(x), x, weights)
+            if step % 100 == 0 or step == settings.steps - 1:
+                losses.append(loss.item())
+                bar.advance(min(100, settings.steps - step), f"loss {losses[-1]:.2e}")
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return TrainedToyModel(settings, model.eval(), x, losses)

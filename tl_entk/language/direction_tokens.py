@@ -1,0 +1,80 @@
+"""Which tokens a direction raises: through the unembedding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from tl_entk.directions.eigen import EigenDirections
+from tl_entk.language.next_words import last_logits
+from tl_entk.model.adapters import adapt
+from tl_entk.operator.build import FINAL_HIDDEN
+from tl_entk.operator.whitening import Whitening, whitening
+
+
+def logit_directions(
+    model: Any, eigen: EigenDirections, white: Whitening | None = None
+) -> Float[Tensor, "d_vocab k"]:
+    """What each direction of a flattened kernel does to the logits of a high-scoring example.
+
+    An eigenvector v of the whitened kernel is N x d. Its rank-1 part is the score of each example
+    times one vector r of d numbers; the logits go along W_U^T S^(-1/2) r, S = W_U W_U^T. As v and
+    -v are one direction, the sign of a column says nothing: :func:`score_covariances` says which
+    tokens go up with the scores. Of a normalised kernel, every example's change is divided by its
+    gradient's norm.
+
+    Args:
+        model: the one that the directions are of.
+        eigen: from :func:`top_eigendirections` with the readout "final_hidden".
+        white: of the model's W_U, where it is at hand.
+
+    Returns:
+        (d_vocab, k), columns of norm 1.
+
+    Raises:
+        ValueError: if the directions are of a dense kernel, which has no logit coordinates.
+
+    Source: arXiv 2510.00468, section 5.
+    """
+    readout = str(eigen.provenance.get("readout", FINAL_HIDDEN))
+    if eigen.vectors.ndim != 3 or not readout.startswith(FINAL_HIDDEN):
+        raise ValueError(
+            "these directions have no number for every dimension of the final hidden vector: "
+            'pass those of top_eigendirections(..., readout="final_hidden").'
+        )
+    W_U = adapt(model).unembedding.detach().cpu()
+    white = whitening(W_U) if white is None else white
+    vectors, scores = eigen.vectors.cpu().double(), eigen.scores.cpu().double()
+    r = torch.einsum("ndk,nk->dk", vectors, scores)
+    # in the format of W_U: a copy of a large vocabulary in float64 would be gigabytes
+    towards = (white.inverse.cpu() @ white.root.cpu() @ r).to(W_U.dtype)
+    return _unit((W_U.T @ towards).double())
+
+
+def score_covariances(
+    model: Any, tokens: Int[Tensor, "n t"], scores: Float[Tensor, "n k"], *, batch_size: int = 64
+) -> Float[Tensor, "d_vocab k"]:
+    """How each token's logit goes along with the scores of any directions.
+
+    The covariance of scores and logits over the examples, columns of norm 1.
+
+    Args:
+        model: whose logits at the last position.
+        tokens: (n, t).
+        scores: (n, k).
+        batch_size: examples per forward pass.
+    """
+    centred = scores.cpu().double() - scores.cpu().double().mean(0)
+    total: Tensor | None = None
+    for rows in torch.arange(len(tokens)).split(batch_size):
+        part = last_logits(model, tokens[rows]).cpu().double().T @ centred[rows]
+        total = part if total is None else total + part
+    assert total is not None
+    return _unit(total)
+
+
+def _unit(columns: Float[Tensor, "c k"]) -> Float[Tensor, "c k"]:
+    return columns / columns.norm(dim=0).clamp_min(torch.finfo(columns.dtype).tiny)

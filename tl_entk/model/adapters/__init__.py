@@ -1,0 +1,40 @@
+"""The only code that knows a model's class: TransformerLens' two, or a module of one's own."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from tl_entk.model.adapters.base import ModelAdapter
+from tl_entk.model.adapters.bridge import adapt_bridge
+from tl_entk.model.adapters.hooked_transformer import adapt_hooked_transformer
+from tl_entk.model.adapters.own_module import adapt_own_module
+
+
+def adapt(model: nn.Module) -> ModelAdapter:
+    """See a model as sites.
+
+    Args:
+        model: a HookedTransformer, a TransformerBridge, or a module of one's own whose weights are
+            used by ``nn.Linear``, ``tl_entk.LinearMap`` and ``tl_entk.Bias``.
+
+    Raises:
+        TypeError: for anything else.
+    """
+    # by name: HookedTransformer cannot be imported where TransformerLens is 4.x
+    classes = {cls.__name__ for cls in type(model).__mro__}
+    if "TransformerBridge" in classes:
+        return adapt_bridge(model)
+    if "HookedTransformer" in classes:
+        return adapt_hooked_transformer(model)
+    adapter = adapt_own_module(model) if isinstance(model, nn.Module) else None
+    if adapter is None:
+        kind = type(model).__name__
+        raise TypeError(
+            f"tl_entk needs a HookedTransformer or a TransformerBridge, not a {kind}: "
+            "load the model with TransformerLens first, or write your module with nn.Linear, "
+            "tl_entk.LinearMap and tl_entk.Bias."
+        )
+    return adapter
+
+
+__all__ = ["ModelAdapter", "adapt"]

@@ -1,0 +1,188 @@
+"""Reading inputs and outputs of sites in one forward pass, and leaving the model as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from tl_entk.model.sites import Cut, Site, Tap
+
+
+@dataclass
+class Reading:
+    """What one forward pass showed: a tap's tensors in the order of its calls.
+
+    ``inputs`` are detached; ``outputs`` are in the graph, ready for ``torch.autograd.grad``.
+    """
+
+    inputs: dict[Tap, list[Tensor]] = field(default_factory=dict)
+    outputs: dict[Tap, list[Tensor]] = field(default_factory=dict)
+    versions: list[tuple[Tap, Tensor, int]] = field(default_factory=list)
+    final_hidden: Tensor | None = None
+
+    def check(self, sites: Iterable[Site], processed: str | None = None) -> None:
+        """Refuse a pass in which a hook never fired, or an output was changed in place.
+
+        Args:
+            sites: that were to be seen.
+            processed: why the model's weights look processed, for the message.
+
+        Raises:
+            RuntimeError: names the site.
+        """
+        changed = {tap for tap, tensor, version in self.versions if tensor._version != version}
+        for site in sites:
+            if site.output not in self.outputs or (site.input and site.input not in self.inputs):
+                mend = (
+                    f"{processed}: load it anew, with enable_compatibility_mode(no_processing=True)"
+                    if processed
+                    else "leave the component out, or undo what bypasses it"
+                )
+                raise RuntimeError(
+                    f"the hook of {site.name} never fired: the model's forward pass does not run "
+                    f"this weight's module. Mend: {mend}."
+                )
+            if site.output in changed:
+                raise RuntimeError(
+                    f"the output of {site.name} was changed in place after it was read, so its "
+                    "gradient cannot be: undo the hook or patch that does so."
+                )
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """No parameter requires grad inside, so that backward passes only reach activations."""
+    wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    try:
+        for parameter in wanted:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in wanted:
+            parameter.requires_grad_(True)
+
+
+class FinalHiddenReached(Exception):  # noqa: N818 - no error, as StopIteration is none
+    """Ends a forward pass before the unembedding, when only the final hidden vector is read."""
+
+
+# what was seen so far, tap, number of its call, the tensor there -> what takes its place
+Replace = Callable[[Reading, Tap, int, Tensor], Tensor]
+
+
+@contextmanager
+def reading(
+    sites: Iterable[Site],
+    unembed_input: Tap | None,
+    positions: Tensor,
+    n: int,
+    *,
+    cuts: Sequence[Cut] = (),
+    length: int = 0,
+    stop: bool = False,
+    replace: Replace | None = None,
+    inputs: Mapping[Tap, list[Tensor]] | None = None,
+) -> Iterator[Reading]:
+    """Hooks that record the sites' taps and cut the unembedding's input to one position.
+
+    Args:
+        sites: what to record.
+        unembed_input: where the final hidden vector passes; None where there is none.
+        positions: the position to read of every example, (n,).
+        n: number of examples in the pass.
+        cuts: further places from which on only that position is needed.
+        length: positions in the pass, for cuts that end.
+        stop: end the pass at the unembedding (the context ends quietly).
+        replace: gives what takes an output's place, instead of a leaf of the graph.
+        inputs: inputs that are known already, which are not recorded.
+    """
+    sites = list(sites)
+    tables = {site.output for site in sites if site.kind == "position"}
+    result = Reading(inputs=dict(inputs or {}))
+    handles: list[RemovableHandle] = []
+
+    def cut(value: Tensor) -> Tensor:
+        if value.shape[1] == 1:  # cut before
+            return value
+        return value[torch.arange(n, device=value.device), positions][:, None]
+
+    def repeat(value: Tensor) -> Tensor:
+        return value.expand(value.shape[0], length, *value.shape[2:])
+
+    def finish(value: Tensor) -> Tensor:
+        value = cut(value)
+        result.final_hidden = value[:, 0]
+        if stop:
+            raise FinalHiddenReached
+        return value
+
+    def record(tap: Tap) -> Any:
+        def hook(value: Tensor) -> None:
+            result.inputs.setdefault(tap, []).append(value.detach())
+
+        return hook
+
+    def keep(tap: Tap) -> Any:
+        def hook(value: Tensor) -> Tensor:
+            if tap in tables and value.ndim == 2:
+                value = value[None]  # one row per position, whatever the example
+            if value.shape[0] == 1:  # position embeddings come once for all examples
+                value = value.expand(n, *value.shape[1:])
+            calls = result.outputs.setdefault(tap, [])
+            if replace is not None:
+                value = replace(result, tap, len(calls), value)
+            elif not value.requires_grad:
+                # the first site on the way: the graph starts here, at a leaf for every example
+                value = value.detach().requires_grad_()
+            calls.append(value)
+            result.versions.append((tap, value, value._version))
+            return value
+
+        return hook
+
+    try:
+        for place in cuts:
+            handles.append(_attach(place.at, cut))
+            if place.until is not None:
+                handles.append(_attach(place.until, repeat))
+        if unembed_input is not None:
+            handles.append(_attach(unembed_input, finish))
+        unknown = {site.input for site in sites if site.input} - result.inputs.keys()
+        for tap in unknown:
+            handles.append(_attach(tap, record(tap)))
+        for tap in {site.output: None for site in sites}:
+            # ahead of the user's own hooks: what they make of the output is part of the function
+            handles.append(_attach(tap, keep(tap), first=True))
+        yield result
+    except FinalHiddenReached:
+        pass
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _attach(tap: Tap, see: Any, *, first: bool = False) -> RemovableHandle:
+    """Call ``see`` on the tap's tensor; what it returns (if anything) takes the tensor's place."""
+    if tap.side == "output":
+        return tap.module.register_forward_hook(
+            lambda module, args, output: see(output), prepend=first
+        )
+
+    def before(_: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+        name = tap.argument if tap.argument in kwargs else None
+        if name is None and not args:
+            name = next(iter(kwargs))
+        replaced = see(kwargs[name] if name is not None else args[0])
+        if replaced is None:
+            return None
+        if name is not None:
+            return args, {**kwargs, name: replaced}
+        return (replaced, *args[1:]), kwargs
+
+    return tap.module.register_forward_pre_hook(before, with_kwargs=True)

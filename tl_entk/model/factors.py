@@ -1,0 +1,266 @@
+"""Factors: per site, the input x and the output gradient g of every example.
+
+The gradient of output r with respect to a weight used as y_t = x_t W is sum_t x_t (outer) g_rt;
+for other uses it is simpler still. Examples do not interact, so one forward and R backward
+passes of the whole batch give the factors of every example and every site. The axis r is folded
+into g's last one: sum_r J_r J_r^T is the Gram matrix of the gradients with r as a further
+coordinate. Repeated uses of a weight (ln1 feeds queries, keys and values) count as positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor
+
+from tl_entk.model.adapters import ModelAdapter
+from tl_entk.model.capture import Reading, reading
+from tl_entk.model.merge_outputs import merge_outputs
+from tl_entk.model.readouts import BoundReadout
+from tl_entk.model.sites import Site
+
+
+@dataclass(frozen=True)
+class Outer:
+    """A per-example gradient sum_t x_t (outer) g_t, possibly split into heads.
+
+    x has shape (h_x, T, N, d_in) and g (h_g, T, N, D) with D = R * d_out; h_x, h_g are the
+    number of heads or 1.
+    """
+
+    x: Float[Tensor, "h_x t n d_in"]
+    g: Float[Tensor, "h_g t n d_out"]
+
+
+@dataclass(frozen=True)
+class OneHot:
+    """A per-example gradient with row ``tokens[n, t]`` equal to g_t: an embedding's."""
+
+    tokens: Int[Tensor, "n t"]
+    g: Float[Tensor, "t n d_out"]
+
+
+@dataclass(frozen=True)
+class Direct:
+    """A per-example gradient v itself: of biases, norm weights and position embeddings."""
+
+    v: Float[Tensor, "h n d"]
+
+
+Factors = Outer | OneHot | Direct
+
+
+def row_per_output(factors: Factors, outputs: int) -> Factors:
+    """The same gradients with the R outputs of an example as R rows instead of one folded axis."""
+
+    def unfold(g: Float[Tensor, "*h n rd"]) -> Float[Tensor, "*h nr d"]:
+        return rearrange(g, "... n (r d) -> ... (n r) d", r=outputs)
+
+    match factors:
+        case Outer(x, g):
+            return Outer(x.repeat_interleave(outputs, -2), unfold(g))
+        case OneHot(tokens, g):
+            return OneHot(tokens.repeat_interleave(outputs, 0), unfold(g))
+        case Direct(v):
+            return Direct(unfold(v))
+
+
+def forward(
+    adapter: ModelAdapter,
+    tokens: Shaped[Tensor, "n ..."],
+    sites: Sequence[Site],
+    readout: BoundReadout,
+    positions: Int[Tensor, " n"],
+    rows: slice,
+) -> tuple[Reading, Float[Tensor, "b c"]]:
+    """One forward pass of some rows; returns what was seen and what the readout reads."""
+    batch = tokens[rows]
+    with reading(sites, adapter.unembed_input, positions[rows], len(batch)) as seen:
+        logits = adapter.logits(batch)[:, 0]
+    seen.check(sites, adapter.processed)
+    values = logits if readout.reads == "logits" else seen.final_hidden
+    if values is None:
+        raise ValueError(
+            f"readout {readout.name!r} reads the final hidden vector, which only TransformerLens "
+            "models have: read the logits (a module's outputs)."
+        )
+    return seen, values
+
+
+def probe(
+    adapter: ModelAdapter,
+    tokens: Shaped[Tensor, "n ..."],
+    sites: Sequence[Site],
+    readout: BoundReadout,
+    positions: Int[Tensor, " n"],
+) -> tuple[dict[str, int], int]:
+    """Uses per example of every site, and the number R of outputs, from two examples' forward.
+
+    Raises:
+        ValueError: if the readout is not differentiable, or mixes examples.
+    """
+    seen, values = forward(adapter, tokens, sites, readout, positions, slice(0, 2))
+    values = values.detach().requires_grad_()
+    outputs = readout.outputs(values, slice(0, 2))
+    if not outputs.requires_grad:
+        raise ValueError(
+            f"readout {readout.name!r} has no gradient: return a differentiable function of what "
+            "it reads (no detach, argmax or numpy)."
+        )
+    alone = readout.outputs(values[:1], slice(0, 1))
+    tolerance = 1e-3 * float(outputs.detach().abs().max())
+    if not torch.allclose(alone, outputs[:1], rtol=1e-3, atol=tolerance):
+        raise ValueError(
+            f"readout {readout.name!r} mixes examples: what it returns for one depends on the "
+            "others in the batch. Return a function of each row by itself."
+        )
+    uses = {
+        site.name: sum(value.numel() for value in seen.outputs[site.output]) // site.d_out // 2
+        for site in sites
+    }
+    return uses, outputs.shape[1]
+
+
+def collect(
+    adapter: ModelAdapter,
+    tokens: Shaped[Tensor, "n ..."],
+    sites: Sequence[Site],
+    readout: BoundReadout,
+    positions: Int[Tensor, " n"],
+    *,
+    columns: slice,
+    batch_size: int,
+    dtype: torch.dtype,
+    merge: bool = False,
+    advance: Callable[[int], None] = lambda examples: None,
+) -> dict[str, Factors]:
+    """Factors of the sites for the readout's outputs ``columns``, over the whole batch.
+
+    Args:
+        adapter: the model, its parameters frozen.
+        tokens: (n, t).
+        sites: whose factors to collect.
+        readout: what is differentiated.
+        positions: position read of every example.
+        columns: which of the R outputs.
+        batch_size: examples per forward pass.
+        dtype: number format of the factors.
+        merge: fold outputs into one where that leaves all sums over outputs as they are.
+        advance: told the number of examples done, for each output.
+    """
+    n = len(tokens)
+    inputs: dict[str, Tensor] = {}
+    # by output, a tensor for every batch: copying them all costs more than most models
+    gradients: dict[str, list[list[Tensor]]] = {site.name: [] for site in sites}
+    for start in range(0, n, batch_size):
+        rows = slice(start, min(start + batch_size, n))
+        seen, values = forward(adapter, tokens, sites, readout, positions, rows)
+        outputs = readout.outputs(values, rows)[:, columns]
+        scales = {site.name: embedding_scale(site, tokens[rows], seen) for site in sites}
+        for site in sites:
+            if site.input:
+                x = _by_use(seen.inputs[site.input], len(outputs), site.d_in)
+                inputs.setdefault(site.name, x.new_empty((len(x), n, site.d_in), dtype=dtype))
+                inputs[site.name][:, rows] = x.to(dtype)
+        taps = list({site.output: None for site in sites})
+        for r in range(outputs.shape[1]):
+            last = r + 1 == outputs.shape[1]
+            found = _differentiate(outputs[:, r], [seen.outputs[tap] for tap in taps], last=last)
+            by_tap = dict(zip(taps, found, strict=True))
+            for site in sites:
+                g = _by_use(by_tap[site.output], len(outputs), site.d_out)
+                g = g.to(dtype)
+                g = g if scales[site.name] == 1 else g * scales[site.name]
+                if start == 0:
+                    gradients[site.name].append([])
+                gradients[site.name][r].append(g)
+            advance(rows.stop - rows.start)
+    return {
+        site.name: _factors(
+            site, tokens, inputs.pop(site.name, None), gradients.pop(site.name), merge
+        )
+        for site in sites
+    }
+
+
+def _by_use(values: Sequence[Tensor], n: int, width: int) -> Float[Tensor, "uses {n} {width}"]:
+    """All uses of a site, by use and example, whatever shape the model gave them.
+
+    A tensor's first axis may be examples or examples x positions (x heads): examples vary
+    slowest in either case, so that one reshape sorts them out.
+    """
+    by_example = [value.reshape(n, -1, width) for value in values]
+    uses = by_example[0] if len(values) == 1 else torch.cat(by_example, 1)
+    return uses.transpose(0, 1)
+
+
+def _differentiate(
+    output: Float[Tensor, " b"], kept: Sequence[Sequence[Tensor]], *, last: bool
+) -> list[list[Tensor]]:
+    """Gradients of every example's output, grouped as ``kept``; zeros where it does not depend."""
+    flat = [value for values in kept for value in values]
+    found: Sequence[Tensor | None] = [None] * len(flat)
+    if output.requires_grad:
+        found = torch.autograd.grad(output.sum(), flat, retain_graph=not last, allow_unused=True)
+    dense = iter(torch.zeros_like(v) if g is None else g for v, g in zip(flat, found, strict=True))
+    return [[next(dense) for _ in values] for values in kept]
+
+
+def embedding_scale(site: Site, tokens: Tensor, seen: Reading) -> float:
+    """The constant c of an embedding that returns c * W[token] (Gemma's bridge); else 1.
+
+    Raises:
+        RuntimeError: if the output is no multiple of the embedding's rows.
+    """
+    if site.kind != "embedding":
+        return 1.0
+    output = seen.outputs[site.output][0].detach().cpu().double()
+    rows = site.parameter.detach()[tokens].cpu().double()
+    size = float(rows.square().sum())
+    scale = float((output * rows).sum()) / size if size > 0 else 1.0
+    if not torch.allclose(output, scale * rows, rtol=1e-2, atol=1e-2 * float(rows.abs().max())):
+        raise RuntimeError(
+            f"the output of {site.name} is no multiple of the tokens' rows: a hook or patch "
+            "changes it. Remove it, or leave the component out."
+        )
+    return scale
+
+
+def _factors(
+    site: Site, tokens: Tensor, x: Tensor | None, batches: list[list[Tensor]], merge: bool
+) -> Factors:
+    """Bring (uses, n, d_in) and R times (uses, n, d_out) into the form whose Gram is cheap."""
+    heads = site.heads.count if site.heads else 1
+    outputs = [found[0] if len(found) == 1 else torch.cat(found, 1) for found in batches]
+    batches.clear()
+    if site.kind == "linear":
+        # the first output tells of most uses whether their gradient is zero
+        used = [any(bool(g[use].any()) for g in outputs) for use in range(len(outputs[0]))]
+        if not all(used):
+            assert x is not None
+            x, outputs = x[used], [g[used] for g in outputs]
+        if merge and (merged := merge_outputs([g.flatten(0, 1) for g in outputs])) is not None:
+            outputs = [merged.reshape(outputs[0].shape)]
+    g = torch.stack(outputs, 2)
+    if site.kind == "embedding":
+        return OneHot(tokens, g.flatten(2))
+    if site.kind == "position":
+        return Direct(rearrange(g, "u n r d -> 1 n (r u d)"))
+    if site.kind == "scale":
+        assert x is not None
+        return Direct(torch.einsum("unrd,und->nrd", g, x).flatten(1)[None])
+    if site.kind == "bias":
+        return Direct(_split(g.sum(0)[None], heads)[:, 0])
+    assert x is not None
+    if site.heads and site.heads.along == "input":
+        return Outer(_split(x[:, :, None], heads), g.flatten(2)[None])
+    return Outer(x[None], _split(g, heads))
+
+
+def _split(value: Float[Tensor, "u n r d"], heads: int) -> Float[Tensor, "h u n rd"]:
+    """Heads of the last axis to the front."""
+    return rearrange(value, "u n r (h d) -> h u n (r d)", h=heads)

@@ -1,0 +1,224 @@
+"""Building a kernel operator: which weights, what is read, and what need not be run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from tl_entk.model.adapters import ModelAdapter
+from tl_entk.model.checks import Position, check_memory_budget
+from tl_entk.model.provenance import provenance
+from tl_entk.model.readouts import LOGITS, NAMES, BoundReadout, ReadoutLike, bind_readout
+from tl_entk.model.request import read_request
+from tl_entk.model.sites import EMBEDDING, TIED, UNEMBEDDING, Components, Site, partition
+from tl_entk.operator.operator import KernelOperator
+from tl_entk.operator.plan import Sizes
+from tl_entk.operator.precision import Precision, check_precision
+from tl_entk.operator.shortcuts import (
+    check_linear_unembedding,
+    check_readout,
+    final_hidden,
+    probe_suffix,
+)
+from tl_entk.operator.suffix import Suffix
+from tl_entk.operator.unembedding_terms import UnembeddingTerms
+from tl_entk.operator.weight_maps import WeightMap
+from tl_entk.operator.whitening import whitening
+
+FINAL_HIDDEN = "final_hidden"
+_CLOSED_FORM = (UNEMBEDDING, "unembed.b_U")
+
+
+def kernel_operator(
+    model: torch.nn.Module,
+    tokens: Int[Tensor, "n t"],
+    component: Components,
+    *,
+    readout: ReadoutLike = FINAL_HIDDEN,
+    position: Position = -1,
+    memory_budget: int | None = None,
+    dtype: torch.dtype | None = None,
+    precision: Precision = "full",
+) -> KernelOperator:
+    """Matrix-free eNTK of a component: flattened, (N d) x (N d), multiplied but never formed.
+
+    By default the kernel of all logits at the position, as K~ = S^1/2 J J^T S^1/2 with J the
+    Jacobian of the final hidden vectors (N of width d) and S = W_U W_U^T: the nonzero
+    eigenvalues are those of the (N d_vocab) x (N d_vocab) logit kernel. (Of W_U's own kernel, in
+    closed form, they are those too, but each d times instead of d_vocab times; of a parameter
+    that is W_U and W_E both, K~ is the part of the logit kernel in the span of W_U.) Where the
+    model caps or scales its logits after the unembedding, the kernel is that of the logits before
+    (a warning says so).
+
+    Only the part of the network after the component is run: its forward pass once and kept
+    where the budget allows, else again for every product.
+
+    Args:
+        model: a HookedTransformer (TransformerLens 3.9) or a TransformerBridge (3.9, 4.x), in
+            evaluation mode. It comes back as it was.
+        tokens: (n, t) token numbers; windows of one length without padding.
+        component: a weight, head, glob ("blocks.3.*" is a layer), list of those, predicate on
+            names, or None for every weight that requires grad; nothing is counted twice.
+        readout: ``"final_hidden"`` (above), ``"logits"`` (the same kernel unreduced, for small
+            vocabularies: d is the number of logits), or one that :func:`kernel_blocks` takes:
+            d is its number of outputs.
+        position: where it is read: an integer, or one per example.
+        memory_budget: bytes planned for graphs, caches, gradients and vectors (default 4 GiB).
+        dtype: number format of vectors; default the model's, float32 for half precision. The
+            network runs in its own format.
+        precision: ``"full"``; ``"bfloat16"`` runs the network's matrix products in bfloat16,
+            ``"tf32"`` (CUDA) in TF32. The error of a product is measured on two examples and
+            goes into ``provenance["precision_error"]``: its order of magnitude, since products
+            of many windows were seen to be off by up to four times as much.
+
+    Returns:
+        The operator: ``op @ x``, ``op.to_scipy()``, ``op.shape``, ``op.estimate()``.
+
+    Raises:
+        TypeError, ValueError: for a model, tokens, readout or component that cannot be meant.
+        RuntimeError: if a component's hook does not fire.
+
+    Source: arXiv 2510.00468, section 2; the whitened form is its language-model experiment's.
+
+    Example:
+        >>> from tl_entk.experiments import ModularSettings, build_model, modular_data
+        >>> settings = ModularSettings(p=5)
+        >>> model, data = build_model(settings), modular_data(settings)
+        >>> op = kernel_operator(model, data.tokens, "blocks.0.attn.W_V[1]")
+        >>> op.shape == (25 * 64, 25 * 64), (op @ torch.ones(25 * 64)).shape
+        (True, torch.Size([1600]))
+    """
+    request = read_request(model, tokens, component, position, dtype)
+    adapter, tokens, positions = request.adapter, request.tokens, request.positions
+    if adapter.unembed_input is None:
+        raise TypeError(
+            "an operator runs the part of a TransformerLens model after a component: for a module "
+            "of your own use tl_entk.jacobian(model, inputs), which multiplies and decomposes too."
+        )
+    n, dtype = len(tokens), request.dtype
+    budget = check_memory_budget(memory_budget)
+    check_precision(precision, tokens.device)
+    bound = _bound(adapter, readout, n, tokens.device)
+    names = _that_matter(partition(request.names), bound)
+    info = provenance(
+        adapter,
+        tokens,
+        component=", ".join(names),
+        readout="final_hidden, whitened by W_U" if bound is None else bound.name,
+        position=position if isinstance(position, int) else "per example",
+        kernel_dtype=str(dtype),
+        precision=precision,
+        normalisation="plain",
+    )
+    closed = [name for name in names if bound is None and name in _CLOSED_FORM]
+    maps = weight_maps(adapter, [n for n in names if n not in closed], tokens, bound is None)
+    suffix = Suffix(adapter, maps, tokens, positions, bound)
+    if bound is not None:
+        check_readout(suffix)
+    probe = probe_suffix(suffix, precision) if maps else None
+    root = terms = None
+    if bound is None:
+        check_linear_unembedding(suffix)
+        white = whitening(adapter.unembedding)
+        root = white.root.to(dtype)
+        if closed or TIED in names:
+            tied = next((m for m in maps if m.key == TIED), None)
+            terms = UnembeddingTerms(
+                final_hidden(suffix, budget).to(dtype),
+                white.span.to(dtype),
+                weight=UNEMBEDDING in names or tied is not None,
+                bias="unembed.b_U" in names,
+                shared=tied.key if tied else None,
+                at_rows=(
+                    (white.inverse @ adapter.unembedding[:, tied.rows].double()).to(dtype)
+                    if tied
+                    else None
+                ),
+            )
+    if probe is not None and probe.precision_error is not None:
+        info["precision_error"] = probe.precision_error
+    return KernelOperator(
+        probe.suffix if probe else None,
+        root,
+        terms,
+        n=n,
+        d=probe.outputs if probe else adapter.cfg.d_model,
+        scale=1.0 if bound is None else bound.scale,
+        sizes=probe.sizes if probe else Sizes(0, 0),
+        gradient_bytes=probe.gradient_bytes if probe else 0,
+        memory_budget=budget,
+        dtype=dtype,
+        device=tokens.device,
+        provenance=info,
+    )
+
+
+def _bound(
+    adapter: ModelAdapter, readout: ReadoutLike, n: int, device: torch.device
+) -> BoundReadout | None:
+    """The readout, fixed; None for the final hidden vector whitened by the unembedding."""
+    if readout == FINAL_HIDDEN:
+        return None
+    if readout == "class_trace":
+        raise ValueError(
+            "an operator has a row for every output: 'logits' is the flattened kernel, and "
+            "kernel_blocks(model, tokens, 'class_trace') its trace over the classes."
+        )
+    if isinstance(readout, str) and readout not in (*NAMES, LOGITS):
+        raise ValueError(
+            f"unknown readout {readout!r}: pass 'final_hidden' or 'logits', one that "
+            "kernel_blocks takes, or a tl_entk.Readout."
+        )
+    return bind_readout(readout, n=n, d_vocab_out=adapter.n_outputs, device=device)
+
+
+def _that_matter(names: list[str], bound: BoundReadout | None) -> list[str]:
+    """Leave out the unembedding where what is read comes before it.
+
+    Raises:
+        ValueError: if nothing is left.
+    """
+    if bound is None or bound.reads == "logits":
+        return names
+    left = [EMBEDDING if name == TIED else name for name in names if name not in _CLOSED_FORM]
+    if not left:
+        raise ValueError(
+            f"readout {bound.name!r} reads the final hidden vector, which {names} come after: "
+            "choose other components, or a readout of the logits."
+        )
+    return left
+
+
+def weight_maps(
+    adapter: ModelAdapter, names: list[str], tokens: Tensor, whitened: bool
+) -> tuple[WeightMap, ...]:
+    """The maps of some components, head slices of one weight together.
+
+    Args:
+        adapter: the model.
+        names: components, none within another.
+        tokens: (n, t), whose rows of an embedding matter.
+        whitened: whether the final hidden vector is read: then the unembedding's role of a tied
+            parameter is no part of the network.
+    """
+    maps: list[WeightMap] = []
+    for site in adapter.sites:
+        heads = tuple(h for h, name in enumerate(site.head_names) if name in names)
+        if site.name in names or heads:
+            maps.append(_map(site, tokens, heads or None, site.name))
+    if TIED in names:
+        embedding, unembedding = adapter.by_name[EMBEDDING], adapter.by_name[UNEMBEDDING]
+        whole = _map(embedding, tokens, None, TIED)
+        if not whitened:
+            every = torch.arange(len(embedding.parameter), device=tokens.device)
+            whole = replace(whole, rows=every)
+            maps.append(WeightMap(unembedding, key=TIED, transposed=True))
+        maps.append(whole)
+    return tuple(maps)
+
+
+def _map(site: Site, tokens: Tensor, heads: tuple[int, ...] | None, key: str) -> WeightMap:
+    return WeightMap(site, heads, key, rows=tokens.unique() if site.kind == "embedding" else None)

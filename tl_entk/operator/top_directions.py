@@ -1,0 +1,146 @@
+"""Top eigendirections of a component's kernel, from the model in one call."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from tl_entk.directions.cost import expected_products
+from tl_entk.directions.eigen import EigenDirections
+from tl_entk.directions.solver import check_request, leading_eigenpairs, least_columns
+from tl_entk.kernel.normalize import check_normalisation
+from tl_entk.model.checks import Position, check_memory_budget
+from tl_entk.model.readouts import ReadoutLike
+from tl_entk.model.sites import Components
+from tl_entk.operator.build import FINAL_HIDDEN, kernel_operator
+from tl_entk.operator.normalized_operator import NormalizedOperator, gradient_norms
+from tl_entk.operator.operator import KernelOperator
+from tl_entk.operator.precision import Precision
+
+
+def top_eigendirections(
+    model: torch.nn.Module,
+    tokens: Int[Tensor, "n t"],
+    component: Components,
+    k: int = 25,
+    *,
+    readout: ReadoutLike = FINAL_HIDDEN,
+    normalisation: str = "plain",
+    norms: Float[Tensor, " n"] | None = None,
+    tol: float = 1e-3,
+    seed: int = 0,
+    resume: str | Path | None = None,
+    position: Position = -1,
+    block_size: int | None = None,
+    max_products: int | None = None,
+    memory_budget: int | None = None,
+    dtype: torch.dtype | None = None,
+    precision: Precision = "full",
+    progress: bool = False,
+) -> EigenDirections:
+    """The k largest eigenpairs of a component's matrix-free kernel.
+
+    Args:
+        model: a HookedTransformer (TransformerLens 3.9) or a TransformerBridge (3.9, 4.x), in
+            evaluation mode. It comes back as it was.
+        tokens: (n, t) token numbers; windows of one length without padding.
+        component: as for :func:`kernel_operator`, for example ``"blocks.16.mlp.W_out"``.
+        k: how many pairs.
+        readout: as for :func:`kernel_operator`; by default all logits, in the whitened space of
+            the final hidden vector.
+        normalisation: ``"plain"``; of the kernel of all logits also ``"centred"`` (over the
+            examples), ``"cosine"`` (every example's gradient scaled to norm 1; as many backward
+            passes more as the model is wide, which the estimate does not count) and
+            ``"cosine, centred"``.
+        norms: of the examples' gradients, from :func:`tl_entk.gradient_norms`,
+            where they are at hand; default computed for the cosines.
+        tol: residual, relative to the first eigenvalue, up to which a pair has converged.
+        seed: of the solver's random start.
+        resume: file for checkpoints; the run goes on from it if it is there.
+        position: where the readout is read.
+        block_size: vectors multiplied at a time; default what is fastest by a short measurement.
+        max_products: give up after so many vectors, with a warning.
+        memory_budget: bytes, of which a quarter is for the solver's basis (default 4 GiB).
+        dtype: number format of the vectors.
+        precision: of the network's matrix products.
+        progress: print the estimate before the run, and show a bar with residuals.
+
+    Returns:
+        Eigenvalues, largest first; ``vectors`` (N, d, k); ``scores`` (N, k), one signed number
+        per example: the leading left singular vector of a direction's N x d matrix times its
+        singular value, with ``rank1_share`` the share of the norm that it holds. The estimate is
+        in ``provenance["estimate"]``.
+
+    Raises:
+        TypeError, ValueError: for input that cannot be meant; the message says what to do.
+
+    Source: arXiv 2510.00468, section 2 and the language-model experiment.
+
+    Example:
+        >>> from tl_entk.experiments import ModularSettings, build_model, modular_data
+        >>> settings = ModularSettings(p=5)
+        >>> model, data = build_model(settings), modular_data(settings)
+        >>> eigen = top_eigendirections(model, data.tokens, "blocks.0.mlp.W_out", k=4)
+        >>> eigen.scores.shape, bool(eigen.converged.all())
+        (torch.Size([25, 4]), True)
+    """
+    wanted = check_normalisation(normalisation)
+    if normalisation != "plain" and readout != FINAL_HIDDEN:
+        raise ValueError(
+            f"normalisation {normalisation!r} is for the kernel of all logits: leave readout out, "
+            "or normalise the dense kernel of kernel_blocks."
+        )
+    budget = check_memory_budget(memory_budget)
+    operator = kernel_operator(
+        model,
+        tokens,
+        component,
+        readout=readout,
+        position=position,
+        memory_budget=budget - budget // 4,
+        dtype=dtype,
+        precision=precision,
+    )
+    limit = 20 * k + 200 if max_products is None else max_products
+    check_request(operator.shape[0], k, tol, 1 if block_size is None else block_size, limit)
+    estimate = operator.estimate(k, block_size=block_size)
+    columns = budget // 4 // (2 * operator.shape[0] * operator.dtype.itemsize)
+    if block_size is None and columns < least_columns(k, estimate.block_size):
+        estimate = replace(estimate, block_size=1, products=expected_products(k, 1))
+    if progress:
+        print(f"{operator.provenance['component']}: {estimate}")
+    kernel: KernelOperator | NormalizedOperator = operator
+    if normalisation != "plain":
+        if wanted.cosine and norms is None:
+            norms = gradient_norms(
+                model,
+                tokens,
+                component,
+                position=position,
+                memory_budget=budget - budget // 4,
+                progress=progress,
+            )
+        kernel = NormalizedOperator(
+            operator,
+            norms if wanted.cosine else None,
+            centred=wanted.centred,
+            name=normalisation,
+        )
+    operator.prepare(progress)
+    eigen = leading_eigenpairs(
+        kernel,
+        k,
+        tol=tol,
+        seed=seed,
+        block_size=estimate.block_size,
+        max_products=limit,
+        basis_budget=budget // 4,
+        resume=resume,
+        progress=progress,
+    )
+    provenance = {**eigen.provenance, "estimate": asdict(estimate)}
+    return replace(eigen, provenance=provenance)

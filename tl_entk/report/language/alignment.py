@@ -1,0 +1,182 @@
+"""Figures and tables of how well directions line up with labels, method by method."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tl_entk.alignment.bootstrap import Judgement
+from tl_entk.experiments.language.judging import FLATTENED, PCA, RANDOM
+from tl_entk.experiments.language.run import LanguageResult
+from tl_entk.report import figures as draw
+from tl_entk.report.page import Cells, Picture, Table
+
+METRICS = ("ap", "auroc", "precision", "enrichment")
+
+
+def interval(found: Judgement, sign: str = "") -> str:
+    """A figure with its interval, as text."""
+    return f"{found.value:{sign}.2f} ({found.low:{sign}.2f} to {found.high:{sign}.2f})"
+
+
+def macro_table(result: LanguageResult) -> Table:
+    """Macro figures of every method, in all and by family."""
+    rows: list[Cells] = []
+    pca = result.judged.tables[PCA]
+    families = [None, *result.data.features.family_names()]
+    for name, table in result.judged.tables.items():
+        for family in families:
+            difference = table.difference(pca, "ap", family)
+            found = [table.macro(metric, family) for metric in METRICS]
+            rows.append(
+                [
+                    name,
+                    family or "all labels",
+                    interval(found[0]),
+                    interval(difference, "+") if name != PCA else "",
+                    *[interval(figure) for figure in found[1:]],
+                ]
+            )
+    return Table(
+        "macro",
+        "Mean over labels, best direction over all layers.",
+        ("method", "labels", "AP", "AP less PCA", "AUROC", "precision at quota", "enrichment"),
+        rows,
+    )
+
+
+def _shown(result: LanguageResult) -> list[str]:
+    """The methods that figures compare."""
+    return list(dict.fromkeys([FLATTENED, result.judged.winner, PCA, RANDOM]))
+
+
+def feature_figure(result: LanguageResult) -> Picture:
+    """Average precision of every label, one dot per method."""
+    tables = {name: result.judged.tables[name] for name in _shown(result)}
+    rows = {
+        row.feature: {name: table.rows[index].ap for name, table in tables.items()}
+        for index, row in enumerate(result.judged.tables[PCA].rows)
+    }
+    return Picture(
+        "features", "Average precision on the test half.", draw.intervals(rows, "average precision")
+    )
+
+
+def feature_tables(result: LanguageResult) -> list[Table]:
+    """One table per method: every label with its direction and figures."""
+    return [_feature_table(name, index, result) for index, name in enumerate(result.judged.tables)]
+
+
+def _feature_table(name: str, number: int, result: LanguageResult) -> Table:
+    table, pca = result.judged.tables[name], result.judged.tables[PCA]
+    n = table.n_test
+    rows: list[Cells] = []
+    for row in table.rows:
+        difference = table.feature_difference(pca, row.feature)
+        rows.append(
+            [
+                row.feature,
+                row.family,
+                row.positives / n,
+                row.column,
+                f"{row.sign:+d}",
+                row.train_ap,
+                *[interval(getattr(row, metric)) for metric in METRICS],
+                row.p_value,
+                interval(difference, "+") if name != PCA else "",
+            ]
+        )
+    columns = (
+        "label",
+        "family",
+        "base rate",
+        "direction",
+        "sign",
+        "train AP",
+        "AP",
+        "AUROC",
+        "precision at quota",
+        "enrichment",
+        "p",
+        "AP less PCA",
+    )
+    return Table(f"features_{number}", f"{name}: best of {table.k} directions.", columns, rows)
+
+
+def layer_figure(result: LanguageResult, metric: str) -> Picture:
+    """A metric over the layers, one line per method."""
+    curves = {
+        name: {layer: table.macro(metric) for layer, table in result.judged.by_layer[name].items()}
+        for name in _shown(result)
+    }
+    label = {"ap": "macro average precision", "auroc": "macro AUROC"}[metric]
+    return Picture(f"layers_{metric}", f"{label} by layer.", draw.by_layer(curves, label))
+
+
+def layer_table(result: LanguageResult, metric: str) -> Table:
+    """The same in numbers."""
+    layers = list(result.data.activations)
+    rows: list[Cells] = []
+    for name, tables in result.judged.by_layer.items():
+        if set(tables) == set(layers):
+            rows.append([name, *[tables[layer].macro(metric).value for layer in layers]])
+        else:
+            rows.append([name, tables["all"].macro(metric).value, *[""] * (len(layers) - 1)])
+    return Table(
+        f"layers_{metric}",
+        f"Macro {metric.upper()} on the test half by layer (one figure: all layers together).",
+        ("method", *[f"layer {layer}" for layer in layers]),
+        rows,
+    )
+
+
+def sweep_figure(result: LanguageResult) -> Picture:
+    """Heatmap of readouts and normalisations against components."""
+    found = {row.candidate.component for row in result.judged.sweep}
+    components = [name for name in result.settings.components if name in found]
+    components += sorted(found - set(components))
+    ways: dict[str, dict[str, float]] = {}
+    for row in result.judged.sweep:
+        label = f"{row.candidate.readout}, {row.candidate.normalisation}"
+        ways.setdefault(label, {})[row.candidate.component] = row.validation
+    names = sorted(ways)
+    # the kernel of all logits has one component
+    missing = float("nan")
+    values = np.array(
+        [[ways[name].get(component, missing) for component in components] for name in names]
+    )
+    picture = draw.heatmap(
+        values,
+        names,
+        components,
+        label="macro AP within the train half",
+        highest=float(np.nanmax(values)),
+        numbers=True,
+    )
+    return Picture("sweep", "Macro AP within the train half, best over layers.", picture)
+
+
+def sweep_table(result: LanguageResult) -> Table:
+    """Every candidate, best first."""
+    rows: list[Cells] = []
+    for row in result.judged.sweep:
+        layer, candidate = row.best_layer, row.candidate
+        rows.append(
+            [
+                candidate.readout,
+                candidate.component,
+                candidate.normalisation,
+                row.validation,
+                layer,
+                row.by_layer[layer],
+            ]
+        )
+    for name in (PCA, RANDOM):
+        rows.append(
+            [name, "", "", result.judged.validations[name], result.judged.best_layer[name], ""]
+        )
+    return Table(
+        "sweep",
+        "Every combination, best first; the last rows are the others by the same measure.",
+        ("readout", "component", "normalisation", "best over layers", "best layer", "there"),
+        rows,
+    )

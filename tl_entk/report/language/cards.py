@@ -1,0 +1,84 @@
+"""Which directions of a language model get a card."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from tl_entk.directions.eigen import EigenDirections
+from tl_entk.experiments.language.judging import FLATTENED
+from tl_entk.experiments.language.run import LanguageResult
+from tl_entk.language.direction_tokens import logit_directions, score_covariances
+from tl_entk.model.adapters import adapt
+from tl_entk.operator.whitening import whitening
+from tl_entk.report.cards import Direction, by_direction, direction_card
+from tl_entk.report.page import Card
+
+LEADING = 10
+
+
+def language_cards(result: LanguageResult) -> list[Card]:
+    """Cards of the directions chosen for labels, and of the leading ones of the best layer.
+
+    The flattened kernel's come first, then those of the best readout.
+    """
+    cards = []
+    for method in dict.fromkeys([FLATTENED, result.judged.winner]):
+        chosen = by_direction(result.judged.tables[method].rows)
+        best = result.judged.best_layer[method]
+        leading = [f"layer {best}, direction {index}" for index in range(LEADING)]
+        layers = result.eigen(method)
+        shown: dict[str, list[int]] = {}
+        for _, layer, index in sorted(map(_order, {*chosen, *leading})):
+            if index < len(layers[layer].eigenvalues):
+                shown.setdefault(layer, []).append(index)
+        parts = {layer: layers[layer].take(indices) for layer, indices in shown.items()}
+        tokens = _tokens(result, parts)
+        for layer, indices in shown.items():
+            for place, index in enumerate(indices):
+                column = f"layer {layer}, direction {index}"
+                direction = Direction(
+                    f"{method}, {column}",
+                    parts[layer].scores[:, place],
+                    _facts(layers[layer], index),
+                    tokens[layer][:, place],
+                    chosen.get(column, []),
+                )
+                cards.append(direction_card(direction, result.data.windows, result.decode))
+    return cards
+
+
+def _order(column: str) -> tuple[int, str, int]:
+    """Layers by number; the one called "all" last."""
+    layer, index = column.removeprefix("layer ").split(", direction ")
+    return (int(layer) if layer.isdigit() else 10**6), layer, int(index)
+
+
+def _tokens(result: LanguageResult, layers: dict[str, EigenDirections]) -> dict[str, Tensor]:
+    """Layer to what its directions do to each token's logit."""
+    model = result.model.model
+    # the model runs once for all of them
+    scores = torch.cat([eigen.scores.cpu().double() for eigen in layers.values()], 1)
+    together = score_covariances(model, result.data.windows.tokens, scores)
+    widths = [eigen.scores.shape[1] for eigen in layers.values()]
+    along = dict(zip(layers, together.split(widths, dim=1), strict=True))
+    if next(iter(layers.values())).vectors.ndim == 2:
+        return along
+    white = whitening(adapt(model).unembedding)
+    found = {}
+    for layer, eigen in layers.items():
+        moved = logit_directions(model, eigen, white)
+        # a direction has no sign of its own: raised is what goes up with the scores
+        signs = torch.where((moved * along[layer]).sum(0) < 0, -1.0, 1.0)
+        found[layer] = moved * signs
+    return found
+
+
+def _facts(eigen: EigenDirections, index: int) -> list[tuple[str, str]]:
+    first = float(eigen.eigenvalues[0])
+    return [
+        ("eigenvalue", f"{float(eigen.eigenvalues[index]):.3g}"),
+        ("of the first", f"{float(eigen.eigenvalues[index]) / first:.2g}"),
+        ("residual", f"{float(eigen.residuals[index]):.1e}"),
+        ("rank-1 share", f"{float(eigen.rank1_share[index]):.2f}"),
+    ]

@@ -1,0 +1,70 @@
+"""Figures and tables of linear probes on the directions of a language model."""
+
+from __future__ import annotations
+
+from tl_entk.experiments.language.judging import FLATTENED, PCA, RANDOM
+from tl_entk.experiments.language.run import LanguageResult
+from tl_entk.report import figures as draw
+from tl_entk.report.language.alignment import interval
+from tl_entk.report.page import Cells, Picture, Table
+
+
+def probe_table(result: LanguageResult) -> Table:
+    """Average precision of probes, each basis at its own layer; R^2 of labels that are numbers."""
+    probes, layers = result.judged.probes, result.judged.probe_layer
+    first, second, *_ = probes.bases
+    rows: list[Cells] = []
+    for family in [None, *result.data.features.family_names()]:
+        macro = [probes.macro_judgement(basis, family, "ap") for basis in probes.bases]
+        difference = probes.macro_difference(first, second, family, "ap")
+        name = family or "all binary labels"
+        rows.append([name, "AP", *map(interval, macro), interval(difference, "+")])
+    for row in probes.rows:
+        scores = [interval(row.scores[basis]) for basis in probes.bases]
+        metric = row.metric.replace("R2", "R²")
+        rows.append([row.group, metric, *scores, interval(row.difference, "+")])
+    columns = [f"{basis} (layer {layers[basis]})" for basis in probes.bases]
+    return Table(
+        "probes",
+        "Linear probes, each basis at the layer that is best for it within the train half.",
+        ("labels", "metric", *columns, f"{first} less {second}"),
+        rows,
+    )
+
+
+def probe_figure(result: LanguageResult) -> Picture:
+    """Macro AP of ridge probes over the layers, one line per basis, coloured as the methods are."""
+    judged = result.judged
+    order = dict.fromkeys([FLATTENED, judged.winner, PCA, RANDOM, *judged.probes.bases])
+    curves = {
+        basis: {
+            layer: found.macro_judgement(basis)
+            for layer, found in judged.probes_by_layer.items()
+            if basis in found.bases
+        }
+        for basis in order
+    }
+    return Picture(
+        "probes_by_layer",
+        "Macro average precision of ridge probes by layer.",
+        draw.by_layer({name: curve for name, curve in curves.items() if curve}, "macro AP"),
+    )
+
+
+def probe_layer_table(result: LanguageResult) -> Table:
+    """The same in numbers."""
+    by_layer = result.judged.probes_by_layer
+    rows: list[Cells] = []
+    for basis in result.judged.probes.bases:
+        figures = [
+            interval(found.macro_judgement(basis)) if basis in found.bases else ""
+            for found in by_layer.values()
+        ]
+        if any(figures):
+            rows.append([basis, *figures])
+    return Table(
+        "probes_by_layer",
+        "Macro AP of ridge probes on the test half, layer by layer.",
+        ("basis", *[f"layer {layer}" for layer in by_layer]),
+        rows,
+    )

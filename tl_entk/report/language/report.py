@@ -1,0 +1,208 @@
+"""The language-model report: which figures and tables, and what is said of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tl_entk.alignment.readout_sweep import CLASS_TRACE_PROBES
+from tl_entk.experiments.language.judging import FLATTENED, PCA, RANDOM
+from tl_entk.experiments.language.run import LanguageResult
+from tl_entk.experiments.language.settings import windows_name
+from tl_entk.experiments.language.verdict import verdicts
+from tl_entk.model.provenance import versions
+from tl_entk.report.language import alignment as alignment
+from tl_entk.report.language import details as details
+from tl_entk.report.language import probes as probes
+from tl_entk.report.language.alignment import METRICS, interval
+from tl_entk.report.language.cards import language_cards
+from tl_entk.report.page import Section, write_page
+from tl_entk.results import save
+from tl_entk.tools.files import write_json
+
+
+def write_outputs(result: LanguageResult, out: Path) -> Path:
+    """Report, figures, tables, results.json and safetensors of a run.
+
+    Args:
+        result: of ``run_language``.
+        out: folder; made if missing.
+
+    Returns:
+        The path of report.html.
+
+    Raises:
+        OSError: if the folder cannot be written to.
+    """
+    save(result.data.features, out / "features")
+    labels = result.data.labels
+    summary = {
+        "settings": result.settings.as_dict(),
+        "windows and kernels": windows_name(result.settings),
+        "model": result.model_info,
+        "headline": headline(result),
+        "dropped labels": result.data.dropped,
+        "windows": result.data.windows.counts,
+        "own labels": list(labels.family("own").names) if "own" in labels.families else [],
+        "provenance": result.data.windows.provenance,
+        "versions": versions(),
+        "seconds": result.seconds,
+    }
+    write_json(out / "results.json", summary)
+    page = out / "report.html"
+    info, windows = result.model_info, result.data.windows
+    write_page(
+        page,
+        f"Grammar in the eNTK of {info['name']}",
+        f"{info['class']}, {info['layers']} layers, {info['parameters'] / 1e6:.1f} million "
+        f"parameters; {len(windows)} windows of {windows.tokens.shape[1]} tokens, labelled by "
+        f"{result.data.pipeline}; method of arXiv 2510.00468, section 5. Directions, signs, best "
+        "layers and the best way to make a kernel are chosen on one half of the windows; figures "
+        "are of the other half, with 95 % bootstrap intervals.",
+        _key_figures(result),
+        _sections(result),
+    )
+    return page
+
+
+def info_class(result: LanguageResult) -> str:
+    """The class of the run's model, in words."""
+    return {"hooked": "HookedTransformer", "bridge": "TransformerBridge"}.get(
+        result.model.model_class, result.model.model_class
+    )
+
+
+def headline(result: LanguageResult) -> dict[str, object]:
+    """The figures one looks at first, as plain JSON values."""
+    found: dict[str, object] = {}
+    for name, table in result.judged.tables.items():
+        figures = {metric: vars(table.macro(metric)) for metric in METRICS}
+        found[name] = {
+            **figures,
+            "validation": result.judged.validations[name],
+            "best layer": result.judged.best_layer[name],
+            "directions to choose from": table.k,
+            "less PCA, ap": vars(table.difference(result.judged.tables[PCA])),
+            "less PCA, auroc": vars(table.difference(result.judged.tables[PCA], "auroc")),
+        }
+    return {"best over layers": found, "verdicts": verdicts(result), "winner": result.judged.winner}
+
+
+def _key_figures(result: LanguageResult) -> list[tuple[str, str]]:
+    winner = result.judged.winner
+    names = {"eNTK, all logits": FLATTENED, "PCA": PCA, "random": RANDOM}
+    if winner != FLATTENED:
+        names["best readout (by the train half)"] = winner
+    figures = [
+        (f"macro AP, {label}", interval(result.judged.tables[name].macro()))
+        for label, name in names.items()
+    ]
+    difference = result.judged.tables[winner].difference(result.judged.tables[PCA])
+    best = "eNTK" if winner == FLATTENED else "best readout"
+    return [
+        *figures,
+        (f"{best} less PCA", interval(difference, "+")),
+        ("labels", str(len(result.data.features))),
+    ]
+
+
+def _sections(result: LanguageResult) -> list[Section]:
+    sections = [
+        Section("What holds", "\n\n".join(verdicts(result)), [alignment.macro_table(result)]),
+        Section(
+            "Feature by feature",
+            "Average precision of the best single direction over all layers. Chance is a label's "
+            "base rate; random directions show what choosing the best of so many reaches by luck.",
+            [alignment.feature_figure(result)],
+        ),
+        Section(
+            "Feature by feature, in numbers",
+            "Direction and sign are those chosen on the train half; p is the share of label "
+            "permutations, the choice made anew in each, that reach as much.",
+            alignment.feature_tables(result),
+            folded=True,
+        ),
+        Section(
+            "Layer by layer",
+            "Mean over the labels of the best single direction of each layer alone, at k = "
+            f"{result.settings.k} directions per layer for every method.",
+            [alignment.layer_figure(result, metric) for metric in ("ap", "auroc")]
+            + [alignment.layer_table(result, "ap"), alignment.layer_table(result, "auroc")],
+        ),
+    ]
+    if len(result.judged.sweep) > 1:
+        sections.append(
+            Section(
+                "Readouts, components, normalisations",
+                "Macro AP within the train half (directions are chosen on one half of it and "
+                "judged on the other), best over layers. The best of every readout is judged on "
+                "the test half above; nothing was chosen by the test half. class_trace is "
+                f"estimated by {CLASS_TRACE_PROBES} random probes.\n\n"
+                "target_logit and target_logprob are read at the model's own top token; the "
+                "gradient of logsumexp is the average over all tokens by the model's own "
+                "probabilities, that of mean_logit the plain average.",
+                [alignment.sweep_figure(result)],
+            )
+        )
+        sections.append(
+            Section(
+                "Every combination, in numbers",
+                "Best first; the last rows are the other methods by the same measure.",
+                [alignment.sweep_table(result)],
+                folded=True,
+            )
+        )
+    return [
+        *sections,
+        Section(
+            "Probes",
+            f"A {result.settings.probe} probe on k = {result.settings.k} scores of each basis, and "
+            "on all activations (the ceiling), each at the layer where ridge probes on it are best "
+            "within the train half. Labels that are numbers have no best direction; probes are "
+            "judged by R² there.",
+            [
+                probes.probe_table(result),
+                probes.probe_figure(result),
+                probes.probe_layer_table(result),
+            ],
+        ),
+        Section(
+            "Directions, one by one",
+            "The directions chosen for labels, and the leading ones of the best layer. Tokens are "
+            "those whose logits a direction of the flattened kernel raises and lowers, or those "
+            "whose logits go up and down with a dense kernel's scores over the windows.",
+            language_cards(result),
+        ),
+        Section(
+            "Where a feature lives",
+            "Share of each layer, head and weight in a label's kernel energy u·K_b u / u·K u "
+            "(logsumexp, centred labels). A kernel's diagonal is "
+            "shared out by gradient size for any label: compare rows with each other.\n\n"
+            "Shares depend on how the weights are written down: HookedTransformer folds the "
+            "embedding's scale into W_E and keeps W_U apart from it, TransformerBridge has the "
+            "checkpoint's own parameters. So the share of the embedding, and with it all others, "
+            f"differs between the two classes; this run's is {info_class(result)}.",
+            [details.share_figure(result), *details.share_tables(result)],
+        ),
+        Section(
+            "Spectra",
+            f"Leading eigenvalues of the flattened kernel of {result.settings.weight}; a pair has "
+            f"converged when its residual is below {result.settings.tol:g} of the first.",
+            [details.spectra(result), details.solver_table(result)],
+        ),
+        Section(
+            "Windows",
+            "Each ends right before a word; the labels are that word's. Where the text's next word "
+            "and the model's own have different tags, the window falls.",
+            [
+                details.counts_table(result),
+                details.window_table(result),
+                details.dropped_table(result),
+            ],
+        ),
+        Section(
+            "Provenance",
+            "What the numbers were computed from, and how long each part took.",
+            [details.provenance(result)],
+            folded=True,
+        ),
+    ]

@@ -1,0 +1,1 @@
+"""The pages of the toy settings, and of all of them together."""
