@@ -64,7 +64,7 @@ def grammar(
     ``position`` (first word of its sentence, inside a quotation, sentence ends within three words;
     a quotation ends with its paragraph at the latest, its marks are outside, and paragraphs are
     parted by blank lines or, in a story without any, by line breaks),
-    ``word`` (capitalised, occurred in the window before, one token of the model or several,
+    ``word`` (capitalized, occurred in the window before, one token of the model or several,
     frequency class), ``distance`` (words to the sentence's end, a number) and ``own``.
 
     Args:
@@ -175,7 +175,7 @@ def _to_end(token: Token) -> int:
 
 
 def _add_word(columns: _Columns, windows: Windows, tokens: Sequence[Token]) -> None:
-    columns.add("word", "capitalised", [token.text[:1].isupper() for token in tokens])
+    columns.add("word", "capitalized", [token.text[:1].isupper() for token in tokens])
     repeated = [
         token.text.lower() in {word.lower() for word in _words_before(token, first)}
         for token, first in zip(tokens, windows.window_start.tolist(), strict=True)

@@ -6,7 +6,7 @@ import ssl
 import urllib.error
 import urllib.request
 
-PROBE_SECONDS = 5.0
+TIMEOUT_SECONDS = 5.0
 
 
 def hub_answers(endpoint: str) -> bool:
@@ -17,7 +17,7 @@ def hub_answers(endpoint: str) -> bool:
     """
     request = urllib.request.Request(endpoint, method="HEAD")
     try:
-        urllib.request.urlopen(request, timeout=PROBE_SECONDS).close()
+        urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS).close()
     except urllib.error.HTTPError:
         return True
     except OSError as error:

@@ -111,8 +111,8 @@ def _redundant(
     if not kept:
         return None
     others = features.values[:, list(kept)]
-    centred, around = column - column.mean(), others - others.mean(0)
-    phi = centred @ around / (np.linalg.norm(centred) * np.linalg.norm(around, axis=0))
+    centered, around = column - column.mean(), others - others.mean(0)
+    phi = centered @ around / (np.linalg.norm(centered) * np.linalg.norm(around, axis=0))
     worst = int(np.abs(phi).argmax())
     if abs(phi[worst]) <= most:
         return None

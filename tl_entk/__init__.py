@@ -33,8 +33,7 @@ from tl_entk.linearization.build_jacobian import jacobian
 from tl_entk.linearization.fit import Linearized, linearized
 from tl_entk.linearization.jacobian import Jacobian
 from tl_entk.model.linear_map import Bias, LinearMap
-from tl_entk.model.random_signs import sampled_class_trace
-from tl_entk.model.readouts import Readout
+from tl_entk.model.readouts import Readout, sampled_class_trace
 from tl_entk.operator.build import kernel_operator
 from tl_entk.operator.operator import KernelOperator
 from tl_entk.operator.top_directions import top_eigendirections

@@ -36,7 +36,7 @@ def treebank_scores(nlp: Language, path: Path) -> dict[str, float]:
 def name_scores(nlp: Language, stories: Sequence[str], listed: set[str]) -> dict[str, float]:
     """Share of given names that are tagged PROPN, in per cent.
 
-    A given name of a story is a capitalised word that follows "named"; every capitalised
+    A given name of a story is a capitalized word that follows "named"; every capitalized
     occurrence of it in that story counts.
 
     Args:

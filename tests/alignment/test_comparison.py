@@ -229,7 +229,7 @@ def test_refusals():
         compare(n_bootstrap=0)
 
 
-def test_pca_is_the_eigenbasis_of_the_centred_gram_matrix():
+def test_pca_is_the_eigenbasis_of_the_centered_gram_matrix():
     scores = tl_entk.pca_scores(ACTIVATIONS, 3)
     gram = tl_entk.center(ACTIVATIONS @ ACTIVATIONS.T)
     eigen = tl_entk.eigendecompose(gram, 3)

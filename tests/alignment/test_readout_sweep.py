@@ -7,7 +7,7 @@ from feature_sets import FeatureSet
 from tests.models import build, tokens
 from tl_entk.alignment.readout_sweep import (
     COMPONENTS,
-    NORMALISATIONS,
+    NORMALIZATIONS,
     Candidate,
     judge_sweep,
     over_layers,
@@ -25,36 +25,36 @@ def swept():
 
 def test_every_combination_is_there(swept):
     model, _, found = swept
-    assert len(found) == 2 * len(COMPONENTS) * len(NORMALISATIONS)
+    assert len(found) == 2 * len(COMPONENTS) * len(NORMALIZATIONS)
     layers = [str(layer) for layer in range(model.cfg.n_layers)]
     for candidate, by_layer in found.items():
         assert list(by_layer) == (["all"] if candidate.component == "all layers" else layers)
 
 
 @pytest.mark.parametrize("component", list(COMPONENTS))
-@pytest.mark.parametrize("normalisation", list(NORMALISATIONS))
-def test_directions_are_those_of_the_plain_calls(swept, component, normalisation):
+@pytest.mark.parametrize("normalization", list(NORMALIZATIONS))
+def test_directions_are_those_of_the_plain_calls(swept, component, normalization):
     model, inputs, found = swept
     blocks = tl_entk.kernel_blocks(model, inputs, "logsumexp", "blocks.*")
     layer = "all" if component == "all layers" else "1"
     kernel = blocks.sum(COMPONENTS[component].format(layer=1))
     plain = {
         "plain": lambda k: k,
-        "centred": lambda k: h @ k @ h,
+        "centered": lambda k: h @ k @ h,
         "cosine": lambda k: k / torch.outer(k.diag().sqrt(), k.diag().sqrt()),
     }
     h = torch.eye(24, dtype=torch.float64) - 1 / 24
-    for step in normalisation.split(", "):
+    for step in normalization.split(", "):
         kernel = plain[step](kernel)
     expected = torch.linalg.eigvalsh(kernel).flip(0)[:4]
-    got = found[Candidate("logsumexp", component, normalisation)][layer]
+    got = found[Candidate("logsumexp", component, normalization)][layer]
     torch.testing.assert_close(got.eigenvalues, expected, rtol=1e-8, atol=1e-12)
 
 
 def test_a_class_trace_is_sampled():
     model, inputs = build("native:layer_norm", torch.float64), tokens(12)
     found = sweep_directions(
-        model, inputs, ["class_trace"], components=["W_out"], normalisations=["plain"], k=2
+        model, inputs, ["class_trace"], components=["W_out"], normalizations=["plain"], k=2
     )
     (layers,) = found.values()
     exact = tl_entk.kernel_blocks(model, inputs, "class_trace", "blocks.1.mlp.W_out").total()
@@ -66,7 +66,7 @@ def test_a_class_trace_is_sampled():
     ("change", "message"),
     [
         ({"components": ["W_up"]}, "no component 'W_up'"),
-        ({"normalisations": ["scaled"]}, "no normalisation 'scaled'"),
+        ({"normalizations": ["scaled"]}, "no normalization 'scaled'"),
         ({"readouts": ["logit"]}, "unknown readout 'logit'"),
     ],
 )

@@ -66,7 +66,7 @@ def test_a_data_set_in_the_hubs_layout(stories, tmp_path):
         (["--components", "W_up"], "no component 'W_up'"),
         (["--pipeline", "en_nothing"], "no spaCy pipeline"),
         (["--device", "nowhere"], "--device nowhere"),
-        (["--normalisations", "scaled"], "no normalisation 'scaled'"),
+        (["--normalizations", "scaled"], "no normalization 'scaled'"),
         (["--memory-budget", "0"], "more than 0"),
         (["--length", "255"], "pass up to 254"),
     ],

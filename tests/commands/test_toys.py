@@ -17,7 +17,7 @@ TOY = ["superposition", "--m", "3", "--sparsity", "0.5", "--features", "6", "--e
        "--steps", "101", "--betas", "0,0.3"]  # fmt: skip
 MLP = ["modular-mlp", "--p", "7", "--n", "16", "--epochs", "20"]
 # too short to grok: the report must do without an onset
-NO_GROKKING = [*MLP, "--no-linearisation", "--no-collapses"]
+NO_GROKKING = [*MLP, "--no-linearization", "--no-collapses"]
 
 
 def run(*arguments):
@@ -34,7 +34,7 @@ def report_of(result):
 @pytest.mark.plain
 @pytest.mark.parametrize(
     ("command", "images"),
-    [([*TOY, "--no-linearisation"], 4), (NO_GROKKING, 7)],
+    [([*TOY, "--no-linearization"], 4), (NO_GROKKING, 7)],
     ids=["superposition", "mlp"],
 )
 def test_two_seeds_and_again(command, images, tmp_path):
@@ -57,7 +57,7 @@ def test_two_seeds_and_again(command, images, tmp_path):
         ([*TOY, "--seeds", "0", "--out"], "1 or more"),
         ([*MLP, "--seeds", "0", "--out"], "1 or more"),
         ([*MLP, "--workers", "0", "--out"], "1 or more"),
-        (["modular-mlp", "--p", "113", "--out"], "--no-linearisation"),
+        (["modular-mlp", "--p", "113", "--out"], "--no-linearization"),
         (["paper", "--model-class", "x", "--out"], "hooked or bridge"),
     ],
 )
@@ -96,4 +96,4 @@ def test_the_paper_in_small(model_class, tmp_path, monkeypatch):
     again = run(*options)
     assert "0 of them still to do" in again.output
     tables = {path.stem for path in (tmp_path / "paper" / "tables").iterdir()}
-    assert {"paper_and_ours", "all_peak_and_onset", "tracking_cost", "mlp_linearisation"} <= tables
+    assert {"paper_and_ours", "all_peak_and_onset", "tracking_cost", "mlp_linearization"} <= tables

@@ -106,7 +106,7 @@ def test_unsorted_eigenvalues_are_refused():
         find_cliffs(torch.tensor([1.0, 2.0]))
 
 
-def test_normalisations(model):
+def test_normalizations(model):
     matrix = tl_entk.kernel_blocks(model, tokens(9)).total()
     cosine = tl_entk.cosine_normalize(matrix)
     torch.testing.assert_close(cosine.diagonal(), torch.ones(9).double())

@@ -31,7 +31,7 @@ from tl_entk.report.language.report import write_outputs
 SMALL = LanguageSettings(
     per_tag=8, length=12, sampled=60, k=5, per_story=4, layers=(4, 5), tol=1e-2, probe="ridge",
     readouts=("logsumexp", "target_logit"), components=("W_out", "whole layer", "all layers"),
-    normalisations=("cosine, centred",), labels=('content=[{"POS": {"IN": ["NOUN", "VERB"]}}]',),
+    normalizations=("cosine+centered",), labels=('content=[{"POS": {"IN": ["NOUN", "VERB"]}}]',),
 )  # fmt: skip
 
 
@@ -59,12 +59,12 @@ def test_directions_are_those_of_the_public_calls(run):
     result, _ = run
     tokens, model = result.data.windows.tokens, result.model.model
     blocks = tl_entk.kernel_blocks(model, tokens, "target_logit", "blocks.5.*")
-    centred = tl_entk.center(tl_entk.cosine_normalize(blocks.total().double()))
+    centered = tl_entk.center(tl_entk.cosine_normalize(blocks.total().double()))
     (candidate,) = [
-        c for c in result.directions.sweep if str(c) == "target_logit, whole layer, cosine, centred"
+        c for c in result.directions.sweep if str(c) == "target_logit, whole layer, cosine+centered"
     ]
     found = result.directions.sweep[candidate]["5"]
-    expected = tl_entk.eigendecompose(centred, 5)
+    expected = tl_entk.eigendecompose(centered, 5)
     np.testing.assert_allclose(found.eigenvalues, expected.eigenvalues, rtol=1e-5)
     overlap = tl_entk.subspace_overlap(found.vectors, expected.vectors)
     assert overlap.overlap > 5 - 1e-4
@@ -185,14 +185,14 @@ def test_an_interrupted_sweep_goes_on_with_the_readout_that_is_missing(run, monk
     assert again.judged.sweep == result.judged.sweep
 
 
-def test_the_normalised_kernel_of_all_logits_is_in_the_sweep(run):
+def test_the_normalized_kernel_of_all_logits_is_in_the_sweep(run):
     result, _ = run
-    candidate = Candidate("all logits", "W_out", "cosine, centred")
+    candidate = Candidate("all logits", "W_out", "cosine+centered")
     plain = result.directions.flattened["5"]
     other = result.directions.sweep[candidate]["5"]
     assert other.vectors.shape == plain.vectors.shape
-    assert other.provenance["normalisation"] == "cosine, centred"
-    assert "eNTK, all logits, W_out, cosine, centred" in result.judged.methods
+    assert other.provenance["normalization"] == "cosine+centered"
+    assert "eNTK, all logits, W_out, cosine+centered" in result.judged.methods
     # share of a direction's norm that is the same for all of the 64 windows
     alike = [8 * float(found.vectors[:, :, 0].mean(0).norm()) for found in (plain, other)]
     assert alike[0] > 0.3 > 0.01 > alike[1]
@@ -282,7 +282,7 @@ def test_the_report_has_every_part_and_no_network_address(run):
         ({"layers": (7,)}, "layers 0 to 5"),
         ({"layers": ()}, "no layer"),
         ({"components": ()}, "no component is asked for"),
-        ({"normalisations": ("scaled",)}, "no normalisation 'scaled'"),
+        ({"normalizations": ("scaled",)}, "no normalization 'scaled'"),
         ({"labels": ("x",)}, "pass NAME=COLUMN"),
         ({"labels": ("x=a", "x=b")}, "two labels are called 'x'"),
         ({"labels": ("x=[1]",)}, "no list of descriptions"),

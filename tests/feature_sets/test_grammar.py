@@ -60,7 +60,7 @@ def test_labels_of_plain_words_are_right(nlp):
     assert column(features, "PronType=Prs") == [0, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0]
     assert column(features, "first word of the sentence") == [1, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0]
     assert column(features, "inside a quotation") == [0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0]
-    assert column(features, "capitalised") == [1, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0]
+    assert column(features, "capitalized") == [1, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0]
     assert column(features, "occurred in the window") == [0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0]
     assert column(features, "several tokens") == [0, 1] * 5 + [0]
 

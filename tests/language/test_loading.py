@@ -14,10 +14,10 @@ from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNot
 from benchmarks.gemma import FULL
 from feature_sets import network
 from tests.models import HAS_HOOKED
+from tl_entk.language import loading, model_folder
 from tl_entk.language.loading import EMBEDDED, load_language_model
 from tl_entk.language.story_model.architecture import story_config
 from tl_entk.language.story_model.train import train_tokenizer
-from tl_entk.language import loading, model_folder
 from tl_entk.model.adapters import adapt
 
 CLASSES = ["hooked", "bridge"] if HAS_HOOKED else ["bridge"]
@@ -338,7 +338,7 @@ def hub(monkeypatch, tmp_path):
 
 @pytest.fixture
 def reachable(hub, monkeypatch):
-    """The hub answers the probe."""
+    """The hub answers when asked."""
     answer = SimpleNamespace(close=lambda: None)
     monkeypatch.setattr(network.urllib.request, "urlopen", lambda *a, **k: answer)
     return hub

@@ -1,4 +1,4 @@
-"""Linearised predictions against the plain formula, and identities they must keep."""
+"""Linearized predictions against the plain formula, and identities they must keep."""
 
 import math
 from types import SimpleNamespace
@@ -236,7 +236,7 @@ def test_single_precision_and_batches_of_examples():
     assert torch.allclose(rough.predictions["model"], exact.predictions["model"], atol=1e-3)
 
 
-def test_auto_iterates_where_nothing_small_can_be_factorised(monkeypatch):
+def test_auto_iterates_where_nothing_small_can_be_factorized(monkeypatch):
     case = mlp()
     assert run(case).solutions["zero"].solver == "cholesky"
     monkeypatch.setattr("tl_entk.linearization.kernel_regression._DENSE", 10)

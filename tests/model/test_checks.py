@@ -228,11 +228,11 @@ class TestHooked:
         with pytest.warns(UserWarning, match="folded"):
             tl_entk.kernel_blocks(build("hooked:folded"), GOOD)
 
-    def test_centred_weights_warn(self):
+    def test_centered_weights_warn(self):
         model = build("hooked:gpt2")
         with torch.no_grad():
             model.embed.W_E -= model.embed.W_E.mean(-1, keepdim=True)
-        with pytest.warns(UserWarning, match="centred"):
+        with pytest.warns(UserWarning, match="centered"):
             tl_entk.kernel_blocks(model, GOOD)
 
     @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Normalised flattened kernels against the dense ones of all logits."""
+"""Normalized flattened kernels against the dense ones of all logits."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 from tests.models import HAS_HOOKED, build, tokens
 from tests.operator.test_operator_oracle import dense_jacobians, whitened
 from tl_entk import kernel_operator, top_eigendirections
-from tl_entk.kernel.normalize import NORMALISATIONS
+from tl_entk.kernel.normalize import NORMALIZATIONS
 from tl_entk.operator.normalized_operator import NormalizedOperator, gradient_norms
 
 WEIGHT = "blocks.0.mlp.W_out"
@@ -14,29 +14,29 @@ NAME = "native:layer_norm"
 BOTH_CLASSES = [NAME, *(["hooked:gpt2"] if HAS_HOOKED else [])]
 
 
-def dense_kernel(normalisation, position=-1, model_name=NAME):
-    """All logits' gradients, scaled and centred as they are, and multiplied."""
+def dense_kernel(normalization, position=-1, model_name=NAME):
+    """All logits' gradients, scaled and centered as they are, and multiplied."""
     model = build(model_name)
     gradients = dense_jacobians(model, model_name, position)[WEIGHT]
     n = len(tokens())
     gradients = gradients.reshape(n, -1, gradients.shape[1])
-    if "cosine" in normalisation:
+    if "cosine" in normalization:
         gradients = gradients / gradients.flatten(1).norm(dim=1)[:, None, None]
-    if "centred" in normalisation:
+    if "centered" in normalization:
         gradients = gradients - gradients.mean(0)
     flat = gradients.flatten(0, 1)
     return model, whitened(model, flat @ flat.T)
 
 
-@pytest.mark.parametrize("name", list(NORMALISATIONS))
+@pytest.mark.parametrize("name", list(NORMALIZATIONS))
 @pytest.mark.parametrize("position", [-1, 2])
 @pytest.mark.parametrize("model_name", BOTH_CLASSES)
 def test_products_are_those_of_the_dense_kernel(model_name, name, position):
     model, dense = dense_kernel(name, position, model_name)
-    wanted = NORMALISATIONS[name]
+    wanted = NORMALIZATIONS[name]
     norms = gradient_norms(model, tokens(), WEIGHT, position=position) if wanted.cosine else None
     plain = kernel_operator(model, tokens(), WEIGHT, position=position)
-    operator = NormalizedOperator(plain, norms, centred=wanted.centred, name=name)
+    operator = NormalizedOperator(plain, norms, centered=wanted.centered, name=name)
     found = operator @ torch.eye(len(dense), dtype=torch.float64)
     torch.testing.assert_close(found, dense, rtol=1e-8, atol=1e-10 * float(dense.abs().max()))
     column = operator @ torch.eye(len(dense), dtype=torch.float64)[:, 3]
@@ -64,27 +64,27 @@ def test_norms_of_the_unembedding_are_refused(component):
         gradient_norms(model, tokens(), component)
 
 
-@pytest.mark.parametrize("name", list(NORMALISATIONS))
+@pytest.mark.parametrize("name", list(NORMALIZATIONS))
 def test_eigenvalues_are_those_of_the_dense_kernel(name):
     model, dense = dense_kernel(name)
-    eigen = top_eigendirections(model, tokens(), WEIGHT, 5, normalisation=name, tol=1e-9)
+    eigen = top_eigendirections(model, tokens(), WEIGHT, 5, normalization=name, tol=1e-9)
     expected = torch.linalg.eigvalsh(dense).flip(0)[:5]
     torch.testing.assert_close(eigen.eigenvalues.double(), expected, rtol=1e-6, atol=0)
-    assert eigen.provenance["normalisation"] == name
+    assert eigen.provenance["normalization"] == name
 
 
-def test_a_checkpoint_of_another_normalisation_is_refused(tmp_path):
+def test_a_checkpoint_of_another_normalization_is_refused(tmp_path):
     model, file = build(NAME), tmp_path / "basis.safetensors"
-    top_eigendirections(model, tokens(), WEIGHT, 3, normalisation="centred", resume=file)
-    with pytest.raises(ValueError, match="checkpoint of another run \\(normalisation: 'centred'"):
+    top_eigendirections(model, tokens(), WEIGHT, 3, normalization="centered", resume=file)
+    with pytest.raises(ValueError, match="checkpoint of another run \\(normalization: 'centered'"):
         top_eigendirections(model, tokens(), WEIGHT, 3, resume=file)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"normalisation": "scaled"}, "no normalisation 'scaled'"),
-        ({"normalisation": "cosine", "readout": "logsumexp"}, "is for the kernel of all logits"),
+        ({"normalization": "scaled"}, "no normalization 'scaled'"),
+        ({"normalization": "cosine", "readout": "logsumexp"}, "is for the kernel of all logits"),
     ],
 )
 def test_what_cannot_be_meant(change, message):

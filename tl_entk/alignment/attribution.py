@@ -102,7 +102,7 @@ def layer_shares(shares: Mapping[str, float], partition: list[str]) -> dict[str,
 def energies(
     kernel: Float[Tensor, "n n"], bases: Mapping[str, Float[Tensor, "n f"]]
 ) -> dict[str, float]:
-    """Mean kernel energy tr(Q^T K Q) / rank of each (centred) feature span.
+    """Mean kernel energy tr(Q^T K Q) / rank of each (centered) feature span.
 
     Example:
         >>> import torch

@@ -132,7 +132,7 @@ def _at(cache: Any, hook: str, tokens: Tensor, positions: Tensor) -> Float[Tenso
 
 
 def pca_scores(activations: Float[Tensor, "n d"], k: int) -> Float[Tensor, "n k"]:
-    """Scores of the top k principal components of the centred activations (scikit-learn).
+    """Scores of the top k principal components of the centered activations (scikit-learn).
 
     Raises:
         ValueError: if k is larger than the number of components there are.

@@ -36,7 +36,7 @@ class DirectionRow:
         direction: index of the chosen column.
         column: name of the chosen column.
         sign: +1 or -1, the side of the direction where the feature is.
-        train_ap: average precision on the train half, which the choice maximised.
+        train_ap: average precision on the train half, which the choice maximized.
         ap: average precision on the test half.
         auroc: area under the receiver operating characteristic.
         precision: precision at quota, the share of positives among the first ``positives``.
@@ -138,7 +138,7 @@ class DirectionTable:
 
 def best_directions(
     scores: EigenDirections | Float[Tensor, "n k"],
-    feature_set: FeatureSet,
+    features: FeatureSet,
     *,
     split: float = 0.5,
     seed: int = 0,
@@ -159,7 +159,7 @@ def best_directions(
 
     Args:
         scores: directions, or their scores (N, k).
-        feature_set: binary features of the same N examples.
+        features: binary features of the same N examples.
         split: share of the examples to choose on; see ``halves``.
         seed: of the split, the bootstrap and the permutations.
         n_bootstrap: resamples of the test half for the 95 % intervals, the same for every feature
@@ -189,11 +189,11 @@ def best_directions(
     values = scores.scores if isinstance(scores, EigenDirections) else scores
     table = values.detach().cpu().double().numpy()
     names = _column_names(table.shape[1], columns)
-    _check(table, feature_set)
+    _check(table, features)
     check_bootstrap(n_bootstrap)
-    train, test = halves(feature_set, split, seed)
+    train, test = halves(features, split, seed)
     search = _Search(table[train], table[test])
-    labels = feature_set.values[train], feature_set.values[test]
+    labels = features.values[train], features.values[test]
     choice = search.choose(labels[0])
     samples = search.judge(choice, labels[1], resamples(len(test), n_bootstrap, seed))
     p_values = search.p_values(choice, *labels, n_permutations, seed)
@@ -207,7 +207,7 @@ def best_directions(
     rows = [
         DirectionRow(
             feature=name,
-            family=feature_set.families[i],
+            family=features.families[i],
             positives=int(labels[1][:, i].sum()),
             direction=int(choice.columns[i]),
             column=names[choice.columns[i]],
@@ -216,7 +216,7 @@ def best_directions(
             **{metric: samples[metric].mean([i]) for metric in METRICS},
             p_value=float(p_values[i]),
         )
-        for i, name in enumerate(feature_set.names)
+        for i, name in enumerate(features.names)
     ]
     return DirectionTable(
         tuple(rows), table.shape[1], len(test), provenance, samples, labels[1].astype(bool)
@@ -230,21 +230,19 @@ def _column_names(k: int, columns: Sequence[str] | None) -> list[str]:
     return names
 
 
-def _check(scores: np.ndarray, feature_set: FeatureSet) -> None:
+def _check(scores: np.ndarray, features: FeatureSet) -> None:
     n, k = scores.shape
     real = [
-        name
-        for name, binary in zip(feature_set.names, feature_set.is_binary, strict=True)
-        if not binary
+        name for name, binary in zip(features.names, features.is_binary, strict=True) if not binary
     ]
     if real:
         raise ValueError(
             f"only binary features have a best direction; these are real: {', '.join(real[:5])}. "
             "Use compare, or make them 0 and 1 by a threshold."
         )
-    if len(feature_set.values) != n:
+    if len(features.values) != n:
         raise ValueError(
-            f"scores of {n} examples, features of {len(feature_set.values)}: pass the same "
+            f"scores of {n} examples, features of {len(features.values)}: pass the same "
             "examples in the same order."
         )
     if k == 0:

@@ -132,7 +132,7 @@ class Comparison:
 
 def compare(
     eigen: EigenDirections | Float[Tensor, "n k"],
-    feature_set: FeatureSet,
+    features: FeatureSet,
     activations: Float[Tensor, "n d"],
     *,
     split: float = 0.5,
@@ -147,7 +147,7 @@ def compare(
 
     Args:
         eigen: eNTK directions, or their scores (N, k). k is the budget of every basis.
-        feature_set: features of the same N examples.
+        features: features of the same N examples.
         activations: (N, d) for PCA and for the ceiling; k must not exceed d.
         split: share of the examples to fit on; the rest is judged on. See ``halves``.
         seed: of the split, the random directions and the bootstrap.
@@ -176,7 +176,7 @@ def compare(
     """
     scores = eigen.scores if isinstance(eigen, EigenDirections) else eigen
     n, k = scores.shape
-    _check_lengths(n, k, feature_set, activations)
+    _check_lengths(n, k, features, activations)
     bases = {
         "eNTK": scores,
         "PCA": pca_scores(activations, k),
@@ -184,7 +184,7 @@ def compare(
         "all activations": activations,
     }
     found = probe_bases(
-        bases, feature_set, split=split, seed=seed, n_bootstrap=n_bootstrap, probe=probe
+        bases, features, split=split, seed=seed, n_bootstrap=n_bootstrap, probe=probe
     )
     if isinstance(eigen, EigenDirections):
         return replace(found, provenance={**eigen.provenance, **found.provenance})
@@ -193,7 +193,7 @@ def compare(
 
 def probe_bases(
     bases: Mapping[str, Float[Tensor, "n _"]],
-    feature_set: FeatureSet,
+    features: FeatureSet,
     *,
     split: float = 0.5,
     seed: int = 0,
@@ -205,7 +205,7 @@ def probe_bases(
     Args:
         bases: name to (N, k) inputs of the probes, two or more; the rows' difference is the first
             less the second.
-        feature_set: features of the same N examples.
+        features: features of the same N examples.
         split: as for ``compare``, as are the others.
         seed: of the split and the bootstrap.
         n_bootstrap: resamples.
@@ -227,28 +227,28 @@ def probe_bases(
     if len(bases) < 2:
         raise ValueError(f"{len(bases)} bases: pass two or more to compare.")
     for name, basis in bases.items():
-        if len(basis) != len(feature_set.values):
+        if len(basis) != len(features.values):
             raise ValueError(
                 f"basis {name!r} of {len(basis)} examples, features of "
-                f"{len(feature_set.values)}: pass the same examples in the same order."
+                f"{len(features.values)}: pass the same examples in the same order."
             )
     check_bootstrap(n_bootstrap)
-    train, test = halves(feature_set, split, seed)
+    train, test = halves(features, split, seed)
     times = resamples(len(test), n_bootstrap, seed)
-    truth = feature_set.values
+    truth = features.values
     samples = {}
     for name, basis in bases.items():
         inputs = basis.detach().cpu().double().numpy()
         predicted = probe_scores(
-            inputs[train], truth[train], inputs[test], feature_set.is_binary, probe
+            inputs[train], truth[train], inputs[test], features.is_binary, probe
         )
-        samples[name] = _judge(feature_set, truth[test], predicted, times)
+        samples[name] = _judge(features, truth[test], predicted, times)
     provenance = {"split": split, "seed": seed, "n_bootstrap": n_bootstrap, "probe": probe}
     k = next(iter(bases.values())).shape[1]
-    return Comparison(_rows(feature_set, samples), k, len(test), provenance, samples)
+    return Comparison(_rows(features, samples), k, len(test), provenance, samples)
 
 
-def probe_validation(scores: Float[Tensor, "n k"], feature_set: FeatureSet, seed: int = 0) -> float:
+def probe_validation(scores: Float[Tensor, "n k"], features: FeatureSet, seed: int = 0) -> float:
     """Macro AP of ridge probes fitted on one half of these examples, judged on the other.
 
     What to choose a layer by: pass the examples of a train half only. Features too rare to be
@@ -256,20 +256,20 @@ def probe_validation(scores: Float[Tensor, "n k"], feature_set: FeatureSet, seed
 
     Args:
         scores: (n, k) inputs of the probes.
-        feature_set: binary features of the same examples.
+        features: binary features of the same examples.
         seed: of the split.
     """
-    kept = feature_set.without(too_rare(feature_set, seed=seed))
+    kept = features.without(too_rare(features, seed=seed))
     train, test = halves(kept, seed=seed)
     inputs, truth = scores.detach().cpu().double().numpy(), kept.values
     predicted = probe_scores(inputs[train], truth[train], inputs[test], kept.is_binary, "ridge")
     return float(average_precision_score(truth[test], predicted, average="macro"))
 
 
-def _check_lengths(n: int, k: int, feature_set: FeatureSet, activations: Tensor) -> None:
-    if len(feature_set.values) != n or len(activations) != n:
+def _check_lengths(n: int, k: int, features: FeatureSet, activations: Tensor) -> None:
+    if len(features.values) != n or len(activations) != n:
         raise ValueError(
-            f"directions of {n} examples, features of {len(feature_set.values)}, activations of "
+            f"directions of {n} examples, features of {len(features.values)}, activations of "
             f"{len(activations)}: pass the same examples in the same order."
         )
     if k > activations.shape[1]:
@@ -280,13 +280,13 @@ def _check_lengths(n: int, k: int, feature_set: FeatureSet, activations: Tensor)
 
 
 def _rows(
-    feature_set: FeatureSet, samples: dict[str, dict[str, Samples]]
+    features: FeatureSet, samples: dict[str, dict[str, Samples]]
 ) -> tuple[ComparisonRow, ...]:
     rows = []
     ours, others = (samples[name][_MAIN] for name in list(samples)[:2])
-    for i, group in enumerate(feature_set.group_names()):
-        first = feature_set.groups.index(group)
-        binary = feature_set.is_binary[first]
+    for i, group in enumerate(features.group_names()):
+        first = features.groups.index(group)
+        binary = features.is_binary[first]
         metrics = {
             metric: {name: samples[name][metric].mean([i]) for name in samples}
             for metric in (METRICS if binary else ("r2",))
@@ -294,7 +294,7 @@ def _rows(
         rows.append(
             ComparisonRow(
                 group,
-                feature_set.families[first],
+                features.families[first],
                 "AP" if binary else "R2",
                 metrics["ap" if binary else "r2"],
                 (ours - others).mean([i]),
@@ -305,20 +305,20 @@ def _rows(
 
 
 def _judge(
-    feature_set: FeatureSet,
+    features: FeatureSet,
     truth: Float[np.ndarray, "t f"],
     predicted: Float[np.ndarray, "t f"],
     times: Int[np.ndarray, "b t"],
 ) -> dict[str, Samples]:
     """Every metric of every group on the test half (first) and on its resamples."""
     weights = np.concatenate([np.ones((1, len(truth))), times])
-    groups = feature_set.group_names()
+    groups = features.group_names()
     figures = {name: np.full((len(weights), len(groups)), np.nan) for name in (*METRICS, "r2")}
     for i, group in enumerate(groups):
-        members = [j for j, name in enumerate(feature_set.groups) if name == group]
+        members = [j for j, name in enumerate(features.groups) if name == group]
         found = (
             _ranked(truth[:, members], predicted[:, members], weights)
-            if feature_set.is_binary[members[0]]
+            if features.is_binary[members[0]]
             else {"r2": _r2(truth[:, members], predicted[:, members], weights)}
         )
         for metric, values in found.items():

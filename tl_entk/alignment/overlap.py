@@ -37,7 +37,7 @@ class SubspaceOverlap:
 
 
 def _feature_values(features: Features, n: int) -> Float[Tensor, "n f"]:
-    """Centred feature values.
+    """Centered feature values.
 
     Raises:
         ValueError: if their length is not the directions'.
@@ -52,13 +52,13 @@ def _feature_values(features: Features, n: int) -> Float[Tensor, "n f"]:
             f"features of {len(values)} examples, directions of {n}: pass both for the same "
             "examples in the same order."
         )
-    centred = values.double() - values.double().mean(0)
-    constant = centred.norm(dim=0) <= 1e-12 * values.double().norm(dim=0)
+    centered = values.double() - values.double().mean(0)
+    constant = centered.norm(dim=0) <= 1e-12 * values.double().norm(dim=0)
     if bool(constant.any()):
         raise ValueError(
             f"feature {int(constant.nonzero()[0])} is constant over the examples: drop it."
         )
-    return centred
+    return centered
 
 
 def orthonormal_basis(values: Float[Tensor, "n f"]) -> Float[Tensor, "n r"]:
@@ -75,7 +75,7 @@ def orthonormal_basis(values: Float[Tensor, "n f"]) -> Float[Tensor, "n r"]:
 
 
 def subspace_overlap(vectors: Directions, features: Features) -> SubspaceOverlap:
-    """Overlap ||Q_V^T Q_F||_F^2 of the directions' span with the centred features' span.
+    """Overlap ||Q_V^T Q_F||_F^2 of the directions' span with the centered features' span.
 
     Args:
         vectors: (N, k) directions, for example ``eigen.vectors[:, 1:5]``.
@@ -103,7 +103,7 @@ def subspace_overlap(vectors: Directions, features: Features) -> SubspaceOverlap
 
 
 def abs_cosines(vectors: Directions, features: Features) -> Float[Tensor, "k f"]:
-    """|cos| of every direction with every centred feature.
+    """|cos| of every direction with every centered feature.
 
     Args:
         vectors: (N, k) directions.
@@ -123,7 +123,7 @@ def abs_cosines(vectors: Directions, features: Features) -> Float[Tensor, "k f"]
 
 
 def group_projections(
-    vectors: Directions, feature_set: FeatureSet
+    vectors: Directions, features: FeatureSet
 ) -> tuple[Float[Tensor, "k g"], list[str]]:
     """Share of every direction's squared norm in the span of each feature group.
 
@@ -131,7 +131,7 @@ def group_projections(
 
     Args:
         vectors: (N, k) directions.
-        feature_set: whose groups to project on.
+        features: whose groups to project on.
 
     Returns:
         (k, G) numbers between 0 and 1, and the G groups' names.
@@ -148,9 +148,9 @@ def group_projections(
         {'a+b k=1': 1.0, 'a+b k=2': 0.0}
     """
     unit = torch.nn.functional.normalize(vectors.detach().cpu().double(), dim=0)
-    values = _feature_values(feature_set, len(vectors))
-    names = feature_set.group_names()
-    groups = np.array(feature_set.groups)
+    values = _feature_values(features, len(vectors))
+    names = features.group_names()
+    groups = np.array(features.groups)
     columns = [
         (orthonormal_basis(values[:, torch.from_numpy(groups == name)]).T @ unit).square().sum(0)
         for name in names
@@ -160,7 +160,7 @@ def group_projections(
 
 def purity(
     vectors: Float[Tensor, "n k"],
-    feature_set: FeatureSet,
+    features: FeatureSet,
     by: Literal["group", "family"] = "group",
 ) -> Float[Tensor, " k"]:
     """Largest share of each direction's squared norm that one feature group holds.
@@ -169,7 +169,7 @@ def purity(
 
     Args:
         vectors: (N, k) directions.
-        feature_set: whose groups to look at: a family's cosine and sine of one frequency.
+        features: whose groups to look at: a family's cosine and sine of one frequency.
         by: "family" for all frequencies of a family together.
 
     Returns:
@@ -187,5 +187,5 @@ def purity(
         [0.5, 1.0]
     """
     if by == "family":
-        feature_set = replace(feature_set, groups=feature_set.families)
-    return group_projections(vectors, feature_set)[0].max(1).values
+        features = replace(features, groups=features.families)
+    return group_projections(vectors, features)[0].max(1).values

@@ -1,6 +1,6 @@
-"""Sweep: dense kernels of several readouts, components and normalisations, layer by layer.
+"""Sweep: dense kernels of several readouts, components and normalizations, layer by layer.
 
-Which readout, which weights, and whether the kernel is centred or cosine-normalised matters for
+Which readout, which weights, and whether the kernel is centered or cosine-normalized matters for
 what its eigendirections show. A sweep makes the directions of every combination from one forward
 and one backward pass per readout; the choice among them is made within the train half.
 """
@@ -20,10 +20,9 @@ from tl_entk.alignment.best_directions import best_directions
 from tl_entk.alignment.splitting import halves, too_rare
 from tl_entk.directions.eigen import EigenDirections, eigendecompose
 from tl_entk.kernel.blocks import KernelBlocks, kernel_blocks
-from tl_entk.kernel.normalize import NORMALISATIONS, check_normalisation, normalize
+from tl_entk.kernel.normalize import NORMALIZATIONS, check_normalization, normalize
 from tl_entk.model.checks import Position
-from tl_entk.model.random_signs import sampled_class_trace
-from tl_entk.model.readouts import ReadoutLike
+from tl_entk.model.readouts import ReadoutLike, sampled_class_trace
 from tl_entk.model.sites import glob_match
 from tl_entk.tools.progress import Progress
 
@@ -37,18 +36,18 @@ COMPONENTS: dict[str, str] = {
 }
 ALL_LAYERS = "all layers"
 # backward passes of a class trace where the vocabulary is too large for one each
-CLASS_TRACE_PROBES = 32
+CLASS_TRACE_SIGNS = 32
 
 
 class Candidate(NamedTuple):
-    """One way to make directions: a readout, a component, a normalisation."""
+    """One way to make directions: a readout, a component, a normalization."""
 
     readout: str
     component: str
-    normalisation: str
+    normalization: str
 
     def __str__(self) -> str:
-        return f"{self.readout}, {self.component}, {self.normalisation}"
+        return f"{self.readout}, {self.component}, {self.normalization}"
 
 
 @dataclass(frozen=True)
@@ -79,35 +78,35 @@ def sweep_directions(
     *,
     layers: Sequence[int] | None = None,
     components: Sequence[str] = tuple(COMPONENTS),
-    normalisations: Sequence[str] = tuple(NORMALISATIONS),
+    normalizations: Sequence[str] = tuple(NORMALIZATIONS),
     k: int = 25,
     position: Position = -1,
     memory_budget: int | None = None,
     seed: int = 0,
     progress: bool = False,
 ) -> dict[Candidate, dict[str, EigenDirections]]:
-    """Top eigendirections of every combination of readout, component and normalisation.
+    """Top eigendirections of every combination of readout, component and normalization.
 
     Args:
         model: a TransformerLens model, in evaluation mode.
         tokens: (n, t) windows.
-        readouts: scalar readouts by name; "class_trace" is estimated from random probes.
+        readouts: scalar readouts by name; "class_trace" is estimated from random signs.
         layers: which layers; default all.
         components: among ``COMPONENTS``.
-        normalisations: among ``NORMALISATIONS``.
+        normalizations: among ``NORMALIZATIONS``.
         k: directions of each.
         position: where the readout is read.
         memory_budget: bytes for the blocks' temporaries.
-        seed: of the probes of a class trace.
+        seed: of the signs of a class trace.
         progress: show bars.
 
     Returns:
         Candidate to layer to directions; the layer of the component "all layers" is "all".
 
     Raises:
-        ValueError: for a component, normalisation or readout that there is not.
+        ValueError: for a component, normalization or readout that there is not.
 
-    Source: arXiv 2510.00468, section 2, and method notes of this project on normalisation.
+    Source: arXiv 2510.00468, section 2, and method notes of this project on normalization.
 
     Example:
         >>> from tl_entk.experiments import ModularSettings, build_model, modular_data
@@ -115,17 +114,17 @@ def sweep_directions(
         >>> model, data = build_model(settings), modular_data(settings)
         >>> found = sweep_directions(model, data.tokens, ["logsumexp"], components=["W_out"], k=3)
         >>> [str(candidate) for candidate in found][:2]
-        ['logsumexp, W_out, plain', 'logsumexp, W_out, centred']
+        ['logsumexp, W_out, plain', 'logsumexp, W_out, centered']
     """
     for component in components:
         if component not in COMPONENTS:
             raise ValueError(f"no component {component!r}: there are {list(COMPONENTS)}.")
-    for normalisation in normalisations:
-        check_normalisation(normalisation)
+    for normalization in normalizations:
+        check_normalization(normalization)
     chosen = list(range(model.cfg.n_layers)) if layers is None else list(layers)
     wanted = _wanted(components, chosen)
     found: dict[Candidate, dict[str, EigenDirections]] = {}
-    total = len(readouts) * len(normalisations) * len(wanted)
+    total = len(readouts) * len(normalizations) * len(wanted)
     with Progress("eigendirections of the sweep", total, progress) as bar:
         for readout in readouts:
             blocks = kernel_blocks(
@@ -139,10 +138,10 @@ def sweep_directions(
             )
             for (component, layer), pattern in wanted.items():
                 kernel = blocks.sum(pattern)
-                for normalisation in normalisations:
-                    candidate = Candidate(readout, component, normalisation)
+                for normalization in normalizations:
+                    candidate = Candidate(readout, component, normalization)
                     found.setdefault(candidate, {})[layer] = _directions(
-                        kernel, normalisation, k, blocks, str(candidate), layer
+                        kernel, normalization, k, blocks, str(candidate), layer
                     )
                     bar.advance(1, readout)
     return found
@@ -165,14 +164,14 @@ def _is_wanted(name: str, wanted: Mapping[Any, str]) -> bool:
 
 
 def _readout(name: str, seed: int) -> ReadoutLike:
-    return sampled_class_trace(CLASS_TRACE_PROBES, seed) if name == "class_trace" else name
+    return sampled_class_trace(CLASS_TRACE_SIGNS, seed) if name == "class_trace" else name
 
 
 def _directions(
-    kernel: Tensor, normalisation: str, k: int, blocks: KernelBlocks, name: str, layer: str
+    kernel: Tensor, normalization: str, k: int, blocks: KernelBlocks, name: str, layer: str
 ) -> EigenDirections:
     provenance = {**blocks.provenance, "candidate": name, "layer": layer}
-    return eigendecompose(normalize(kernel.double(), normalisation), k, provenance=provenance)
+    return eigendecompose(normalize(kernel.double(), normalization), k, provenance=provenance)
 
 
 def over_layers(

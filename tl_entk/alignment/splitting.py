@@ -16,7 +16,7 @@ _LEAST = 2  # positives and negatives in either half: with one, a bootstrap says
 
 
 def halves(
-    feature_set: FeatureSet, split: float = 0.5, seed: int = 0
+    features: FeatureSet, split: float = 0.5, seed: int = 0
 ) -> tuple[Int[np.ndarray, " train"], Int[np.ndarray, " test"]]:
     """Indices of the train and the test half, the same for all features of the set.
 
@@ -27,7 +27,7 @@ def halves(
     stratified.
 
     Args:
-        feature_set: features of N examples.
+        features: features of N examples.
         split: share of the examples in the train half.
         seed: of the split.
 
@@ -47,25 +47,25 @@ def halves(
         >>> tags[train].sum(0).tolist(), tags[test].sum(0).tolist()
         ([3.0, 3.0], [3.0, 3.0])
     """
-    train, test = _split(feature_set, split, seed)
+    train, test = _split(features, split, seed)
     for rows, half in ((train, "train"), (test, "test")):
-        for index in _rare(feature_set, rows):
-            positives = int(feature_set.values[rows, index].sum())
+        for index in _rare(features, rows):
+            positives = int(features.values[rows, index].sum())
             raise ValueError(
-                f"{feature_set.names[index]!r} has {positives} positives and "
+                f"{features.names[index]!r} has {positives} positives and "
                 f"{len(rows) - positives} negatives in the {half} half, and needs {_LEAST} of "
                 "either: too rare to split; drop it or add examples."
             )
     return train, test
 
 
-def too_rare(feature_set: FeatureSet, split: float = 0.5, seed: int = 0) -> list[str]:
+def too_rare(features: FeatureSet, split: float = 0.5, seed: int = 0) -> list[str]:
     """Names of the binary features to leave out so that :func:`halves` takes the others.
 
     Without them the split may be another, in which others are too rare: asked again until none is.
 
     Args:
-        feature_set: features of N examples.
+        features: features of N examples.
         split: as there.
         seed: as there.
 
@@ -75,7 +75,7 @@ def too_rare(feature_set: FeatureSet, split: float = 0.5, seed: int = 0) -> list
         ['INTJ']
     """
     found: set[str] = set()
-    kept = feature_set
+    kept = features
     while len(kept):
         parts = _split(kept, split, seed)
         rare = {kept.names[index] for rows in parts for index in _rare(kept, rows)}
@@ -83,19 +83,19 @@ def too_rare(feature_set: FeatureSet, split: float = 0.5, seed: int = 0) -> list
             break
         found |= rare
         kept = kept.without(rare)
-    return [name for name in feature_set.names if name in found]
+    return [name for name in features.names if name in found]
 
 
 def _split(
-    feature_set: FeatureSet, split: float, seed: int
+    features: FeatureSet, split: float, seed: int
 ) -> tuple[Int[np.ndarray, " train"], Int[np.ndarray, " test"]]:
-    n = len(feature_set.values)
+    n = len(features.values)
     if not 0 < split < 1 or not 0 < round(split * n) < n:
         raise ValueError(
             f"split = {split} of {n} examples leaves one half empty: pass a share between 0 and 1."
         )
     size = round(split * n)
-    strata = _strata(feature_set)
+    strata = _strata(features)
     if strata is not None and len(np.unique(strata)) > min(size, n - size):
         strata = None
     train, test = train_test_split(
@@ -104,14 +104,14 @@ def _split(
     return train, test
 
 
-def _strata(feature_set: FeatureSet) -> Int[np.ndarray, " n"] | None:
+def _strata(features: FeatureSet) -> Int[np.ndarray, " n"] | None:
     """Stratum of every example; None where nothing can be stratified by."""
-    binary = np.array(feature_set.is_binary)
-    families = np.array(feature_set.families)
+    binary = np.array(features.is_binary)
+    families = np.array(features.families)
     found = [
         labels
-        for name in feature_set.family_names()
-        if (labels := feature_set.values[:, binary & (families == name)]).sum(1).max(initial=0) == 1
+        for name in features.family_names()
+        if (labels := features.values[:, binary & (families == name)]).sum(1).max(initial=0) == 1
     ]
     if not found:
         return None
@@ -124,8 +124,8 @@ def _strata(feature_set: FeatureSet) -> Int[np.ndarray, " n"] | None:
     return strata
 
 
-def _rare(feature_set: FeatureSet, rows: np.ndarray) -> list[int]:
+def _rare(features: FeatureSet, rows: np.ndarray) -> list[int]:
     """Binary features with too few positives or negatives among these examples."""
-    positives = feature_set.values[rows].sum(0)
+    positives = features.values[rows].sum(0)
     fewest = np.minimum(positives, len(rows) - positives)
-    return [i for i, binary in enumerate(feature_set.is_binary) if binary and fewest[i] < _LEAST]
+    return [i for i, binary in enumerate(features.is_binary) if binary and fewest[i] < _LEAST]

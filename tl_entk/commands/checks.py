@@ -19,9 +19,9 @@ def check_writable(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
+        marker = folder / ".writable"
+        marker.touch()
+        marker.unlink()
     except OSError as error:
         raise OSError(
             f"cannot write to {folder} ({error.strerror}): pass another --out."

@@ -50,13 +50,13 @@ def language(
     components: Annotated[
         str, typer.Option(help=f"Components of the sweep, among {', '.join(COMPONENTS)}.")
     ] = ",".join(_DEFAULTS.components),
-    normalisations: Annotated[
+    normalizations: Annotated[
         str,
         typer.Option(
-            help="Of the kernel of all logits, beside the plain one: centred, cosine, "
-            '"cosine, centred", separated by semicolons, or none.'
+            help="Of the kernel of all logits, beside the plain one: centered, cosine, "
+            "cosine+centered, or none."
         ),
-    ] = "; ".join(_DEFAULTS.normalisations) or "none",
+    ] = ",".join(_DEFAULTS.normalizations) or "none",
     weight: Annotated[
         str, typer.Option(help="Weight whose kernel of all logits is analysed in each layer.")
     ] = _DEFAULTS.weight,
@@ -118,7 +118,7 @@ def language(
         k=k,
         readouts=parse_names(readouts),
         components=parse_names(components),
-        normalisations=parse_names(normalisations, ";"),
+        normalizations=parse_names(normalizations),
         tol=tol,
         labels=tuple(label or ()),
         probe=check_probe(probe),
@@ -146,18 +146,14 @@ def language(
     console.print(f"report: {page}", soft_wrap=True)
 
 
-def parse_names(text: str, separator: str = ",") -> tuple[str, ...]:
+def parse_names(text: str) -> tuple[str, ...]:
     """Names separated by commas; "none" for no name.
 
     Example:
         >>> parse_names("logsumexp, target_logit"), parse_names("none")
         (('logsumexp', 'target_logit'), ())
     """
-    return (
-        ()
-        if text == "none"
-        else tuple(name.strip() for name in text.split(separator) if name.strip())
-    )
+    return () if text == "none" else tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def check_probe(name: str) -> Probe:

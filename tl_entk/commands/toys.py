@@ -56,8 +56,8 @@ def superposition(
     features: Annotated[int, typer.Option(help="Features n.")] = _TOY.features,
     examples: Annotated[int, typer.Option(help="Samples N.")] = _TOY.examples,
     steps: Annotated[int, typer.Option(help="Steps of Adam.")] = _TOY.steps,
-    linearisation: Annotated[
-        bool, typer.Option(help="Check the linearisation too (first seed).")
+    linearization: Annotated[
+        bool, typer.Option(help="Check the linearization too (first seed).")
     ] = True,
     workers: Workers = None,
     out: Out = Path("runs"),
@@ -87,7 +87,7 @@ def superposition(
     target = out / (settings_name(f"superposition{ending}", first, always) + _several(seeds))
     check_writable(target)
     jobs = [
-        [superposition_job(s, exponents, out, fits=linearisation and not i) for s in row]
+        [superposition_job(s, exponents, out, fits=linearization and not i) for s in row]
         for i, row in enumerate(regimes)
     ]
     console.print(f"[bold]{target.name}[/bold]: training, decomposing, comparing")
@@ -121,8 +121,8 @@ def modular_mlp(
     collapses: Annotated[
         bool, typer.Option(help="Other collapses too (first seed): classes, mean, flattened.")
     ] = True,
-    linearisation: Annotated[
-        bool, typer.Option(help="Check the linearisation too (first seed).")
+    linearization: Annotated[
+        bool, typer.Option(help="Check the linearization too (first seed).")
     ] = True,
     workers: Workers = None,
     out: Out = Path("runs"),
@@ -148,7 +148,7 @@ def modular_mlp(
     target = out / (name + _several(seeds))
     check_writable(target)
     jobs = [
-        mlp_job(s, out, collapses=collapses and not i, fits=linearisation and not i)
+        mlp_job(s, out, collapses=collapses and not i, fits=linearization and not i)
         for i, s in enumerate(every)
     ]
     console.print(f"[bold]{target.name}[/bold]: training, following, analysing")

@@ -15,7 +15,7 @@ from tl_entk.tools.files import write_tensors
 # what a kernel is, of everything its provenance says
 _IDENTITY = (
     "model", "model_class", "model_dtype", "tokens_sha256", "component", "readout", "position",
-    "kernel_dtype", "precision", "normalisation",
+    "kernel_dtype", "precision", "normalization",
 )  # fmt: skip
 
 

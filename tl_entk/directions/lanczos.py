@@ -1,4 +1,4 @@
-"""Block Lanczos with full reorthogonalisation: leading eigenpairs of a matrix known by products.
+"""Block Lanczos with full reorthogonalization: leading eigenpairs of a matrix known by products.
 
 The state is an orthonormal basis Q with the projected matrix T, such that
 A Q = Q T + R E^T, with R the part of the last block's products that no basis vector holds. The

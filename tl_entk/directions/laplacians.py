@@ -89,7 +89,7 @@ def kernel_laplacian(kernel: Float[Tensor, "n n"], neighbours: int = 8) -> csr_a
     """Laplacian of the graph that joins examples with alike rows of the kernel.
 
     L = D - A. A_nm = 1 if m is among the ``neighbours`` nearest to n or n among those of m,
-    where near means a large cosine of rows n and m of the centred kernel H K H; D holds A's row
+    where near means a large cosine of rows n and m of the centered kernel H K H; D holds A's row
     sums. Knows nothing of the task.
 
     All examples exactly as near as the last neighbour count (to 1e-9), so that ties, which a
@@ -105,7 +105,7 @@ def kernel_laplacian(kernel: Float[Tensor, "n n"], neighbours: int = 8) -> csr_a
         Sparse (N, N) matrix.
 
     Raises:
-        ValueError: if the matrix is no kernel, a row of the centred kernel is zero, or there are
+        ValueError: if the matrix is no kernel, a row of the centered kernel is zero, or there are
             not so many neighbours.
 
     Source: arXiv 2510.00468, footnote 7 (asked for there; this graph is ours).
@@ -122,11 +122,11 @@ def kernel_laplacian(kernel: Float[Tensor, "n n"], neighbours: int = 8) -> csr_a
             f"neighbours = {neighbours}: the kernel has {n} examples; pass 1 to {n - 1}."
         )
     norms = rows.norm(dim=1)
-    # relative to what was centred: rounding leaves a little of a row that ought to vanish
+    # relative to what was centered: rounding leaves a little of a row that ought to vanish
     empty = norms <= 1e-12 * kernel.detach().double().norm(dim=1).max().cpu()
     if bool(empty.any()):
         raise ValueError(
-            f"row {int(empty.nonzero()[0])} of the centred kernel is zero: leave that example out."
+            f"row {int(empty.nonzero()[0])} of the centered kernel is zero: leave that example out."
         )
     unit = rows / norms[:, None]
     cosines = (unit @ unit.T).fill_diagonal_(-torch.inf)

@@ -51,7 +51,7 @@ def leading_eigenpairs(
     resume: str | Path | None = None,
     progress: bool = False,
 ) -> EigenDirections:
-    """The k largest eigenpairs of an operator, by block Lanczos with full reorthogonalisation.
+    """The k largest eigenpairs of an operator, by block Lanczos with full reorthogonalization.
 
     Args:
         operator: from :func:`kernel_operator`, or anything with its shape, products and n, d.

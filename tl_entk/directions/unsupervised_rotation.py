@@ -69,7 +69,7 @@ def rotate_by_varimax(
 ) -> Float[Tensor, "n k"]:
     """Rotate directions until each rests on few examples: varimax (statsmodels).
 
-    Maximises the sum over directions of the variance over examples of v_n^2. All rotations of
+    Maximizes the sum over directions of the variance over examples of v_n^2. All rotations of
     orthonormal directions have sum_n v_n^2 = 1, so that this is the largest sum of v_n^4.
 
     Args:
@@ -115,8 +115,8 @@ def rotate_by_ica(
 ) -> Float[Tensor, "n k"]:
     """Rotate directions to be as independent over the examples as can be: FastICA (scikit-learn).
 
-    Maximises the non-Gaussianity of every direction's entries (log cosh contrast). Orthonormal
-    directions are white already; they are not centred, so that the span stays the same.
+    Maximizes the non-Gaussianity of every direction's entries (log cosh contrast). Orthonormal
+    directions are white already; they are not centered, so that the span stays the same.
 
     Args:
         vectors: (N, k) directions.

@@ -31,7 +31,7 @@ class Track:
     """A callback for a training loop that follows kernels, overlaps and metrics.
 
     At every step of ``at`` it keeps, per kernel K, the top eigenvalues K v_i = theta_i v_i and,
-    per watch, the overlap ||Q_V^T Q_F||_F^2 of its eigendirections V with its centred features F.
+    per watch, the overlap ||Q_V^T Q_F||_F^2 of its eigendirections V with its centered features F.
     Kernels and metrics are computed with the model in evaluation mode; training flags, gradients
     and torch's random stream come back as they were, after an error too.
 

@@ -1,4 +1,4 @@
-"""The linearisation check of one setting at several points of its training."""
+"""The linearization check of one setting at several points of its training."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class TransformerRecord:
 
     Attributes:
         found: its headline figures.
-        fits: rows of the linearisation; empty for the seeds that are not shown.
+        fits: rows of the linearization; empty for the seeds that are not shown.
     """
 
     found: dict[str, Any]
@@ -56,7 +56,7 @@ class PaperResult:
     Attributes:
         superposition: seed to the three regimes.
         mlp: seed to result and course.
-        author: seed to the toy model of the author's linearisation check.
+        author: seed to the toy model of the author's linearization check.
         narrow: the narrow MLP.
         transformer: seed to record and course.
         shown: the Transformer of the demo's seed, whole.
@@ -126,7 +126,7 @@ def run_paper(
 
 
 def _author(seed: int) -> SuperpositionSettings:
-    """The setting in which the paper's author checked the linearisation."""
+    """The setting in which the paper's author checked the linearization."""
     return SuperpositionSettings(m=5, sparsity=0.9, seed=seed, features=10, examples=100)
 
 

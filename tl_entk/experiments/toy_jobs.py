@@ -53,7 +53,7 @@ def mlp_job(settings: MLPSettings, folder: Path, *, collapses: bool, fits: bool)
 
 
 def _check_fits(settings: MLPSettings) -> None:
-    """Refuse a linearisation that memory was not meant for, before the training.
+    """Refuse a linearization that memory was not meant for, before the training.
 
     Raises:
         ValueError: says what does without.
@@ -62,8 +62,8 @@ def _check_fits(settings: MLPSettings) -> None:
     needed = 2 * 8 * rows * p * (settings.n + p)
     if needed > check_memory_budget(None):
         raise ValueError(
-            f"the linearisation with p = {p} and n = {settings.n} takes {needed / 2**30:.0f} GiB: "
-            "leave it out (--no-linearisation), or take smaller ones."
+            f"the linearization with p = {p} and n = {settings.n} takes {needed / 2**30:.0f} GiB: "
+            "leave it out (--no-linearization), or take smaller ones."
         )
 
 

@@ -17,7 +17,7 @@ from tl_entk.kernel.plan import Pass, Plan, plan_passes
 from tl_entk.model.adapters import ModelAdapter, adapt
 from tl_entk.model.capture import frozen
 from tl_entk.model.checks import Position, check_memory_budget
-from tl_entk.model.factors import collect, probe, row_per_output
+from tl_entk.model.factors import collect, measure_uses, row_per_output
 from tl_entk.model.provenance import provenance
 from tl_entk.model.readouts import BoundReadout, ReadoutLike, bind_readout
 from tl_entk.model.request import positions_seen, read_request
@@ -204,7 +204,7 @@ def kernel_blocks(
     budget = check_memory_budget(memory_budget)
     told: dict[str, Any] = {}
     with frozen(model), torch.enable_grad():
-        uses, outputs = probe(adapter, tokens, sites, bound, positions)
+        uses, outputs = measure_uses(adapter, tokens, sites, bound, positions)
         length = positions_seen(request, uses)
         rows = n * outputs if bound.flattened else n
         if bound.flattened:

@@ -1,4 +1,4 @@
-"""Normalisations of a kernel: options to compare, never silent defaults."""
+"""Normalizations of a kernel: options to compare, never silent defaults."""
 
 from __future__ import annotations
 
@@ -8,54 +8,59 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-class Normalisation(NamedTuple):
-    """What is done to a kernel: first cosines, then centring."""
+class Normalization(NamedTuple):
+    """What is done to a kernel: first cosines, then centering."""
 
     cosine: bool
-    centred: bool
+    centered: bool
 
 
-NORMALISATIONS = {
-    "plain": Normalisation(cosine=False, centred=False),
-    "centred": Normalisation(cosine=False, centred=True),
-    "cosine": Normalisation(cosine=True, centred=False),
-    "cosine, centred": Normalisation(cosine=True, centred=True),
+NORMALIZATIONS = {
+    "plain": Normalization(cosine=False, centered=False),
+    "centered": Normalization(cosine=False, centered=True),
+    "cosine": Normalization(cosine=True, centered=False),
+    "cosine+centered": Normalization(cosine=True, centered=True),
 }
 
 
-def check_normalisation(name: str) -> Normalisation:
-    """The normalisation of this name.
+def check_normalization(name: str) -> Normalization:
+    """The normalization of this name.
 
     Raises:
-        ValueError: for one that there is not.
+        ValueError: for an unknown one; an old spelling is answered with the new one.
 
     Example:
-        >>> check_normalisation("centred")
-        Normalisation(cosine=False, centred=True)
+        >>> check_normalization("centered")
+        Normalization(cosine=False, centered=True)
     """
-    if name not in NORMALISATIONS:
-        raise ValueError(f"no normalisation {name!r}: there are {list(NORMALISATIONS)}.")
-    return NORMALISATIONS[name]
+    if name in NORMALIZATIONS:
+        return NORMALIZATIONS[name]
+    if "centred" in name:
+        raise ValueError(
+            f"normalization {name!r} is spelled otherwise now: 'centered' for 'centred', "
+            "'cosine+centered' for 'cosine, centred'; on the command line commas separate several."
+        )
+    raise ValueError(f"no normalization {name!r}: pass one of {', '.join(NORMALIZATIONS)}.")
 
 
-def normalize(kernel: Float[Tensor, "n n"], normalisation: str) -> Float[Tensor, "n n"]:
-    """The kernel after one of ``NORMALISATIONS``.
+def normalize(kernel: Float[Tensor, "n n"], normalization: str) -> Float[Tensor, "n n"]:
+    """The kernel after one of ``NORMALIZATIONS``.
 
     Args:
         kernel: (N, N).
-        normalisation: its name.
+        normalization: its name.
 
     Raises:
-        ValueError: as ``check_normalisation`` and ``cosine_normalize``.
+        ValueError: as ``check_normalization`` and ``cosine_normalize``.
 
     Example:
         >>> import torch
-        >>> normalize(torch.tensor([[4.0, 2.0], [2.0, 1.0]]), "cosine, centred").abs().max().item()
+        >>> normalize(torch.tensor([[4.0, 2.0], [2.0, 1.0]]), "cosine+centered").abs().max().item()
         0.0
     """
-    wanted = check_normalisation(normalisation)
+    wanted = check_normalization(normalization)
     kernel = cosine_normalize(kernel) if wanted.cosine else kernel
-    return center(kernel) if wanted.centred else kernel
+    return center(kernel) if wanted.centered else kernel
 
 
 def cosine_normalize(kernel: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
@@ -90,12 +95,12 @@ def norms_of(diagonal: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
     norms = diagonal.clamp_min(0).sqrt()
     if bool((norms == 0).any()):
         row = int((norms == 0).nonzero()[0])
-        raise ValueError(f"example {row} has a zero gradient: leave it out to normalise.")
+        raise ValueError(f"example {row} has a zero gradient: leave it out to normalize.")
     return norms
 
 
 def center(kernel: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
-    """Kernel of the centred gradients, H K H with H = 1 - 11^T / N (as PCA centres).
+    """Kernel of the centered gradients, H K H with H = 1 - 11^T / N (as PCA centers).
 
     Args:
         kernel: (N, N).

@@ -23,7 +23,7 @@ def logit_directions(
     An eigenvector v of the whitened kernel is N x d. Its rank-1 part is the score of each example
     times one vector r of d numbers; the logits go along W_U^T S^(-1/2) r, S = W_U W_U^T. As v and
     -v are one direction, the sign of a column says nothing: :func:`score_covariances` says which
-    tokens go up with the scores. Of a normalised kernel, every example's change is divided by its
+    tokens go up with the scores. Of a normalized kernel, every example's change is divided by its
     gradient's norm.
 
     Args:
@@ -67,10 +67,10 @@ def score_covariances(
         scores: (n, k).
         batch_size: examples per forward pass.
     """
-    centred = scores.cpu().double() - scores.cpu().double().mean(0)
+    centered = scores.cpu().double() - scores.cpu().double().mean(0)
     total: Tensor | None = None
     for rows in torch.arange(len(tokens)).split(batch_size):
-        part = last_logits(model, tokens[rows]).cpu().double().T @ centred[rows]
+        part = last_logits(model, tokens[rows]).cpu().double().T @ centered[rows]
         total = part if total is None else total + part
     assert total is not None
     return _unit(total)

@@ -48,7 +48,7 @@ def load_language_model(
 ) -> LanguageModel:
     """A language model with the weights it was trained with, raw and in float32.
 
-    Nothing is folded or centred. A HookedTransformer writes two things otherwise than the
+    Nothing is folded or centered. A HookedTransformer writes two things otherwise than the
     checkpoint: Gemma's embedding scale, sqrt(d_model), is multiplied into W_E, and an unembedding
     that is the embedding becomes a weight of its own. The function is the same; the kernels of
     embedding and unembedding are not.

@@ -10,7 +10,7 @@ from tl_entk.linearization.jacobian import Jacobian
 from tl_entk.model.adapters import ModelAdapter
 from tl_entk.model.capture import frozen
 from tl_entk.model.checks import Position, check_memory_budget
-from tl_entk.model.factors import Direct, Factors, OneHot, Outer, collect, probe
+from tl_entk.model.factors import Direct, Factors, OneHot, Outer, collect, measure_uses
 from tl_entk.model.gradient_map import GradientMap
 from tl_entk.model.provenance import provenance
 from tl_entk.model.readouts import LOGITS, ReadoutLike, bind_readout
@@ -67,7 +67,7 @@ def jacobian(
     chosen = _chosen(adapter, names)
     sites = [site for site, _ in chosen]
     with frozen(model), torch.enable_grad():
-        uses, outputs = probe(adapter, request.tokens, sites, bound, request.positions)
+        uses, outputs = measure_uses(adapter, request.tokens, sites, bound, request.positions)
         _check_factors(sites, uses, n, outputs, request.dtype, budget)
         floats = adapter.example_floats(positions_seen(request, uses))
         factors = collect(

@@ -1,6 +1,6 @@
-"""Does the linearisation hold? The network's tangent model as kernel ridge regression.
+"""Does the linearization hold? The network's tangent model as kernel ridge regression.
 
-The network's linearisation at its trained weights is f(x) + J(x) w for a change w of the weights.
+The network's linearization at its trained weights is f(x) + J(x) w for a change w of the weights.
 Fitting it to targets with a ridge is kernel regression with the flattened eNTK; where it predicts
 what the network does, the kernel's features are the network's.
 """
@@ -41,7 +41,7 @@ _INDICES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 @dataclass(frozen=True)
 class LinearFit:
-    """How well a linearisation predicts one part of the examples.
+    """How well a linearization predicts one part of the examples.
 
     Attributes:
         around: ``"model"`` (f + K (K + ridge)^-1 (y - f)) or ``"zero"`` (K (K + ridge)^-1 y).
@@ -80,13 +80,13 @@ class LinearFit:
 
 @dataclass(frozen=True, eq=False)
 class Linearized:
-    """Predictions of a network's linearisation.
+    """Predictions of a network's linearization.
 
     Attributes:
         outputs: (N, R) of the model.
-        predictions: (N, R) of the linearisation around the model, and around zero.
+        predictions: (N, R) of the linearization around the model, and around zero.
         solutions: how each was solved, with the change of the weights.
-        fits: how good they are, by linearisation and part.
+        fits: how good they are, by linearization and part.
         ridge: in the kernel's units.
         provenance: model, components, examples and versions.
     """
@@ -146,7 +146,7 @@ def linearized(
     memory_budget: int | None = None,
     dtype: torch.dtype = torch.float64,
 ) -> Linearized:
-    """Predictions of the network's linearisation at its weights, and how close they come.
+    """Predictions of the network's linearization at its weights, and how close they come.
 
     Kernel ridge regression with the flattened eNTK K = J J^T of all outputs, X the training rows:
 

@@ -5,7 +5,7 @@ The change of the weights that fits residuals r (one number per example and outp
     w = J^T (J J^T + ridge)^-1 r = (J^T J + ridge)^-1 J^T r,
 
 one system as wide as there are rows, or as there are weights; J(x) w is the prediction of either.
-The narrower one is factorised where it is small; else conjugate gradients only multiply with J.
+The narrower one is factorized where it is small; else conjugate gradients only multiply with J.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tl_entk.linearization.jacobian import Jacobian
 Solver = Literal["auto", "cholesky", "cg"]
 SOLVERS = ("auto", "cholesky", "cg")
 
-# up to here forming and factorising takes seconds
+# up to here forming and factorizing takes seconds
 _DENSE = 5000
 # numbers of J written out at a time for its norm: a few MiB stay in the cache
 _CHUNK = 2**20

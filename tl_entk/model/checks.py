@@ -27,7 +27,7 @@ def check_model(adapter: ModelAdapter) -> None:
         RuntimeError: inside torch.inference_mode, where no gradient can be taken.
 
     Warns:
-        UserWarning: if the weights look processed: the kernel depends on the parametrisation.
+        UserWarning: if the weights look processed: the kernel depends on the parametrization.
     """
     if any(module.training for module in adapter.model.modules() if _matters(module)):
         raise ValueError("the model is in train mode: call model.eval() first.")
@@ -36,7 +36,7 @@ def check_model(adapter: ModelAdapter) -> None:
     if adapter.processed:
         warnings.warn(
             f"the weights look processed: {adapter.processed}. The eNTK depends on the "
-            "parametrisation; for the trained weights load the model without processing "
+            "parametrization; for the trained weights load the model without processing "
             "(from_pretrained_no_processing, or a bridge without compatibility mode).",
             UserWarning,
             stacklevel=4,

@@ -91,7 +91,7 @@ def forward(
     return seen, values
 
 
-def probe(
+def measure_uses(
     adapter: ModelAdapter,
     tokens: Shaped[Tensor, "n ..."],
     sites: Sequence[Site],

@@ -111,7 +111,7 @@ def kernel_operator(
         position=position if isinstance(position, int) else "per example",
         kernel_dtype=str(dtype),
         precision=precision,
-        normalisation="plain",
+        normalization="plain",
     )
     closed = [name for name in names if bound is None and name in _CLOSED_FORM]
     maps = weight_maps(adapter, [n for n in names if n not in closed], tokens, bound is None)

@@ -1,4 +1,4 @@
-"""A flattened kernel centred over the examples, or of gradients scaled to one size, matrix-free."""
+"""Flattened kernels centered over the examples, or of gradients of one size, matrix-free."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class NormalizedOperator:
     Args:
         operator: the plain kernel.
         norms: gradient norm of every example, from :func:`gradient_norms`; None for no scaling.
-        centred: whether the mean is taken away.
-        name: of the normalisation, for the provenance.
+        centered: whether the mean is taken away.
+        name: of the normalization, for the provenance.
     """
 
     def __init__(
@@ -38,13 +38,13 @@ class NormalizedOperator:
         operator: KernelOperator,
         norms: Float[Tensor, " n"] | None,
         *,
-        centred: bool,
+        centered: bool,
         name: str,
     ) -> None:
         self.shape, self.n, self.d = operator.shape, operator.n, operator.d
         self.dtype, self.device = operator.dtype, operator.device
-        self.provenance: dict[str, Any] = {**operator.provenance, "normalisation": name}
-        self._operator, self._centred = operator, centred
+        self.provenance: dict[str, Any] = {**operator.provenance, "normalization": name}
+        self._operator, self._centered = operator, centered
         self._inverse = None if norms is None else (1 / norms).to(self.device, self.dtype)
 
     def __matmul__(self, x: Float[Tensor, "nd ..."]) -> Float[Tensor, "nd ..."]:
@@ -58,7 +58,7 @@ class NormalizedOperator:
         return blocks if self._inverse is None else blocks * self._inverse[:, None, None]
 
     def _without_mean(self, blocks: Float[Tensor, "n d b"]) -> Float[Tensor, "n d b"]:
-        return blocks - blocks.mean(0) if self._centred else blocks
+        return blocks - blocks.mean(0) if self._centered else blocks
 
 
 def gradient_norms(
@@ -100,7 +100,7 @@ def gradient_norms(
     if after:
         raise ValueError(
             f"cosines of {', '.join(after)}: its gradient is the final hidden vector itself; "
-            "leave it out of the components, or take another normalisation."
+            "leave it out of the components, or take another normalization."
         )
     root = whitening(adapt(model).unembedding).root
     readout = Readout(lambda hidden: hidden @ root.to(hidden), reads="final_hidden", name="logits")

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tl_entk.model.capture import frozen
-from tl_entk.model.factors import embedding_scale, probe
+from tl_entk.model.factors import embedding_scale, measure_uses
 from tl_entk.model.readouts import BoundReadout
 from tl_entk.operator.plan import Sizes, counting_bytes
 from tl_entk.operator.precision import Precision, matrix_products
@@ -292,7 +292,7 @@ def check_readout(suffix: Suffix) -> None:
     """
     assert suffix.readout is not None
     with frozen(suffix.adapter.model):
-        probe(suffix.adapter, suffix.tokens, (), suffix.readout, suffix.positions)
+        measure_uses(suffix.adapter, suffix.tokens, (), suffix.readout, suffix.positions)
 
 
 def check_linear_unembedding(suffix: Suffix) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from tl_entk.directions.cost import expected_products
 from tl_entk.directions.eigen import EigenDirections
 from tl_entk.directions.solver import check_request, leading_eigenpairs, least_columns
-from tl_entk.kernel.normalize import check_normalisation
+from tl_entk.kernel.normalize import check_normalization
 from tl_entk.model.checks import Position, check_memory_budget
 from tl_entk.model.readouts import ReadoutLike
 from tl_entk.model.sites import Components
@@ -29,7 +29,7 @@ def top_eigendirections(
     k: int = 25,
     *,
     readout: ReadoutLike = FINAL_HIDDEN,
-    normalisation: str = "plain",
+    normalization: str = "plain",
     norms: Float[Tensor, " n"] | None = None,
     tol: float = 1e-3,
     seed: int = 0,
@@ -52,10 +52,10 @@ def top_eigendirections(
         k: how many pairs.
         readout: as for :func:`kernel_operator`; by default all logits, in the whitened space of
             the final hidden vector.
-        normalisation: ``"plain"``; of the kernel of all logits also ``"centred"`` (over the
+        normalization: ``"plain"``; of the kernel of all logits also ``"centered"`` (over the
             examples), ``"cosine"`` (every example's gradient scaled to norm 1; as many backward
             passes more as the model is wide, which the estimate does not count) and
-            ``"cosine, centred"``.
+            ``"cosine+centered"``.
         norms: of the examples' gradients, from :func:`tl_entk.gradient_norms`,
             where they are at hand; default computed for the cosines.
         tol: residual, relative to the first eigenvalue, up to which a pair has converged.
@@ -88,11 +88,11 @@ def top_eigendirections(
         >>> eigen.scores.shape, bool(eigen.converged.all())
         (torch.Size([25, 4]), True)
     """
-    wanted = check_normalisation(normalisation)
-    if normalisation != "plain" and readout != FINAL_HIDDEN:
+    wanted = check_normalization(normalization)
+    if normalization != "plain" and readout != FINAL_HIDDEN:
         raise ValueError(
-            f"normalisation {normalisation!r} is for the kernel of all logits: leave readout out, "
-            "or normalise the dense kernel of kernel_blocks."
+            f"normalization {normalization!r} is for the kernel of all logits: leave readout out, "
+            "or normalize the dense kernel of kernel_blocks."
         )
     budget = check_memory_budget(memory_budget)
     operator = kernel_operator(
@@ -114,7 +114,7 @@ def top_eigendirections(
     if progress:
         print(f"{operator.provenance['component']}: {estimate}")
     kernel: KernelOperator | NormalizedOperator = operator
-    if normalisation != "plain":
+    if normalization != "plain":
         if wanted.cosine and norms is None:
             norms = gradient_norms(
                 model,
@@ -127,8 +127,8 @@ def top_eigendirections(
         kernel = NormalizedOperator(
             operator,
             norms if wanted.cosine else None,
-            centred=wanted.centred,
-            name=normalisation,
+            centered=wanted.centered,
+            name=normalization,
         )
     operator.prepare(progress)
     eigen = leading_eigenpairs(

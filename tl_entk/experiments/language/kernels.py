@@ -19,7 +19,7 @@ from tl_entk.directions.eigen import EigenDirections
 from tl_entk.experiments.language.data import LanguageData
 from tl_entk.experiments.language.settings import LanguageSettings
 from tl_entk.kernel.blocks import kernel_blocks
-from tl_entk.kernel.normalize import NORMALISATIONS
+from tl_entk.kernel.normalize import NORMALIZATIONS
 from tl_entk.model.provenance import hash_of
 from tl_entk.operator.normalized_operator import gradient_norms
 from tl_entk.operator.top_directions import top_eigendirections
@@ -40,7 +40,7 @@ class Directions:
 
     Attributes:
         flattened: eigendirections of the flattened kernel of one weight of each layer.
-        sweep: every candidate: the flattened kernel, plain and normalised, and dense kernels of
+        sweep: every candidate: the flattened kernel, plain and normalized, and dense kernels of
             scalar readouts.
         pca: scores on principal components of the residual stream.
         random: as many random directions.
@@ -77,8 +77,8 @@ def language_directions(
     n = len(tokens)
     work = _Work(settings, model, tokens, layers, folder, memory_budget, progress)
     sweep = {
-        plain_candidate(settings)._replace(normalisation=name): work.flattened(name)
-        for name in dict.fromkeys(("plain", *settings.normalisations))
+        plain_candidate(settings)._replace(normalization=name): work.flattened(name)
+        for name in dict.fromkeys(("plain", *settings.normalizations))
     }
     for readout in settings.readouts:
         sweep |= work.swept(readout)
@@ -108,12 +108,12 @@ class _Work:
     memory_budget: int | None
     progress: bool
 
-    def flattened(self, normalisation: str) -> Layers:
+    def flattened(self, normalization: str) -> Layers:
         """Directions of the flattened kernel of every layer."""
-        return {layer: self._flattened(layer, normalisation) for layer in self.layers}
+        return {layer: self._flattened(layer, normalization) for layer in self.layers}
 
-    def _flattened(self, layer: str, normalisation: str) -> EigenDirections:
-        end = "" if normalisation == "plain" else f" {normalisation.replace(',', '')}"
+    def _flattened(self, layer: str, normalization: str) -> EigenDirections:
+        end = "" if normalization == "plain" else f" {normalization}"
         path = self.folder / f"layer_{layer}{end}.safetensors"
         kept = self._kept(path)
         if isinstance(kept, EigenDirections):
@@ -124,8 +124,8 @@ class _Work:
             self.tokens,
             f"blocks.{layer}.{self.settings.weight}",
             self.settings.k,
-            normalisation=normalisation,
-            norms=self._norms(layer) if NORMALISATIONS[normalisation].cosine else None,
+            normalization=normalization,
+            norms=self._norms(layer) if NORMALIZATIONS[normalization].cosine else None,
             tol=self.settings.tol,
             seed=self.settings.seed,
             resume=basis,
@@ -137,7 +137,7 @@ class _Work:
         return found
 
     def _norms(self, layer: str) -> Float[Tensor, " n"]:
-        """Gradient norms of the flattened kernel, for every normalisation by cosines."""
+        """Gradient norms of the flattened kernel, for every normalization by cosines."""
         path = self.folder / f"layer_{layer}.norms.safetensors"
         windows = hash_of(self.tokens)
         if path.exists():
@@ -155,7 +155,7 @@ class _Work:
         return found
 
     def swept(self, readout: str) -> dict[Candidate, Layers]:
-        """Directions of every component and normalisation of a readout."""
+        """Directions of every component and normalization of a readout."""
         path = self.folder / "sweep" / f"{readout}.safetensors"
         kept = self._kept(path)
         if isinstance(kept, dict):
@@ -210,15 +210,15 @@ class _Work:
 def _by_candidate(flat: Mapping[str, EigenDirections]) -> dict[Candidate, Layers]:
     found: dict[Candidate, Layers] = {}
     for name, directions in flat.items():
-        readout, component, normalisation, layer = name.split("; ")
-        found.setdefault(Candidate(readout, component, normalisation), {})[layer] = directions
+        readout, component, normalization, layer = name.split("; ")
+        found.setdefault(Candidate(readout, component, normalization), {})[layer] = directions
     return found
 
 
 def _shares(
     model: Any, data: LanguageData, memory_budget: int | None, progress: bool
 ) -> dict[str, dict[str, float]]:
-    """Where each feature's energy is: every weight and head, of the centred kernel."""
+    """Where each feature's energy is: every weight and head, of the centered kernel."""
     blocks = kernel_blocks(
         model,
         data.windows.tokens,

@@ -13,7 +13,7 @@ from tl_entk.alignment.probes import Probe
 from tl_entk.alignment.readout_sweep import COMPONENTS
 from tl_entk.experiments.language.labels import parse_labels
 from tl_entk.kernel.blocks import list_components
-from tl_entk.kernel.normalize import NORMALISATIONS
+from tl_entk.kernel.normalize import check_normalization
 from tl_entk.language.story_model import EMBEDDED
 from tl_entk.model.readouts import NAMES as READOUTS
 from tl_entk.model.sites import match_names
@@ -40,10 +40,10 @@ class LanguageSettings:
         layers: "all", or layer numbers.
         weight: whose kernel of all logits is analysed in each layer, "mlp.W_out".
         k: directions of every basis.
-        readouts: scalar readouts of the sweep; none for no sweep. class_trace, by 32 random probes,
+        readouts: scalar readouts of the sweep; none for no sweep. class_trace, by 32 random signs,
             costs 32 times as much as another.
         components: of the sweep.
-        normalisations: of the kernel of all logits, beside the plain one.
+        normalizations: of the kernel of all logits, beside the plain one.
         labels: your own, NAME=RULE; a rule is a column of the data set or a spaCy matcher pattern
             as JSON.
         tol: residual up to which an eigenpair has converged, relative to the first eigenvalue.
@@ -71,7 +71,7 @@ class LanguageSettings:
     k: int = 25
     readouts: tuple[str, ...] = ("logsumexp", "target_logit", "target_logprob", "mean_logit")
     components: tuple[str, ...] = ("W_out", "W_in", "W_O", "whole layer", "all layers")
-    normalisations: tuple[str, ...] = ()
+    normalizations: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     tol: float = 1e-3
     probe: Probe = "logistic"
@@ -97,12 +97,13 @@ class LanguageSettings:
         for kind, names, known in (
             ("readout", self.readouts, READOUTS),
             ("component", self.components, COMPONENTS),
-            ("normalisation", self.normalisations, NORMALISATIONS),
         ):
             for name in names:
                 if name not in known:
                     there = "; ".join(known)
                     raise ValueError(f"no {kind} {name!r}: there are {there}.")
+        for name in self.normalizations:
+            check_normalization(name)
         if not 0 < self.tol < 1:
             raise ValueError(f"tol = {self.tol}: pass a number between 0 and 1, such as 1e-3.")
         if self.max_texts is not None and self.max_texts < 1:

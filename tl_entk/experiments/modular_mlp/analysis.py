@@ -65,7 +65,7 @@ class MLPResult:
         groups: names of those groups, by cliff.
         purities: rows of the rotations side by side, after training.
         overlaps: cliff to family to overlap after training, of at most 2 floor(p / 2).
-        fits: rows of the linearisation; empty if not asked for.
+        fits: rows of the linearization; empty if not asked for.
         seconds: wall time of each part.
     """
 
@@ -136,7 +136,7 @@ def run_modular_mlp(
         settings: of the task.
         folder: where the course is written.
         collapses: also single classes, the class mean and the flattened kernel.
-        fits: also the linearisation, before and after grokking.
+        fits: also the linearization, before and after grokking.
         progress: show a progress bar.
 
     Returns:
@@ -164,7 +164,7 @@ def run_modular_mlp(
     result = analyse(settings, models, data, features, collapses=collapses, clock=clock)
     if fits:
         result.fits.extend(_fits(settings, models, data))
-        clock.lap("linearisation")
+        clock.lap("linearization")
     result.seconds.update(clock.seconds, tracking=course.tracking_seconds)
     return result, course
 
@@ -272,7 +272,7 @@ def _collapses(settings: MLPSettings, model: nn.Module, data: MLPData) -> dict[s
 def _fits(
     settings: MLPSettings, models: Mapping[int, nn.Module], data: MLPData
 ) -> list[dict[str, Any]]:
-    """The linearisation before training, before grokking and after."""
+    """The linearization before training, before grokking and after."""
     names = {0: "before training", 75: "epoch 75", settings.epochs: "trained"}
     return linear_fits(
         {names[epoch]: models[epoch] for epoch in names if epoch in models},

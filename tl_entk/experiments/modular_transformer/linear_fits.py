@@ -1,4 +1,4 @@
-"""The linearisation check of the modular-addition Transformer, before and after grokking."""
+"""The linearization check of the modular-addition Transformer, before and after grokking."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class SuperpositionResult:
         eigenvalues: beta to the leading eigenvalues of the flattened kernel.
         alignments: beta to (k, n): |cos| of the top k = n eigenvectors with the expanded feature
             vectors, each eigenvector's row then scaled to norm 1.
-        fits: rows of the linearisation, before and after training; empty if not asked for.
+        fits: rows of the linearization, before and after training; empty if not asked for.
         seconds: wall time of each part.
     """
 
@@ -99,7 +99,7 @@ def run_superposition(
         settings: of the regime.
         betas: exponents; Jacobian rows of output i are multiplied by I_i^(beta / 2). 0, where
             the cliffs are looked for, is always among them.
-        fits: whether to check the linearisation too.
+        fits: whether to check the linearization too.
         progress: show a progress bar.
 
     Raises:
@@ -149,7 +149,7 @@ def analyse(
     seconds["kernels"] = time.perf_counter() - started
     started = time.perf_counter()
     found = _fits(trained, model, x) if fits else []
-    seconds["linearisation"] = time.perf_counter() - started
+    seconds["linearization"] = time.perf_counter() - started
     return SuperpositionResult(
         trained.settings.as_dict(),
         trained.loss,
@@ -174,7 +174,7 @@ class _Weighted(nn.Module):
 
 
 def _fits(trained: TrainedToyModel, model: nn.Module, x: Tensor) -> list[dict[str, Any]]:
-    """The linearisation before and after training: outputs all alike, and by importance."""
+    """The linearization before and after training: outputs all alike, and by importance."""
     start = seeded_toy_model(trained.settings)[0].double()
     models = {"before training": start, "trained": model}
     weights = trained.importance

@@ -26,7 +26,7 @@ class ModelAdapter:
             where there is none.
         cuts: places of the last block and after, from which on only the read position may matter.
         unsupported: parameters that are no site, by name.
-        processed: why the weights look processed (folded or centred), or None.
+        processed: why the weights look processed (folded or centered), or None.
     """
 
     model: nn.Module

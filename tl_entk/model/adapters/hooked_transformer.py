@@ -161,7 +161,7 @@ def _processing(model: Any) -> str | None:
     if normalization.endswith("Pre"):
         return f"normalization_type is {normalization!r}: LayerNorm is folded into the weights"
     weight = model.W_E.detach().float()
-    centred = weight.mean(-1).abs().max() <= 1e-5 * weight.std()
-    if normalization.startswith("LN") and torch.isfinite(weight).all() and bool(centred):
-        return "W_E is centred"
+    centered = weight.mean(-1).abs().max() <= 1e-5 * weight.std()
+    if normalization.startswith("LN") and torch.isfinite(weight).all() and bool(centered):
+        return "W_E is centered"
     return None

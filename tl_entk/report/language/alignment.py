@@ -130,13 +130,13 @@ def layer_table(result: LanguageResult, metric: str) -> Table:
 
 
 def sweep_figure(result: LanguageResult) -> Picture:
-    """Heatmap of readouts and normalisations against components."""
+    """Heatmap of readouts and normalizations against components."""
     found = {row.candidate.component for row in result.judged.sweep}
     components = [name for name in result.settings.components if name in found]
     components += sorted(found - set(components))
     ways: dict[str, dict[str, float]] = {}
     for row in result.judged.sweep:
-        label = f"{row.candidate.readout}, {row.candidate.normalisation}"
+        label = f"{row.candidate.readout}, {row.candidate.normalization}"
         ways.setdefault(label, {})[row.candidate.component] = row.validation
     names = sorted(ways)
     # the kernel of all logits has one component
@@ -164,7 +164,7 @@ def sweep_table(result: LanguageResult) -> Table:
             [
                 candidate.readout,
                 candidate.component,
-                candidate.normalisation,
+                candidate.normalization,
                 row.validation,
                 layer,
                 row.by_layer[layer],
@@ -177,6 +177,6 @@ def sweep_table(result: LanguageResult) -> Table:
     return Table(
         "sweep",
         "Every combination, best first; the last rows are the others by the same measure.",
-        ("readout", "component", "normalisation", "best over layers", "best layer", "there"),
+        ("readout", "component", "normalization", "best over layers", "best layer", "there"),
         rows,
     )

@@ -57,10 +57,10 @@ def spectra(result: LanguageResult) -> Picture:
 
 
 def solver_table(result: LanguageResult) -> Table:
-    """Convergence of the flattened kernels, plain and normalised, by layer."""
+    """Convergence of the flattened kernels, plain and normalized, by layer."""
     rows: list[Cells] = [
         [
-            candidate.normalisation,
+            candidate.normalization,
             f"layer {layer}",
             int(eigen.converged.sum()),
             float(eigen.residuals.max()),
@@ -72,7 +72,7 @@ def solver_table(result: LanguageResult) -> Table:
         for layer, eigen in layers.items()
     ]
     columns = (
-        "normalisation", "layer", "converged", "largest residual", "mean rank-1 share", "products",
+        "normalization", "layer", "converged", "largest residual", "mean rank-1 share", "products",
     )  # fmt: skip
     return Table("solver", "How the eigenpairs converged.", columns, rows)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tl_entk.alignment.readout_sweep import CLASS_TRACE_PROBES
+from tl_entk.alignment.readout_sweep import CLASS_TRACE_SIGNS
 from tl_entk.experiments.language.judging import FLATTENED, PCA, RANDOM
 from tl_entk.experiments.language.run import LanguageResult
 from tl_entk.experiments.language.settings import windows_name
@@ -132,11 +132,11 @@ def _sections(result: LanguageResult) -> list[Section]:
     if len(result.judged.sweep) > 1:
         sections.append(
             Section(
-                "Readouts, components, normalisations",
+                "Readouts, components, normalizations",
                 "Macro AP within the train half (directions are chosen on one half of it and "
                 "judged on the other), best over layers. The best of every readout is judged on "
                 "the test half above; nothing was chosen by the test half. class_trace is "
-                f"estimated by {CLASS_TRACE_PROBES} random probes.\n\n"
+                f"estimated by {CLASS_TRACE_SIGNS} random signs.\n\n"
                 "target_logit and target_logprob are read at the model's own top token; the "
                 "gradient of logsumexp is the average over all tokens by the model's own "
                 "probabilities, that of mean_logit the plain average.",
@@ -175,7 +175,7 @@ def _sections(result: LanguageResult) -> list[Section]:
         Section(
             "Where a feature lives",
             "Share of each layer, head and weight in a label's kernel energy u·K_b u / u·K u "
-            "(logsumexp, centred labels). A kernel's diagonal is "
+            "(logsumexp, centered labels). A kernel's diagonal is "
             "shared out by gradient size for any label: compare rows with each other.\n\n"
             "Shares depend on how the weights are written down: HookedTransformer folds the "
             "embedding's scale into W_E and keeps W_U apart from it, TransformerBridge has the "

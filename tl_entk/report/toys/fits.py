@@ -1,4 +1,4 @@
-"""Figures and tables of linearisation checks."""
+"""Figures and tables of linearization checks."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def fit_parts(name: str, fits: Fits) -> list[Picture | Table]:
     ]
     return [
         Picture(
-            f"{name}_linearisation",
-            "R² of the linearisation against the model (bars stop at 0).",
+            f"{name}_linearization",
+            "R² of the linearization against the model (bars stop at 0).",
             draw.grouped_bars(bars, "R²"),
         ),
         Table(
-            f"{name}_linearisation",
-            "Linearisation: prediction of the eNTK against the model.",
+            f"{name}_linearization",
+            "Linearization: prediction of the eNTK against the model.",
             ("setting", *_COLUMNS.values()),
             cells,
         ),

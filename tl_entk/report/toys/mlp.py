@@ -34,7 +34,7 @@ Seeds = Mapping[int, tuple[MLPResult, Course]]
 
 
 def mlp_sections(seeds: Seeds) -> list[Section]:
-    """Spectra, overlaps, rotations and linearisation; the first seed is drawn."""
+    """Spectra, overlaps, rotations and linearization; the first seed is drawn."""
     result, course = next(iter(seeds.values()))
     cliff = _cliff(result)
     most = cliff // 2
@@ -89,7 +89,7 @@ def mlp_sections(seeds: Seeds) -> list[Section]:
     if result.fits:
         sections.append(
             Section(
-                "MLP: does the linearisation hold?",
+                "MLP: does the linearization hold?",
                 "Kernel ridge regression with the flattened eNTK of both layers, fitted on the "
                 "training part with a ridge of 0.01 times the kernel's mean diagonal. R² compares "
                 "its predictions with the model's outputs; the loss is the mean squared error, "

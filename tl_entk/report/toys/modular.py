@@ -153,8 +153,8 @@ def transformer_sections(result: ModularResult) -> list[Section]:
             "A ridge probe on the same number of scores of each basis, fitted on one half of the "
             "examples and judged on the other; 95 % bootstrap intervals. PCA is of the residual "
             "stream that the unembedding reads. For the mean logit the W_U block is the Gram "
-            "matrix of just those activations, not centred: what sets its directions apart from "
-            "PCA's is the centring. The total kernel holds all weights.",
+            "matrix of just those activations, not centered: what sets its directions apart from "
+            "PCA's is the centering. The total kernel holds all weights.",
             [part for name, c in result.comparisons.items() for part in _comparison(name, c)],
         ),
         Section(

@@ -125,7 +125,7 @@ def _transformer_fits(result: PaperResult) -> list[Section]:
         return []
     return [
         Section(
-            "Transformer: does the linearisation hold?",
+            "Transformer: does the linearization hold?",
             "Kernel ridge regression with the flattened eNTK of all weights, fitted on the "
             "training part with a ridge of 0.1 times the kernel's mean diagonal. Its targets are "
             "the labels in units of the trained model's logits (the mean logit of the right class, "

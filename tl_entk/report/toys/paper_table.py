@@ -31,7 +31,7 @@ def paper_table(result: PaperResult) -> Table:
     """Every figure that the paper, its author or a rewrite of it gives, beside ours."""
     rows = [
         *_superposition(result),
-        *_linearisation(result),
+        *_linearization(result),
         *_mlp(result),
         *_transformer(result),
     ]
@@ -68,7 +68,7 @@ def _superposition(result: PaperResult) -> list[Row]:
     return rows
 
 
-def _linearisation(result: PaperResult) -> list[Row]:
+def _linearization(result: PaperResult) -> list[Row]:
     """The author's check (n = 10, m = 5, S = 0.9, 100 samples, ridge 5e-4), over the seeds."""
     rows: list[Row] = []
     figures = (
@@ -87,7 +87,7 @@ def _linearisation(result: PaperResult) -> list[Row]:
         what = {"r2": "R²", "loss_ratio": "loss ratio"}[key]
         ours = f"{found[0]:.4f}; all seeds {min(found):.4f} to {max(found):.4f}"
         rows.append(
-            ["linearisation, n = 10, m = 5", f"{what} around {around}", theirs, ours, AUTHOR, 0]
+            ["linearization, n = 10, m = 5", f"{what} around {around}", theirs, ours, AUTHOR, 0]
         )
     return rows
 

@@ -14,7 +14,7 @@ Seeds = Mapping[int, Sequence[SuperpositionResult]]
 
 
 def superposition_sections(seeds: Seeds) -> list[Section]:
-    """Spectra, heatmaps, the sweep over beta, the linearisation; the first seed is drawn.
+    """Spectra, heatmaps, the sweep over beta, the linearization; the first seed is drawn.
 
     Args:
         seeds: seed to its regimes, the same regimes for every seed.
@@ -54,7 +54,7 @@ def superposition_sections(seeds: Seeds) -> list[Section]:
     if fits:
         sections.append(
             Section(
-                "Superposition: does the linearisation hold?",
+                "Superposition: does the linearization hold?",
                 "Kernel ridge regression with the flattened eNTK (ridge 5e-4), around the model "
                 "and around zero, of all outputs alike, and with every output weighted by the "
                 "root of its importance as in training. R² compares its predictions with the "
