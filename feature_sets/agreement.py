@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from feature_sets.errors import UserError
 from feature_sets.tagging import Tagger
 
 Continuation = Callable[[Tensor], Tensor]
@@ -64,7 +65,7 @@ class OwnWords:
             texts: the windows' own texts, with what white space there is at their end.
 
         Raises:
-            ValueError: if ``continuation`` does not return token numbers, one row per window.
+            UserError: if ``continuation`` does not return token numbers, one row per window.
         """
         added = [row for batch in windows.split(self._batch_size) for row in self._continue(batch)]
         reasons = [_reason(row, self._special) for row in added]
@@ -96,12 +97,12 @@ class OwnWords:
             new = self._continuation(batch)
         if not isinstance(new, Tensor) or new.ndim != 2 or len(new) != len(batch):
             shape = tuple(new.shape) if isinstance(new, Tensor) else type(new).__name__
-            raise ValueError(
+            raise UserError(
                 f"continuation returned {shape} for {len(batch)} windows: return the new token "
                 f"numbers alone, an integer tensor ({len(batch)}, m)."
             )
         if new.is_floating_point():
-            raise ValueError("continuation returned floats: return token numbers, not logits.")
+            raise UserError("continuation returned floats: return token numbers, not logits.")
         return [self._cut(row) for row in new.tolist()]
 
     def _cut(self, row: list[int]) -> list[int]:
@@ -120,7 +121,7 @@ class OwnWords:
         found = []
         for short, long in zip(*both, strict=True):
             if not long.startswith(short):
-                raise ValueError(
+                raise UserError(
                     "this tokenizer decodes a longer text otherwise than its beginning, so that "
                     "the continuation cannot be read: leave continuation out."
                 )

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Integer
 
+from feature_sets.errors import UserError
+
 
 @dataclass(frozen=True, eq=False)
 class Tokens:
@@ -44,17 +46,17 @@ def check_tokenizer(tokenizer: Any) -> None:
     """Refuse a tokenizer that does not say which characters a token stands for.
 
     Raises:
-        TypeError: if it is no Hugging Face tokenizer.
-        ValueError: if it is a slow one.
+        UserError: if it is no Hugging Face tokenizer,
+            or if it is a slow one.
     """
     if not hasattr(tokenizer, "is_fast"):
-        raise TypeError(
+        raise UserError(
             f"tokenizer is a {type(tokenizer).__name__}: pass a Hugging Face tokenizer, for "
             "example model.tokenizer, or transformers.PreTrainedTokenizerFast(tokenizer_object=...)"
             " around one of the tokenizers library."
         )
     if not tokenizer.is_fast:
-        raise ValueError(
+        raise UserError(
             f"{type(tokenizer).__name__} is a slow tokenizer, which knows no character offsets: "
             "load the fast one with AutoTokenizer.from_pretrained(name, use_fast=True)."
         )

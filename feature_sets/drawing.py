@@ -12,6 +12,7 @@ import numpy as np
 
 from feature_sets.agreement import OTHER_TAG, REASONS, OwnWord
 from feature_sets.boundaries import Boundaries, Tokens, find_boundaries, tokenize
+from feature_sets.errors import UserError
 from feature_sets.tagging import TaggedWords, Tagger
 from feature_sets.texts import Text
 
@@ -108,8 +109,8 @@ class Reader:
         """The next stories.
 
         Raises:
-            ValueError: if a column is missing, or has a number that is not finite.
-            TypeError: if a text is not a string, or a column has neither text nor a number.
+            UserError: if a column is missing, or has a number that is not finite,
+                or if a text is not a string, or a column has neither text nor a number.
         """
         numbered = enumerate(islice(self._texts, count), self.read)
         texts = [self._check(text, number) for number, text in numbered]
@@ -122,13 +123,13 @@ class Reader:
     def _check(self, text: Any, number: int) -> Text:
         text = Text(text, {}) if isinstance(text, str) else text
         if not isinstance(text, Text):
-            raise TypeError(
+            raise UserError(
                 f"texts holds a {type(text).__name__}: pass strings, or what read_texts(source) "
                 "returns."
             )
         missing = [name for name in self._columns if name not in text.row]
         if missing:
-            raise ValueError(
+            raise UserError(
                 f"the texts have no column {missing[0]!r} to keep: there are {list(text.row)}."
             )
         row = {name: _plain(text.row[name]) for name in self._columns}

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Shaped
 
+from feature_sets.errors import UserError
+
 
 @dataclass(frozen=True, eq=False)
 class FeatureSet:
@@ -21,7 +23,7 @@ class FeatureSet:
             and the sine of one frequency; alone, a feature is its own group.
 
     Raises:
-        ValueError: if lengths differ, a name occurs twice, a feature is constant or not finite,
+        UserError: if lengths differ, a name occurs twice, a feature is constant or not finite,
             or a group mixes binary and real features.
 
     Example:
@@ -37,26 +39,26 @@ class FeatureSet:
     def __post_init__(self) -> None:
         values = np.asarray(self.values)
         if values.ndim != 2:
-            raise ValueError(f"values has shape {values.shape}: pass (examples, features).")
+            raise UserError(f"values has shape {values.shape}: pass (examples, features).")
         object.__setattr__(self, "values", values.astype(np.float64))
         count = values.shape[1]
         if not len(self.names) == len(self.families) == len(self.groups) == count:
-            raise ValueError(
+            raise UserError(
                 f"{count} features need as many names, families and groups, not "
                 f"{len(self.names)}, {len(self.families)}, {len(self.groups)}."
             )
         if len(set(self.names)) < count:
-            raise ValueError("two features have one name: make the names unique.")
+            raise UserError("two features have one name: make the names unique.")
         for index, name in enumerate(self.names):
             column = self.values[:, index]
             if not np.isfinite(column).all():
-                raise ValueError(f"feature {name!r} is not finite: drop or mend its values.")
+                raise UserError(f"feature {name!r} is not finite: drop or mend its values.")
             if np.ptp(column) == 0:
-                raise ValueError(f"feature {name!r} is constant over the examples: drop it.")
+                raise UserError(f"feature {name!r} is constant over the examples: drop it.")
         kinds: dict[str, bool] = {}
         for group, binary in zip(self.groups, self.is_binary, strict=True):
             if kinds.setdefault(group, binary) != binary:
-                raise ValueError(f"group {group!r} mixes binary and real features: split it.")
+                raise UserError(f"group {group!r} mixes binary and real features: split it.")
 
     def __len__(self) -> int:
         return len(self.names)
@@ -78,21 +80,21 @@ class FeatureSet:
         """The features of these families.
 
         Raises:
-            ValueError: for a family there is not; the message has those there are.
+            UserError: for a family there is not; the message has those there are.
         """
         missing = [name for name in names if name not in self.families]
         if missing:
-            raise ValueError(f"no family {missing[0]!r}: there are {self.family_names()}.")
+            raise UserError(f"no family {missing[0]!r}: there are {self.family_names()}.")
         return self.take([i for i, family in enumerate(self.families) if family in names])
 
     def group(self, name: str) -> FeatureSet:
         """The features of one group.
 
         Raises:
-            ValueError: for a group there is not.
+            UserError: for a group there is not.
         """
         if name not in self.groups:
-            raise ValueError(f"no group {name!r}: there are {self.group_names()[:8]} ...")
+            raise UserError(f"no group {name!r}: there are {self.group_names()[:8]} ...")
         return self.take([i for i, group in enumerate(self.groups) if group == name])
 
     def take(self, columns: Sequence[int]) -> FeatureSet:
@@ -108,7 +110,7 @@ class FeatureSet:
         """The same features of these examples.
 
         Raises:
-            ValueError: if a feature is constant over them.
+            UserError: if a feature is constant over them.
         """
         return FeatureSet(self.values[np.asarray(rows)], self.names, self.families, self.groups)
 

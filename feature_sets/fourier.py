@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Float, Integer
 
+from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
 
 Angles = Float[np.ndarray, " n"]
@@ -66,7 +67,7 @@ def fourier(
         zero everywhere (k = p / 2 of an even p) is left out.
 
     Raises:
-        ValueError: for a frequency or family that there is not, or a and b of different lengths.
+        UserError: for a frequency or family that there is not, or a and b of different lengths.
 
     Source: arXiv 2510.00468, sections 3 and 4.
 
@@ -76,17 +77,17 @@ def fourier(
         ('cos a+b k=1', 'sin a+b k=1', 'cos a+b k=2', 'sin a+b k=2')
     """
     if a.shape != b.shape:
-        raise ValueError(
+        raise UserError(
             f"a and b have lengths {len(a)} and {len(b)}: pass one of each per example."
         )
     frequencies = all_frequencies(p) if frequencies is None else list(frequencies)
     for k in frequencies:
         if not 1 <= k <= p // 2:
-            raise ValueError(f"frequency {k} is out of range: pass 1 to {p // 2} for p = {p}.")
+            raise UserError(f"frequency {k} is out of range: pass 1 to {p // 2} for p = {p}.")
     columns, names, groups, of_family = [], [], [], []
     for family in families:
         if family not in _FAMILIES:
-            raise ValueError(f"no family {family!r}: there are {list(FAMILIES)}.")
+            raise UserError(f"no family {family!r}: there are {list(FAMILIES)}.")
         for k in frequencies:
             angle = 2 * np.pi * k / p
             for wave, column in zip(

@@ -13,6 +13,7 @@ from spacy.language import Language
 from spacy.matcher import Matcher
 from spacy.tokens import Doc, Token
 
+from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
 from feature_sets.pipelines import load_pipeline, with_sentences
 from feature_sets.windows import Windows
@@ -31,7 +32,7 @@ def next_tokens(windows: Windows, nlp: Language) -> list[Token]:
     """The spaCy token of every window's next word, in the context of its whole story.
 
     Raises:
-        ValueError: if the pipeline's words begin elsewhere than the windows' (another tokenizer).
+        UserError: if the pipeline's words begin elsewhere than the windows' (another tokenizer).
     """
     starts = windows.start.tolist()
     found: list[Token | None] = [None] * len(starts)
@@ -43,7 +44,7 @@ def next_tokens(windows: Windows, nlp: Language) -> list[Token]:
         for row in by_story.get(story, []):
             token = tokens.get(starts[row])
             if token is None:
-                raise ValueError(
+                raise UserError(
                     f"no word of pipeline {nlp.meta['name']} begins at character {starts[row]} of "
                     f"story {story}: label the windows with the pipeline that made them."
                 )
@@ -78,7 +79,7 @@ def grammar(
         (N, F) values; labels that are the same for every window are left out.
 
     Raises:
-        ValueError: if the pipeline does not fit the windows, a column is missing, or a rule gives
+        UserError: if the pipeline does not fit the windows, a column is missing, or a rule gives
             the same for every window.
 
     Source: arXiv 2510.00468, section 5 (tags and morphology; the other families are ours).
@@ -110,11 +111,11 @@ class _Columns:
     ) -> None:
         column = np.asarray(values, dtype=float)
         if name in self.found:
-            raise ValueError(f"two labels are called {name!r}: choose another name for yours.")
+            raise UserError(f"two labels are called {name!r}: choose another name for yours.")
         if np.ptp(column) > 0:
             self.found[name] = (family, column)
         elif family == "own":
-            raise ValueError(
+            raise UserError(
                 f"your label {name!r} is {column[0]:g} for every window: mend its rule, or drop it."
             )
 
@@ -213,7 +214,7 @@ def _add_own(
 ) -> None:
     if isinstance(rule, str):
         if rule not in windows.columns:
-            raise ValueError(
+            raise UserError(
                 f"no column {rule!r}: the windows kept {sorted(windows.columns)}; pass "
                 "keep_columns to context_windows."
             )

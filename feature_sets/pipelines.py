@@ -9,6 +9,8 @@ import spacy
 from spacy.language import Language
 from spacy.util import is_package
 
+from feature_sets.errors import UserError
+
 EMBEDDED = "embedded"
 EMBEDDED_FOLDER = Path(__file__).parent / "english" / "pipeline"
 # best first
@@ -23,7 +25,7 @@ def load_pipeline(name: str | None = None) -> Language:
             English one that is installed, else the embedded one. :func:`describe` says which.
 
     Raises:
-        ValueError: if there is no such pipeline, or it gives no parts of speech.
+        UserError: if there is no such pipeline, or it gives no parts of speech.
 
     Example:
         >>> [token.pos_ for token in load_pipeline("embedded")("The dog ran.")]
@@ -34,12 +36,12 @@ def load_pipeline(name: str | None = None) -> Language:
     try:
         nlp = spacy.load(EMBEDDED_FOLDER if name == EMBEDDED else name)
     except OSError as error:
-        raise ValueError(
+        raise UserError(
             f"no spaCy pipeline {name!r}: install it (python -m spacy download {name}), or pass "
             f"a folder or {EMBEDDED!r}."
         ) from error
     if not any(token.pos_ for token in nlp("The dog ran.")):
-        raise ValueError(
+        raise UserError(
             f"pipeline {name!r} gives no parts of speech (it has {nlp.pipe_names}): pass one with "
             f"a tagger or a morphologizer, or {EMBEDDED!r}."
         )

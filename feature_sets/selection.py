@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
 
 
@@ -52,7 +53,7 @@ def select_labels(
         exempt: families of the labels that need support only.
 
     Raises:
-        ValueError: if the numbers of words and examples differ, or nothing is left.
+        UserError: if the numbers of words and examples differ, or nothing is left.
 
     Source: arXiv 2510.00468, section 5.
 
@@ -66,7 +67,7 @@ def select_labels(
     """
     n = len(features.values)
     if len(words) != n:
-        raise ValueError(f"{len(words)} words for {n} examples: pass one word per example.")
+        raise UserError(f"{len(words)} words for {n} examples: pass one word per example.")
     lower = [word.lower() for word in words]
     kept: list[int] = []
     dropped: dict[str, str] = {}
@@ -86,7 +87,7 @@ def select_labels(
         else:
             dropped[name] = reason
     if not kept:
-        raise ValueError(f"no label is left: {dropped}. Pass more windows, or lower the bounds.")
+        raise UserError(f"no label is left: {dropped}. Pass more windows, or lower the bounds.")
     return Selection(features.take(kept), dropped)
 
 

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from feature_sets.errors import UserError
+
 
 def sparse_features(
     n: int, features: int, sparsity: float, generator: torch.Generator
@@ -21,7 +23,7 @@ def sparse_features(
         generator: what draws them.
 
     Raises:
-        ValueError: if S is not in [0, 1).
+        UserError: if S is not in [0, 1).
 
     Source: arXiv 2510.00468, section 3 (toy models of superposition) and its author's code.
 
@@ -31,7 +33,7 @@ def sparse_features(
         (torch.Size([4, 3]), True)
     """
     if not 0 <= sparsity < 1:
-        raise ValueError(f"sparsity = {sparsity}: pass a probability of zero from 0 to below 1.")
+        raise UserError(f"sparsity = {sparsity}: pass a probability of zero from 0 to below 1.")
     values = torch.rand(n, features, generator=generator)
     present = torch.rand(n, features, generator=generator) >= sparsity
     return torch.nn.functional.normalize(values * present, dim=1)
@@ -50,7 +52,7 @@ def superposition(x: Float[Tensor, "n c"]) -> Float[Tensor, "n c c"]:
         (N, C, C); ``.flatten(0, 1)`` has one row per example and output.
 
     Raises:
-        ValueError: if a feature is zero in every example.
+        UserError: if a feature is zero in every example.
 
     Source: arXiv 2510.00468, section 3.
 
@@ -61,7 +63,7 @@ def superposition(x: Float[Tensor, "n c"]) -> Float[Tensor, "n c c"]:
     norms = x.norm(dim=0)
     if bool((norms == 0).any()):
         missing = int((norms == 0).nonzero()[0])
-        raise ValueError(
+        raise UserError(
             f"feature {missing} is zero in every example: take more examples or less sparse ones."
         )
     return torch.diag_embed(x / norms)

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Integer
 
+from feature_sets.errors import UserError
+
 # components that set no tag, and what of theirs the patterns of an attribute_ruler may ask for
 _UNUSED = {
     "parser": {"DEP", "HEAD", "SENT_START", "IS_SENT_START"},
@@ -41,12 +43,12 @@ class Tagger:
         nlp: a spaCy pipeline that sets ``token.pos_``.
 
     Raises:
-        TypeError: if it is no spaCy pipeline.
+        UserError: if it is no spaCy pipeline.
     """
 
     def __init__(self, nlp: Any) -> None:
         if not (hasattr(nlp, "pipe") and hasattr(nlp, "pipe_names") and hasattr(nlp, "vocab")):
-            raise TypeError(
+            raise UserError(
                 f"nlp is a {type(nlp).__name__}: pass a spaCy pipeline, for example "
                 "feature_sets.load_pipeline()."
             )
@@ -59,7 +61,7 @@ class Tagger:
         """The words of every text.
 
         Raises:
-            ValueError: if the pipeline has given no word a tag yet.
+            UserError: if the pipeline has given no word a tag yet.
         """
         found, words = [], 0
         for doc in self.nlp.pipe(texts, disable=self.unused):
@@ -71,7 +73,7 @@ class Tagger:
             spans = np.stack([table[:, 0], table[:, 0] + table[:, 1]], 1)
             found.append(TaggedWords(spans, tuple(map(self._tag, table[:, 2].tolist()))))
         if words and not self._seen_tags:
-            raise ValueError(
+            raise UserError(
                 f"the pipeline {self.name!r} sets no part of speech (token.pos_): pass one with a "
                 "morphologizer, or with a tagger and an attribute_ruler, for example "
                 "feature_sets.load_pipeline()."

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from feature_sets.errors import UserError
 from feature_sets.network import hub_answers
 
 SEPARATOR = "<|endoftext|>"
@@ -47,9 +48,9 @@ def read_texts(source: Any, *, column: str = "text", split: str = "train") -> It
         FileNotFoundError: for a path where there is nothing, or a folder without data.
         ConnectionError: if ``source`` is nothing local and the hub does not give it, or not to
             its end.
-        ValueError: for a split or a column there is not, an empty source, a file not in UTF-8,
-            a malformed one or a data set that breaks while it is read.
-        TypeError: for a text that is not a string, or a source of another kind.
+        UserError: for a split or a column there is not, an empty source, a file not in UTF-8,
+            a malformed one or a data set that breaks while it is read,
+            or for a text that is not a string, or a source of another kind.
 
     Example:
         >>> [text.text for text in read_texts(["Once upon a time.", "The end."])]
@@ -68,16 +69,16 @@ def _checked(rows: Iterable[Mapping[str, Any]], column: str, name: str) -> Itera
     number = -1
     for number, row in enumerate(rows):
         if column not in row:
-            raise ValueError(f"{name} has no column {column!r}: pass column=, one of {list(row)}.")
+            raise UserError(f"{name} has no column {column!r}: pass column=, one of {list(row)}.")
         text = row[column]
         if not isinstance(text, str):
-            raise TypeError(
+            raise UserError(
                 f"text {number} of {name} is a {type(text).__name__}: pass strings, or as column= "
                 "the column that has them."
             )
         yield Text(text, {key: value for key, value in row.items() if key != column})
     if number < 0:
-        raise ValueError(f"{name} is empty: pass a source with at least one text.")
+        raise UserError(f"{name} is empty: pass a source with at least one text.")
 
 
 def _in_memory(source: Any, column: str, split: str) -> Iterable[Mapping[str, Any]]:
@@ -90,7 +91,7 @@ def _in_memory(source: Any, column: str, split: str) -> Iterable[Mapping[str, An
         if isinstance(source, datasets.Dataset | datasets.IterableDataset):
             return _unbroken(source, f"the {type(source).__name__}")
     if isinstance(source, Mapping | bytes) or not isinstance(source, Iterable):
-        raise TypeError(
+        raise UserError(
             f"cannot read texts from a {type(source).__name__}: pass strings, a data set, a path "
             "or the name of a data set on the hub."
         )
@@ -129,7 +130,7 @@ def _from_hub(name: str, split: str) -> Iterable[Mapping[str, Any]]:
     try:
         stream = datasets.load_dataset(name, split=split, streaming=True)
     except ValueError as error:
-        raise ValueError(
+        raise UserError(
             f"cannot read {name!r} with split={split!r}: {error} Pass another split=, or a file "
             "of the data set."
         ) from error
@@ -153,7 +154,7 @@ def _rows_of_file(path: Path) -> Iterable[Mapping[str, Any]]:
     try:
         rows = datasets.load_dataset(kind, data_files=str(path), split="train", streaming=True)
     except Exception as error:  # a malformed file has many faces too
-        raise ValueError(f"cannot read {path} ({_told(error)}): repair the data.") from error
+        raise UserError(f"cannot read {path} ({_told(error)}): repair the data.") from error
     return _unbroken(rows, str(path))
 
 
@@ -178,7 +179,7 @@ def _saved_to_disk(path: Path, split: str) -> Iterable[Mapping[str, Any]]:
     try:
         loaded = datasets.load_from_disk(str(path))
     except Exception as error:
-        raise ValueError(f"cannot read {path} ({_told(error)}): repair the data.") from error
+        raise UserError(f"cannot read {path} ({_told(error)}): repair the data.") from error
     if isinstance(loaded, datasets.DatasetDict):
         loaded = _split_of(loaded, split, str(path))
     return _unbroken(loaded, str(path))
@@ -191,7 +192,7 @@ def _laid_out(path: Path, split: str) -> Iterable[Mapping[str, Any]]:
     try:
         rows = datasets.load_dataset(str(path), split=split, streaming=True)
     except Exception as error:
-        raise ValueError(
+        raise UserError(
             f"cannot read {path} with split={split!r} ({_told(error)}): repair the data, or pass "
             "another split=."
         ) from error
@@ -200,7 +201,7 @@ def _laid_out(path: Path, split: str) -> Iterable[Mapping[str, Any]]:
 
 def _split_of(splits: Mapping[str, Any], split: str, name: str) -> Any:
     if split not in splits:
-        raise ValueError(f"{name} has no split {split!r}: pass split=, one of {list(splits)}.")
+        raise UserError(f"{name} has no split {split!r}: pass split=, one of {list(splits)}.")
     return splits[split]
 
 
@@ -243,7 +244,7 @@ def _stories(path: Path) -> Iterator[str]:
                 yield from _story(lines)
                 lines = []
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no text in UTF-8 ({error}): save it in UTF-8.") from error
+        raise UserError(f"{path} is no text in UTF-8 ({error}): save it in UTF-8.") from error
     yield from _story(lines)
 
 

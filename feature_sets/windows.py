@@ -15,6 +15,7 @@ from torch import Tensor
 from feature_sets.agreement import REASONS, Continuation, OwnWord, OwnWords
 from feature_sets.boundaries import check_tokenizer
 from feature_sets.drawing import Candidate, Draw, Reader
+from feature_sets.errors import UserError
 from feature_sets.tagging import Tagger
 from feature_sets.texts import Text
 
@@ -43,7 +44,7 @@ class Windows:
         tag_counts: ``counts`` of each tag.
 
     Raises:
-        ValueError: if the attributes are of different lengths.
+        UserError: if the attributes are of different lengths.
     """
 
     tokens: Int[Tensor, "n t"]
@@ -65,7 +66,7 @@ class Windows:
         given = {name: getattr(self, name) for name in (*_TEXTS, *_INDICES)} | dict(self.columns)
         for name, values in given.items():
             if values is not None and len(values) != len(self):
-                raise ValueError(
+                raise UserError(
                     f"{name} has {len(values)} values for {len(self)} windows: pass one each."
                 )
 
@@ -134,9 +135,9 @@ def context_windows(
         The windows in the order found.
 
     Raises:
-        TypeError: if the texts, a kept column's values, the tokenizer or the pipeline are something
-            else.
-        ValueError: for a slow tokenizer, a tag there is not, a pipeline without tags, a number
+        UserError: if the texts, a kept column's values, the tokenizer or the pipeline are something
+            else,
+            or for a slow tokenizer, a tag there is not, a pipeline without tags, a number
             out of range or not finite, or if no window is kept.
 
     Warns:
@@ -168,11 +169,11 @@ def context_windows(
     check_tokenizer(tokenizer)
     _check_tags(tags)
     if isinstance(texts, str):
-        raise TypeError("texts is one string: pass a list of texts, or read_texts(source).")
+        raise UserError("texts is one string: pass a list of texts, or read_texts(source).")
     bos = [tokenizer.bos_token_id] if prepend_bos and tokenizer.bos_token_id is not None else []
     size = length - len(bos)
     if size < 1:
-        raise ValueError("length = 1 leaves no token beside <bos>: pass 2 or more.")
+        raise UserError("length = 1 leaves no token beside <bos>: pass 2 or more.")
     tagger = Tagger(nlp)
     own = continuation and OwnWords(continuation, tokenizer, tagger, len(bos), batch_size)
 
@@ -247,7 +248,7 @@ def _windows(
 def _check_numbers(**numbers: int) -> None:
     for name, number in numbers.items():
         if number < 1:
-            raise ValueError(f"{name} = {number}: pass 1 or more.")
+            raise UserError(f"{name} = {number}: pass 1 or more.")
 
 
 def _check_tags(tags: Sequence[str]) -> None:
@@ -257,14 +258,14 @@ def _check_tags(tags: Sequence[str]) -> None:
     known = sorted(set(IDS) - {"", "SPACE", "EOL", "CONJ"})
     unknown = [tag for tag in tags if tag not in known]
     if isinstance(tags, str) or not tags or unknown or len(set(tags)) < len(tags):
-        raise ValueError(f"tags = {tags!r}: pass different universal tags, some of {known}.")
+        raise UserError(f"tags = {tags!r}: pass different universal tags, some of {known}.")
 
 
 def _check_kept(counts: dict[str, int], draw: Draw, provenance: dict[str, Any]) -> None:
     """Say that windows are missing.
 
     Raises:
-        ValueError: if all are.
+        UserError: if all are.
     """
     missing = {tag: left for tag, left in draw.left.items() if left}
     if not missing:
@@ -275,7 +276,7 @@ def _check_kept(counts: dict[str, int], draw: Draw, provenance: dict[str, Any]) 
     )
     if not counts["kept"]:
         report = _report(counts, draw.tag_counts, provenance)
-        raise ValueError(f"no window was kept. {mend}; shorter windows fit short texts.\n{report}")
+        raise UserError(f"no window was kept. {mend}; shorter windows fit short texts.\n{report}")
     lacking = ", ".join(f"{tag} {left}" for tag, left in missing.items())
     warnings.warn(
         f"the texts ended before every tag had {provenance['per_tag']} windows; missing: "

@@ -10,6 +10,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
 from feature_sets.windows import Windows
 from tl_entk.directions.eigen import EigenDirections
@@ -38,7 +39,7 @@ def save(result: Saveable, path: str | Path) -> Path:
         The path written.
 
     Raises:
-        TypeError: for anything else, or a column of windows that JSON cannot hold.
+        UserError: for anything else, or a column of windows that JSON cannot hold.
         OSError: if the folder cannot be written to.
 
     Example:
@@ -66,7 +67,7 @@ def save(result: Saveable, path: str | Path) -> Path:
     elif isinstance(result, dict) and _are_directions(result):
         tensors, fields = _several(result)
     else:
-        raise TypeError(
+        raise UserError(
             f"cannot save a {type(result).__name__}: pass KernelBlocks, EigenDirections (or "
             "a dictionary of several by name), a FeatureSet, Windows or a Course."
         )
@@ -85,7 +86,7 @@ def load(path: str | Path) -> Saveable:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is not one of ours.
+        UserError: if the file is not one of ours.
     """
     path = Path(path)
     if not path.exists():
@@ -93,7 +94,7 @@ def load(path: str | Path) -> Saveable:
     with safe_open(path, framework="pt") as file:
         header = (file.metadata() or {}).get("tl_entk")
         if header is None:
-            raise ValueError(f"{path} has no tl_entk header: it was not written by tl_entk.save.")
+            raise UserError(f"{path} has no tl_entk header: it was not written by tl_entk.save.")
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     info = json.loads(header)
     fields = info["fields"]
@@ -142,7 +143,7 @@ def _checked_columns(windows: Windows) -> dict[str, Any]:
         try:
             json.dumps(values)
         except TypeError as error:
-            raise TypeError(
+            raise UserError(
                 f"column {name!r} of the windows cannot be saved ({error}): leave it out of "
                 "keep_columns."
             ) from error

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from jaxtyping import Float
 from torch import Tensor
 
+from feature_sets.errors import UserError
 from tl_entk.alignment.overlap import orthonormal_basis
 from tl_entk.kernel.blocks import KernelBlocks
 
@@ -27,7 +28,7 @@ def component_shares(
         share is part of its weight's.
 
     Raises:
-        ValueError: if the length is not the blocks', or no block has energy along the direction.
+        UserError: if the length is not the blocks', or no block has energy along the direction.
 
     Example:
         >>> import torch
@@ -37,7 +38,7 @@ def component_shares(
     """
     n = len(next(iter(blocks.values())))
     if len(direction) != n:
-        raise ValueError(f"direction has {len(direction)} entries, the blocks are {n} x {n}.")
+        raise UserError(f"direction has {len(direction)} entries, the blocks are {n} x {n}.")
     basis = orthonormal_basis(direction.detach().cpu().reshape(n, -1))
     energy = {
         name: float(((block.detach().cpu().double() @ basis) * basis).sum())
@@ -45,7 +46,7 @@ def component_shares(
     }
     total = sum(energy[name] for name in blocks.partition())
     if not total > 0:
-        raise ValueError("no block has any energy along the direction: is it zero?")
+        raise UserError("no block has any energy along the direction: is it zero?")
     return {name: value / total for name, value in energy.items()}
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from sklearn.decomposition import PCA
 from torch import Tensor
 
+from feature_sets.errors import UserError
 from tl_entk.model.adapters import ModelAdapter, adapt
 from tl_entk.model.capture import reading
 from tl_entk.model.checks import Position, check_model, check_position, check_tokens
@@ -55,7 +56,7 @@ def activations_at(
         (n, d), or hook to (n, d) for several hooks.
 
     Raises:
-        ValueError: if the model has no such hook, it does not fire, or its activations are not
+        UserError: if the model has no such hook, it does not fire, or its activations are not
             laid out (examples, positions, ...).
 
     Example:
@@ -67,7 +68,7 @@ def activations_at(
     """
     adapter = adapt(model)
     if adapter.unembed_input is None:
-        raise TypeError(
+        raise UserError(
             f"{adapter.model_name} has no TransformerLens hooks: take the activations of a module "
             "of your own yourself, and hand them on as a tensor (n, d)."
         )
@@ -92,9 +93,9 @@ _BY_HEAD = frozenset({"hook_pattern", "hook_attn_scores", "q_norm", "k_norm"})
 def _check_hook(model: Any, hook: str) -> None:
     if hook not in model.hook_dict:
         near = [name for name in model.hook_dict if name.split(".")[-1] == hook.split(".")[-1]]
-        raise ValueError(f"no hook {hook!r}; like it: {near[:4] or list(model.hook_dict)[:4]}.")
+        raise UserError(f"no hook {hook!r}; like it: {near[:4] or list(model.hook_dict)[:4]}.")
     if _BY_HEAD.intersection(hook.split(".")):
-        raise ValueError(
+        raise UserError(
             f"hook {hook!r} has heads before positions: choose one whose activations are "
             "(examples, positions, ...), such as hook_z."
         )
@@ -121,10 +122,10 @@ def _one_batch(
 
 def _at(cache: Any, hook: str, tokens: Tensor, positions: Tensor) -> Float[Tensor, "b d"]:
     if hook not in cache:
-        raise ValueError(f"hook {hook!r} did not fire: choose another, or switch it on.")
+        raise UserError(f"hook {hook!r} did not fire: choose another, or switch it on.")
     value = cache[hook]
     if value.shape[:2] != tokens.shape:
-        raise ValueError(
+        raise UserError(
             f"hook {hook!r} has shape {tuple(value.shape)}: choose one whose activations are "
             "(examples, positions, ...)."
         )
@@ -135,7 +136,7 @@ def pca_scores(activations: Float[Tensor, "n d"], k: int) -> Float[Tensor, "n k"
     """Scores of the top k principal components of the centered activations (scikit-learn).
 
     Raises:
-        ValueError: if k is larger than the number of components there are.
+        UserError: if k is larger than the number of components there are.
 
     Example:
         >>> pca_scores(torch.tensor([[0.0, 0.0], [2.0, 0.0], [4.0, 0.1]]), 1).shape
@@ -143,7 +144,7 @@ def pca_scores(activations: Float[Tensor, "n d"], k: int) -> Float[Tensor, "n k"
     """
     n, d = activations.shape
     if not 1 <= k <= min(n, d):
-        raise ValueError(f"k = {k}: {n} examples of width {d} have 1 to {min(n, d)} components.")
+        raise UserError(f"k = {k}: {n} examples of width {d} have 1 to {min(n, d)} components.")
     scores = PCA(n_components=k, svd_solver="full").fit_transform(
         activations.detach().cpu().double().numpy()
     )
@@ -154,14 +155,14 @@ def random_directions(n: int, k: int, seed: int = 0) -> Float[Tensor, "n k"]:
     """K orthonormal random directions over n examples: the floor.
 
     Raises:
-        ValueError: if k > n.
+        UserError: if k > n.
 
     Example:
         >>> random_directions(5, 2).shape
         torch.Size([5, 2])
     """
     if not 1 <= k <= n:
-        raise ValueError(f"k = {k}: pass 1 to {n} directions over {n} examples.")
+        raise UserError(f"k = {k}: pass 1 to {n} directions over {n} examples.")
     generator = torch.Generator().manual_seed(seed)
     basis, _ = torch.linalg.qr(torch.randn(n, k, generator=generator, dtype=torch.float64))
     return basis

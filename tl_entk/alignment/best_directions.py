@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
 from tl_entk.alignment.bootstrap import Judgement, Samples, check_bootstrap, rows_of
 from tl_entk.alignment.ranking import METRICS, Ranking, resamples
@@ -84,7 +85,7 @@ class DirectionTable:
         """Mean over the features (of one family) on the test half.
 
         Raises:
-            ValueError: if there is no such metric or family.
+            UserError: if there is no such metric or family.
         """
         return self._samples(metric).mean(self._rows(family))
 
@@ -94,7 +95,7 @@ class DirectionTable:
         """Macro mean of this table less that of another, over the same bootstrap examples.
 
         Raises:
-            ValueError: if the other table has another split, seed, number of resamples or other
+            UserError: if the other table has another split, seed, number of resamples or other
                 features, or there is no such metric or family.
         """
         return self._less(other, metric).mean(self._rows(family))
@@ -105,11 +106,11 @@ class DirectionTable:
         """One feature's figure in this table less that in another, paired.
 
         Raises:
-            ValueError: as ``difference``, or if there is no such feature.
+            UserError: as ``difference``, or if there is no such feature.
         """
         names = [row.feature for row in self.rows]
         if feature not in names:
-            raise ValueError(f"no feature {feature!r}: there are {', '.join(names[:8])} ...")
+            raise UserError(f"no feature {feature!r}: there are {', '.join(names[:8])} ...")
         return self._less(other, metric).mean([names.index(feature)])
 
     def _rows(self, family: str | None) -> list[int]:
@@ -117,20 +118,20 @@ class DirectionTable:
 
     def _samples(self, metric: str) -> Samples:
         if metric not in METRICS:
-            raise ValueError(f"no metric {metric!r}: there are {', '.join(METRICS)}.")
+            raise UserError(f"no metric {metric!r}: there are {', '.join(METRICS)}.")
         return self.samples[metric]
 
     def _less(self, other: DirectionTable, metric: str) -> Samples:
         for name in ("split", "seed", "n_bootstrap"):
             ours, theirs = self.provenance[name], other.provenance[name]
             if ours != theirs:
-                raise ValueError(
+                raise UserError(
                     f"tables of {name} = {ours} and {theirs} are not paired: make both with the "
                     "same."
                 )
         names, others = ([row.feature for row in table.rows] for table in (self, other))
         if names != others or not np.array_equal(self.labels, other.labels):
-            raise ValueError(
+            raise UserError(
                 "the tables are of other features or examples: make both with one feature set."
             )
         return self._samples(metric) - other._samples(metric)
@@ -171,7 +172,7 @@ def best_directions(
         A row per feature, in the feature set's order.
 
     Raises:
-        ValueError: if a feature is real or too rare to split, numbers of examples or of names
+        UserError: if a feature is real or too rare to split, numbers of examples or of names
             differ, or scores are empty or not finite.
 
     Source: arXiv 2510.00468, section 5 (best single direction).
@@ -226,7 +227,7 @@ def best_directions(
 def _column_names(k: int, columns: Sequence[str] | None) -> list[str]:
     names = [f"direction {i}" for i in range(k)] if columns is None else list(columns)
     if len(names) != k:
-        raise ValueError(f"{len(names)} names for {k} columns of scores: pass one per column.")
+        raise UserError(f"{len(names)} names for {k} columns of scores: pass one per column.")
     return names
 
 
@@ -236,19 +237,19 @@ def _check(scores: np.ndarray, features: FeatureSet) -> None:
         name for name, binary in zip(features.names, features.is_binary, strict=True) if not binary
     ]
     if real:
-        raise ValueError(
+        raise UserError(
             f"only binary features have a best direction; these are real: {', '.join(real[:5])}. "
             "Use compare, or make them 0 and 1 by a threshold."
         )
     if len(features.values) != n:
-        raise ValueError(
+        raise UserError(
             f"scores of {n} examples, features of {len(features.values)}: pass the same "
             "examples in the same order."
         )
     if k == 0:
-        raise ValueError("no directions to choose from: pass scores of one column or more.")
+        raise UserError("no directions to choose from: pass scores of one column or more.")
     if not np.isfinite(scores).all():
-        raise ValueError(
+        raise UserError(
             "scores are not finite: drop those directions, or compute them in a wider format."
         )
 

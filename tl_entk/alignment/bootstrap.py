@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from feature_sets.errors import UserError
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -67,7 +69,7 @@ def rows_of(families: Sequence[str], family: str | None) -> list[int]:
     """Rows of one family; of all for None.
 
     Raises:
-        ValueError: if there is no such family.
+        UserError: if there is no such family.
 
     Example:
         >>> rows_of(["tag", "number", "tag"], "tag")
@@ -75,7 +77,7 @@ def rows_of(families: Sequence[str], family: str | None) -> list[int]:
     """
     rows = [row for row, name in enumerate(families) if family in (None, name)]
     if not rows:
-        raise ValueError(f"no family {family!r}: there are {sorted(set(families))}.")
+        raise UserError(f"no family {family!r}: there are {sorted(set(families))}.")
     return rows
 
 
@@ -83,7 +85,7 @@ def check_bootstrap(n_bootstrap: int) -> None:
     """Refuse to judge without resamples.
 
     Raises:
-        ValueError: for fewer than one.
+        UserError: for fewer than one.
     """
     if n_bootstrap < 1:
-        raise ValueError(f"n_bootstrap = {n_bootstrap}: pass 1 or more; 500 for good intervals.")
+        raise UserError(f"n_bootstrap = {n_bootstrap}: pass 1 or more; 500 for good intervals.")

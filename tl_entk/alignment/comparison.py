@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from sklearn.metrics import average_precision_score
 from torch import Tensor
 
+from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
 from tl_entk.alignment.baselines import pca_scores, random_directions
 from tl_entk.alignment.bootstrap import Judgement, Samples, check_bootstrap, rows_of
@@ -80,7 +81,7 @@ class Comparison:
         """Mean over the rows (of one family) per basis.
 
         Raises:
-            ValueError: if there is no such family.
+            UserError: if there is no such family.
         """
         rows = [self.rows[i] for i in self._rows(family, None)]
         means = {name: [row.scores[name].value for row in rows] for name in self.bases}
@@ -97,7 +98,7 @@ class Comparison:
             metric: None for the main one of every row, AP or R2.
 
         Raises:
-            ValueError: if there is no such basis or family, or no row of it has the metric.
+            UserError: if there is no such basis or family, or no row of it has the metric.
         """
         return self._samples(basis, metric).mean(self._rows(family, metric))
 
@@ -107,23 +108,23 @@ class Comparison:
         """Mean over the rows of one basis less that of another, over the same bootstrap examples.
 
         Raises:
-            ValueError: as ``macro_judgement``.
+            UserError: as ``macro_judgement``.
         """
         difference = self._samples(basis, metric) - self._samples(other, metric)
         return difference.mean(self._rows(family, metric))
 
     def _samples(self, basis: str, metric: str | None) -> Samples:
         if basis not in self.samples:
-            raise ValueError(f"no basis {basis!r}: there are {', '.join(self.samples)}.")
+            raise UserError(f"no basis {basis!r}: there are {', '.join(self.samples)}.")
         if metric not in (None, *self.samples[basis]):
-            raise ValueError(f"no metric {metric!r}: there are {', '.join(self.samples[basis])}.")
+            raise UserError(f"no metric {metric!r}: there are {', '.join(self.samples[basis])}.")
         return self.samples[basis][metric or _MAIN]
 
     def _rows(self, family: str | None, metric: str | None) -> list[int]:
         rows = rows_of([row.family for row in self.rows], family)
         having = [row for row in rows if metric in (None, _MAIN, *self.rows[row].metrics)]
         if not having:
-            raise ValueError(
+            raise UserError(
                 f"no feature of {family or 'the set'} has {metric!r}: choose another family, or "
                 f"one of {', '.join(self.rows[rows[0]].metrics)}."
             )
@@ -159,7 +160,7 @@ def compare(
         One row per feature group with judgements and the paired difference eNTK - PCA.
 
     Raises:
-        ValueError: if numbers of examples differ, k exceeds the activations' width, or a binary
+        UserError: if numbers of examples differ, k exceeds the activations' width, or a binary
             feature is too rare to be split.
 
     Source: arXiv 2510.00468, section 5 (PCA and probes beside the eNTK).
@@ -212,7 +213,7 @@ def probe_bases(
         probe: of binary features.
 
     Raises:
-        ValueError: for fewer than two bases, or as ``compare``.
+        UserError: for fewer than two bases, or as ``compare``.
 
     Example:
         >>> import torch
@@ -225,10 +226,10 @@ def probe_bases(
         1.1
     """
     if len(bases) < 2:
-        raise ValueError(f"{len(bases)} bases: pass two or more to compare.")
+        raise UserError(f"{len(bases)} bases: pass two or more to compare.")
     for name, basis in bases.items():
         if len(basis) != len(features.values):
-            raise ValueError(
+            raise UserError(
                 f"basis {name!r} of {len(basis)} examples, features of "
                 f"{len(features.values)}: pass the same examples in the same order."
             )
@@ -268,12 +269,12 @@ def probe_validation(scores: Float[Tensor, "n k"], features: FeatureSet, seed: i
 
 def _check_lengths(n: int, k: int, features: FeatureSet, activations: Tensor) -> None:
     if len(features.values) != n or len(activations) != n:
-        raise ValueError(
+        raise UserError(
             f"directions of {n} examples, features of {len(features.values)}, activations of "
             f"{len(activations)}: pass the same examples in the same order."
         )
     if k > activations.shape[1]:
-        raise ValueError(
+        raise UserError(
             f"{k} directions, but activations of width {activations.shape[1]} have no more "
             "principal components: compare fewer directions."
         )

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
 from tl_entk.alignment.attribution import energies
 
@@ -43,10 +44,10 @@ def kernel_spectrum(
         family: which family's pairs to measure.
 
     Raises:
-        ValueError: if the numbers of examples differ, or there is no such family.
+        UserError: if the numbers of examples differ, or there is no such family.
     """
     if len(features.values) != len(kernel):
-        raise ValueError(
+        raise UserError(
             f"features of {len(features.values)} examples, a kernel of {len(kernel)}: pass both "
             "for the same examples."
         )
@@ -64,14 +65,14 @@ def key_frequencies(spectrum: Mapping[int, float]) -> list[int]:
         spectrum: frequency to power, from :func:`embedding_spectrum` or :func:`kernel_spectrum`.
 
     Raises:
-        ValueError: for fewer than two frequencies.
+        UserError: for fewer than two frequencies.
 
     Example:
         >>> key_frequencies({1: 0.1, 2: 9.0, 3: 0.12, 4: 7.0, 5: 0.11})
         [2, 4]
     """
     if len(spectrum) < 2:
-        raise ValueError("key frequencies stand out from others: pass at least two frequencies.")
+        raise UserError("key frequencies stand out from others: pass at least two frequencies.")
     order = sorted(spectrum, key=lambda k: -spectrum[k])
     power = np.array([spectrum[k] for k in order]).clip(min=1e-300)
     half = max(1, len(order) // 2)

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
 
 Directions = Float[Tensor, "n k"]
@@ -40,7 +41,7 @@ def _feature_values(features: Features, n: int) -> Float[Tensor, "n f"]:
     """Centered feature values.
 
     Raises:
-        ValueError: if their length is not the directions'.
+        UserError: if their length is not the directions'.
     """
     values = (
         torch.from_numpy(features.values)
@@ -48,14 +49,14 @@ def _feature_values(features: Features, n: int) -> Float[Tensor, "n f"]:
         else features.detach().double().cpu()
     )
     if len(values) != n:
-        raise ValueError(
+        raise UserError(
             f"features of {len(values)} examples, directions of {n}: pass both for the same "
             "examples in the same order."
         )
     centered = values.double() - values.double().mean(0)
     constant = centered.norm(dim=0) <= 1e-12 * values.double().norm(dim=0)
     if bool(constant.any()):
-        raise ValueError(
+        raise UserError(
             f"feature {int(constant.nonzero()[0])} is constant over the examples: drop it."
         )
     return centered
@@ -85,7 +86,7 @@ def subspace_overlap(vectors: Directions, features: Features) -> SubspaceOverlap
         Overlap, cosines of the principal angles, and the largest overlap there could be.
 
     Raises:
-        ValueError: if the numbers of examples differ.
+        UserError: if the numbers of examples differ.
 
     Source: arXiv 2510.00468, section 2.
 
@@ -110,7 +111,7 @@ def abs_cosines(vectors: Directions, features: Features) -> Float[Tensor, "k f"]
         features: a FeatureSet, or an (N, F) tensor.
 
     Raises:
-        ValueError: if the numbers of examples differ.
+        UserError: if the numbers of examples differ.
 
     Example:
         >>> cosines = abs_cosines(torch.tensor([[1.0], [-1.0]]), torch.tensor([[3.0], [5.0]]))
@@ -137,7 +138,7 @@ def group_projections(
         (k, G) numbers between 0 and 1, and the G groups' names.
 
     Raises:
-        ValueError: if the numbers of examples differ.
+        UserError: if the numbers of examples differ.
 
     Example:
         >>> from feature_sets import fourier
@@ -176,7 +177,7 @@ def purity(
         (k,) numbers between 0 and 1.
 
     Raises:
-        ValueError: if the numbers of examples differ.
+        UserError: if the numbers of examples differ.
 
     Example:
         >>> from feature_sets import fourier

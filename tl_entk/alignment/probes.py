@@ -16,6 +16,8 @@ from sklearn.linear_model import LogisticRegressionCV, RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from feature_sets.errors import UserError
+
 Probe = Literal["logistic", "ridge"]
 _PENALTIES = np.logspace(-6, 3, 10)
 
@@ -40,7 +42,7 @@ def probe_scores(
         Predicted values of real features; of binary ones a score to rank the examples by.
 
     Raises:
-        ValueError: if there is no such probe.
+        UserError: if there is no such probe.
 
     Example:
         >>> x = np.arange(20.0)[:, None]
@@ -49,7 +51,7 @@ def probe_scores(
         ([0.0, 2.0], True)
     """
     if probe not in ("logistic", "ridge"):
-        raise ValueError(f"no probe {probe!r}: pass 'logistic' or 'ridge'.")
+        raise UserError(f"no probe {probe!r}: pass 'logistic' or 'ridge'.")
     alone = [i for i, is_binary in enumerate(binary) if is_binary and probe == "logistic"]
     together = [i for i in range(len(binary)) if i not in alone]
     found = np.empty((len(test), len(binary)))

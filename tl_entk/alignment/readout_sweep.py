@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
 from tl_entk.alignment.best_directions import best_directions
 from tl_entk.alignment.splitting import halves, too_rare
@@ -104,7 +105,7 @@ def sweep_directions(
         Candidate to layer to directions; the layer of the component "all layers" is "all".
 
     Raises:
-        ValueError: for a component, normalization or readout that there is not.
+        UserError: for a component, normalization or readout that there is not.
 
     Source: arXiv 2510.00468, section 2, and method notes of this project on normalization.
 
@@ -118,7 +119,7 @@ def sweep_directions(
     """
     for component in components:
         if component not in COMPONENTS:
-            raise ValueError(f"no component {component!r}: there are {list(COMPONENTS)}.")
+            raise UserError(f"no component {component!r}: there are {list(COMPONENTS)}.")
     for normalization in normalizations:
         check_normalization(normalization)
     chosen = list(range(model.cfg.n_layers)) if layers is None else list(layers)

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int
 from sklearn.model_selection import train_test_split
 
+from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
 
 _LEAST = 2  # positives and negatives in either half: with one, a bootstrap says nothing
@@ -35,7 +36,7 @@ def halves(
         The two index arrays, shuffled; together they are 0..N-1.
 
     Raises:
-        ValueError: if a half would be empty, or a binary feature has fewer than two positives or
+        UserError: if a half would be empty, or a binary feature has fewer than two positives or
             two negatives in either half.
 
     Source: arXiv 2510.00468, section 5 (stratified 50/50 split).
@@ -51,7 +52,7 @@ def halves(
     for rows, half in ((train, "train"), (test, "test")):
         for index in _rare(features, rows):
             positives = int(features.values[rows, index].sum())
-            raise ValueError(
+            raise UserError(
                 f"{features.names[index]!r} has {positives} positives and "
                 f"{len(rows) - positives} negatives in the {half} half, and needs {_LEAST} of "
                 "either: too rare to split; drop it or add examples."
@@ -91,7 +92,7 @@ def _split(
 ) -> tuple[Int[np.ndarray, " train"], Int[np.ndarray, " test"]]:
     n = len(features.values)
     if not 0 < split < 1 or not 0 < round(split * n) < n:
-        raise ValueError(
+        raise UserError(
             f"split = {split} of {n} examples leaves one half empty: pass a share between 0 and 1."
         )
     size = round(split * n)

@@ -8,6 +8,7 @@ from typing import cast, get_args
 
 import torch
 
+from feature_sets.errors import UserError
 from tl_entk.experiments.modular_transformer.task import ModelClass
 
 
@@ -32,13 +33,13 @@ def check_device(device: str) -> None:
     """Refuse a device that is not there before anything is trained.
 
     Raises:
-        ValueError: names the mend.
+        UserError: names the mend.
     """
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"--device {device}: {reason} Pass --device cpu.") from error
+        raise UserError(f"--device {device}: {reason} Pass --device cpu.") from error
 
 
 def default_model_class() -> ModelClass:
@@ -50,10 +51,10 @@ def check_model_class(model_class: str | None) -> ModelClass:
     """The model class asked for, or the default one.
 
     Raises:
-        ValueError: for a class that there is not.
+        UserError: for a class that there is not.
     """
     if model_class is None:
         return default_model_class()
     if model_class not in get_args(ModelClass):
-        raise ValueError(f"--model-class {model_class!r}: pass hooked or bridge.")
+        raise UserError(f"--model-class {model_class!r}: pass hooked or bridge.")
     return cast(ModelClass, model_class)

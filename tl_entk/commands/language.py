@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from feature_sets.errors import UserError
 from tl_entk.alignment.probes import Probe
 from tl_entk.alignment.readout_sweep import COMPONENTS
 from tl_entk.commands.checks import check_device, check_writable
@@ -160,10 +161,10 @@ def check_probe(name: str) -> Probe:
     """The kind of probe asked for.
 
     Raises:
-        ValueError: for one that there is not.
+        UserError: for one that there is not.
     """
     if name not in get_args(Probe):
-        raise ValueError(f"--probe {name!r}: pass {' or '.join(get_args(Probe))}.")
+        raise UserError(f"--probe {name!r}: pass {' or '.join(get_args(Probe))}.")
     return cast(Probe, name)
 
 
@@ -171,14 +172,14 @@ def check_budget(gib: float) -> int:
     """Bytes of a memory budget.
 
     Raises:
-        ValueError: for one that is nothing.
+        UserError: for one that is nothing.
 
     Example:
         >>> check_budget(0.5)
         536870912
     """
     if not 0 < gib < float("inf"):
-        raise ValueError(f"--memory-budget {gib:g}: pass GiB, more than 0.")
+        raise UserError(f"--memory-budget {gib:g}: pass GiB, more than 0.")
     return round(gib * 2**30)
 
 
@@ -186,7 +187,7 @@ def parse_layers(text: str) -> str | tuple[int, ...]:
     """Layers as numbers and ranges, or "all".
 
     Raises:
-        ValueError: for anything else.
+        UserError: for anything else.
 
     Example:
         >>> parse_layers("0,3-5")
@@ -198,9 +199,9 @@ def parse_layers(text: str) -> str | tuple[int, ...]:
     for part in text.split(","):
         ends = part.strip().split("-")
         if len(ends) > 2 or not all(end.isdigit() for end in ends):
-            raise ValueError(f"--layers {text!r}: pass all, or numbers such as 0,3,5 or 2-4.")
+            raise UserError(f"--layers {text!r}: pass all, or numbers such as 0,3,5 or 2-4.")
         if int(ends[0]) > int(ends[-1]):
-            raise ValueError(f"--layers {text!r}: {part} runs backwards.")
+            raise UserError(f"--layers {text!r}: {part} runs backwards.")
         found += range(int(ends[0]), int(ends[-1]) + 1)
     return tuple(dict.fromkeys(found))
 

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from feature_sets.errors import UserError
 from tl_entk.commands.checks import check_device, check_model_class, check_writable
 from tl_entk.commands.language import language
 from tl_entk.commands.toys import modular_mlp, paper, superposition
@@ -129,7 +130,7 @@ def main() -> None:
         if app(standalone_mode=False) == _INTERRUPTED:
             Console(stderr=True).print("interrupted: the same command goes on where it stopped.")
             sys.exit(_INTERRUPTED)
-    except (ValueError, TypeError, OSError, ImportError) as error:
+    except (UserError, OSError, ImportError) as error:
         Console(stderr=True).print(f"[red]error:[/red] {error}")
         sys.exit(2)
     except Exception as error:

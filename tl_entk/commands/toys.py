@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from feature_sets.errors import UserError
 from tl_entk.commands.checks import check_model_class, check_writable
 from tl_entk.experiments.jobs import run_jobs
 from tl_entk.experiments.modular_mlp.analysis import FULL_SECOND, SUM
@@ -67,7 +68,7 @@ def superposition(
     A second call with the same settings reuses what was computed.
     """
     if (m is None) != (sparsity is None):
-        raise ValueError("a regime of your own has both: pass --m and --sparsity.")
+        raise UserError("a regime of your own has both: pass --m and --sparsity.")
     exponents = _numbers(betas)
     check_betas(exponents)
     _check_seeds(seeds)
@@ -206,12 +207,12 @@ def _numbers(text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",") if part.strip()]
     except ValueError as error:
-        raise ValueError(f"{text!r}: pass numbers separated by commas, as 0,0.3,1.") from error
+        raise UserError(f"{text!r}: pass numbers separated by commas, as 0,0.3,1.") from error
 
 
 def _check_seeds(seeds: int) -> None:
     if seeds < 1:
-        raise ValueError(f"--seeds {seeds}: pass 1 or more.")
+        raise UserError(f"--seeds {seeds}: pass 1 or more.")
 
 
 def _several(seeds: int) -> str:

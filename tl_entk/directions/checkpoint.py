@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from feature_sets.errors import UserError
 from tl_entk.directions.lanczos import LanczosState
 from tl_entk.tools.files import write_tensors
 
@@ -41,21 +42,21 @@ def load_state(path: Path, kernel: dict, device: torch.device) -> LanczosState:
     """Read the state.
 
     Raises:
-        ValueError: if the file is none of ours, or of another kernel; says in what.
+        UserError: if the file is none of ours, or of another kernel; says in what.
     """
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get("tl_entk", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise ValueError(f"{path} is no checkpoint ({error}): pass another path.") from error
+        raise UserError(f"{path} is no checkpoint ({error}): pass another path.") from error
     if header.get("kind") != "lanczos":
-        raise ValueError(f"{path} is no checkpoint of tl_entk's solver: pass another path.")
+        raise UserError(f"{path} is no checkpoint of tl_entk's solver: pass another path.")
     found = header["kernel"]
     other = [key for key in kernel if found.get(key) != kernel[key]]
     if other:
         differences = "; ".join(f"{k}: {found.get(k)!r}, not {kernel[k]!r}" for k in other)
-        raise ValueError(
+        raise UserError(
             f"{path} is a checkpoint of another run ({differences}): pass another path, or delete "
             "it."
         )

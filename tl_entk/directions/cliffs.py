@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from feature_sets.errors import UserError
+
 
 @dataclass(frozen=True)
 class Cliff:
@@ -43,7 +45,7 @@ def find_cliffs(
         floor: eigenvalues below floor times the first are rounding errors and end the spectrum.
 
     Raises:
-        ValueError: if the eigenvalues are not in descending order.
+        UserError: if the eigenvalues are not in descending order.
 
     Source: arXiv 2510.00468 (cliffs; the sharpness is ours).
 
@@ -53,7 +55,7 @@ def find_cliffs(
     """
     values = eigenvalues.detach().cpu().double()
     if bool((values.diff() > 1e-9 * values.abs().max()).any()):
-        raise ValueError("the eigenvalues are not in descending order: sort them.")
+        raise UserError("the eigenvalues are not in descending order: sort them.")
     values = values[values > floor * values[0]]
     if len(values) < 2:
         return []

@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from feature_sets.errors import UserError
+
 
 @dataclass(frozen=True, eq=False)
 class EigenDirections:
@@ -51,23 +53,23 @@ def check_kernel(matrix: Float[Tensor, "n m"]) -> Float[Tensor, "n n"]:
     """The matrix in float64 on the CPU, made exactly symmetric.
 
     Raises:
-        TypeError: if it is no tensor.
-        ValueError: if it is not square, not finite, or not symmetric.
+        UserError: if it is no tensor,
+            or if it is not square, not finite, or not symmetric.
     """
     if not isinstance(matrix, Tensor):
-        raise TypeError(
+        raise UserError(
             f"a kernel is a tensor, not {type(matrix).__name__}: pass one block, blocks[name], or "
             "blocks.total()."
         )
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-        raise ValueError(f"a kernel is square; this matrix has shape {tuple(matrix.shape)}.")
+        raise UserError(f"a kernel is square; this matrix has shape {tuple(matrix.shape)}.")
     kernel = matrix.detach().cpu().double()
     if not bool(torch.isfinite(kernel).all()):
-        raise ValueError("the kernel is not finite: compute it in a wider format.")
+        raise UserError("the kernel is not finite: compute it in a wider format.")
     if torch.equal(kernel, kernel.T):
         return kernel
     if float((kernel - kernel.T).abs().max()) > 1e-4 * float(kernel.abs().max()):
-        raise ValueError("the kernel is not symmetric: pass one of KernelBlocks' matrices.")
+        raise UserError("the kernel is not symmetric: pass one of KernelBlocks' matrices.")
     return (kernel + kernel.T) / 2
 
 
@@ -91,7 +93,7 @@ def eigendecompose(
         its entry of largest size is positive.
 
     Raises:
-        ValueError: if the matrix is no kernel, or k is not between 1 and N.
+        UserError: if the matrix is no kernel, or k is not between 1 and N.
 
     Example:
         >>> eigen = eigendecompose(torch.diag(torch.tensor([1.0, 4.0, 2.0])), k=2)
@@ -102,7 +104,7 @@ def eigendecompose(
     n = len(kernel)
     k = n if k is None else k
     if not 1 <= k <= n:
-        raise ValueError(f"k = {k}: the kernel has {n} eigendirections; pass 1 to {n}.")
+        raise UserError(f"k = {k}: the kernel has {n} eigendirections; pass 1 to {n}.")
     values, vectors = scipy.linalg.eigh(kernel.numpy(), subset_by_index=[n - k, n - 1])
     values, vectors = values[::-1].copy(), vectors[:, ::-1].copy()
     vectors *= np.sign(vectors[np.abs(vectors).argmax(0), np.arange(k)])

@@ -13,6 +13,7 @@ from scipy.sparse import coo_array, csr_array, eye_array
 from scipy.sparse.csgraph import laplacian
 from torch import Tensor
 
+from feature_sets.errors import UserError
 from tl_entk.directions.eigen import check_kernel
 from tl_entk.kernel.normalize import center
 
@@ -39,7 +40,7 @@ def torus_laplacians(
         Sparse (N, N) matrices by direction: "a", "b", "a+b", "a-b".
 
     Raises:
-        ValueError: unless every pair comes exactly once.
+        UserError: unless every pair comes exactly once.
 
     Source: arXiv 2510.00468, appendices C and D.
 
@@ -64,25 +65,25 @@ def _check_pairs(a: Integer[np.ndarray, " n"], b: Integer[np.ndarray, " m"], p: 
     """Refuse anything but all pairs, each once.
 
     Raises:
-        ValueError: see above.
+        UserError: see above.
     """
     mend = (
         f"pass every pair of 0 to {p - 1} exactly once, for example "
         f"np.divmod(np.arange({p * p}), {p})."
     )
     if p < 1:
-        raise ValueError(f"p = {p}: pass a modulus of at least 1.")
+        raise UserError(f"p = {p}: pass a modulus of at least 1.")
     if a.shape != (p * p,) or b.shape != (p * p,):
-        raise ValueError(
+        raise UserError(
             f"the torus of p = {p} has {p * p} pairs; a and b have shapes {a.shape} and "
             f"{b.shape}: {mend}"
         )
     for name, values in (("a", a), ("b", b)):
         if values.min() < 0 or values.max() >= p:
-            raise ValueError(f"{name} goes from {values.min()} to {values.max()}: {mend}")
+            raise UserError(f"{name} goes from {values.min()} to {values.max()}: {mend}")
     missing = p * p - len(np.unique(a.astype(np.int64) * p + b))
     if missing:
-        raise ValueError(f"{missing} of the {p * p} pairs are missing, others repeat: {mend}")
+        raise UserError(f"{missing} of the {p * p} pairs are missing, others repeat: {mend}")
 
 
 def kernel_laplacian(kernel: Float[Tensor, "n n"], neighbours: int = 8) -> csr_array:
@@ -105,7 +106,7 @@ def kernel_laplacian(kernel: Float[Tensor, "n n"], neighbours: int = 8) -> csr_a
         Sparse (N, N) matrix.
 
     Raises:
-        ValueError: if the matrix is no kernel, a row of the centered kernel is zero, or there are
+        UserError: if the matrix is no kernel, a row of the centered kernel is zero, or there are
             not so many neighbours.
 
     Source: arXiv 2510.00468, footnote 7 (asked for there; this graph is ours).
@@ -118,14 +119,14 @@ def kernel_laplacian(kernel: Float[Tensor, "n n"], neighbours: int = 8) -> csr_a
     rows = center(check_kernel(kernel))
     n = len(rows)
     if not 1 <= neighbours < n:
-        raise ValueError(
+        raise UserError(
             f"neighbours = {neighbours}: the kernel has {n} examples; pass 1 to {n - 1}."
         )
     norms = rows.norm(dim=1)
     # relative to what was centered: rounding leaves a little of a row that ought to vanish
     empty = norms <= 1e-12 * kernel.detach().double().norm(dim=1).max().cpu()
     if bool(empty.any()):
-        raise ValueError(
+        raise UserError(
             f"row {int(empty.nonzero()[0])} of the centered kernel is zero: leave that example out."
         )
     unit = rows / norms[:, None]

@@ -16,6 +16,8 @@ from jaxtyping import Float
 from scipy.sparse import csr_array, sparray, spmatrix
 from torch import Tensor
 
+from feature_sets.errors import UserError
+
 Laplacian: TypeAlias = sparray | spmatrix | Float[np.ndarray, "n n"]
 
 
@@ -53,7 +55,7 @@ def rotate_by_smoothness(
         in the first Laplacian, the quarter below it in the second, the rest in the last.
 
     Raises:
-        ValueError: if the directions are dependent or not finite, or there is no Laplacian, or one
+        UserError: if the directions are dependent or not finite, or there is no Laplacian, or one
             is not symmetric, not finite or of another size.
 
     Source: arXiv 2510.00468, appendices C and D.
@@ -71,7 +73,7 @@ def rotate_by_smoothness(
     n, k = rotated.shape
     matrices = [_checked(matrix, number, n) for number, matrix in enumerate(laplacians)]
     if not matrices:
-        raise ValueError("no Laplacian: pass at least one, for example torus_laplacians(a, b, p).")
+        raise UserError("no Laplacian: pass at least one, for example torus_laplacians(a, b, p).")
     size = k
     for matrix in matrices:
         part = rotated[:, :size]
@@ -86,18 +88,18 @@ def _checked(laplacian: Laplacian, number: int, n: int) -> csr_array:
     """The matrix as sparse float64.
 
     Raises:
-        ValueError: unless it is (n, n), finite and symmetric.
+        UserError: unless it is (n, n), finite and symmetric.
     """
     if laplacian.shape != (n, n):
-        raise ValueError(
+        raise UserError(
             f"Laplacian {number} has shape {laplacian.shape}, the directions {n} examples: pass "
             "both for the same examples in the same order."
         )
     matrix = csr_array(laplacian).astype(np.float64)
     if not np.isfinite(matrix.data).all():
-        raise ValueError(f"Laplacian {number} is not finite: check its edges' weights.")
+        raise UserError(f"Laplacian {number} is not finite: check its edges' weights.")
     if abs(matrix - matrix.T).max() > 1e-9 * abs(matrix).max():
-        raise ValueError(f"Laplacian {number} is not symmetric: pass (L + L.T) / 2.")
+        raise UserError(f"Laplacian {number} is not symmetric: pass (L + L.T) / 2.")
     return matrix
 
 
@@ -111,27 +113,27 @@ def orthonormal_directions(vectors: Float[Tensor, "n k"]) -> Float[Tensor, "n k"
         (N, k) in float64 on the CPU.
 
     Raises:
-        ValueError: if they are dependent, not finite, or none.
+        UserError: if they are dependent, not finite, or none.
 
     Example:
         >>> orthonormal_directions(torch.tensor([[2.0, 0.0], [0.0, 3.0]])).tolist()
         [[1.0, 0.0], [0.0, 1.0]]
     """
     if vectors.ndim != 2 or vectors.shape[1] == 0:
-        raise ValueError(
+        raise UserError(
             f"directions of shape {tuple(vectors.shape)}: pass (N, k) with at least one, for "
             "example eigen.vectors[:, 1:57]."
         )
     values = vectors.detach().cpu().double()
     if not bool(torch.isfinite(values).all()):
-        raise ValueError("the directions are not finite: leave those columns out.")
+        raise UserError("the directions are not finite: leave those columns out.")
     n, k = values.shape
     left, singular, right = torch.linalg.svd(values, full_matrices=False)
     # rounding of the format that they came in makes dependent columns look independent
     tolerance = min(n * torch.finfo(vectors.dtype).eps, 1e-2)
     rank = int((singular > tolerance * singular[0]).sum())
     if rank < k:
-        raise ValueError(
+        raise UserError(
             f"{k} directions span {rank} dimensions only: drop the dependent ones, for example by "
             "tl_entk.alignment.overlap.orthonormal_basis(vectors)."
         )

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from feature_sets.errors import UserError
 from tl_entk.directions.checkpoint import identity, load_state, save_state
 from tl_entk.directions.cost import expected_products
 from tl_entk.directions.eigen import EigenDirections
@@ -73,7 +74,7 @@ def leading_eigenpairs(
         and convergence of every pair.
 
     Raises:
-        ValueError: for k, tol, block_size or a checkpoint that do not fit the operator.
+        UserError: for k, tol, block_size or a checkpoint that do not fit the operator.
 
     Warns:
         RuntimeWarning: if not all pairs have converged.
@@ -128,30 +129,30 @@ def check_request(rows: int, k: int, tol: float, block_size: int, limit: int) ->
         limit: vectors multiplied at most.
 
     Raises:
-        ValueError: with the mend.
+        UserError: with the mend.
     """
     if not 1 <= k <= rows:
-        raise ValueError(f"k = {k}: the kernel has {rows} eigendirections; pass 1 to {rows}.")
+        raise UserError(f"k = {k}: the kernel has {rows} eigendirections; pass 1 to {rows}.")
     if not 0 < tol < 1:
-        raise ValueError(f"tol = {tol}: pass a relative residual between 0 and 1, such as 1e-3.")
+        raise UserError(f"tol = {tol}: pass a relative residual between 0 and 1, such as 1e-3.")
     if not 1 <= block_size <= rows:
-        raise ValueError(f"block_size = {block_size}: pass 1 to {rows} vectors.")
+        raise UserError(f"block_size = {block_size}: pass 1 to {rows} vectors.")
     if limit < k:
-        raise ValueError(f"max_products = {limit} is less than k = {k}: pass at least 2 k.")
+        raise UserError(f"max_products = {limit} is less than k = {k}: pass at least 2 k.")
 
 
 def _capacity(operator: Operator, k: int, block_size: int, budget: int | None) -> int:
     """Basis columns that fit the budget; two copies of the basis exist while it grows.
 
     Raises:
-        ValueError: if they are too few for a restart to make progress; says what would do.
+        UserError: if they are too few for a restart to make progress; says what would do.
     """
     if budget is None:
         return operator.shape[0] + block_size
     column = 2 * operator.shape[0] * operator.dtype.itemsize
     least = least_columns(k, block_size)
     if budget // column < least:
-        raise ValueError(
+        raise UserError(
             f"a basis of {least} vectors takes {least * column / 2**20:.0f} MiB, more than "
             f"{budget / 2**20:.0f} MiB: pass a larger memory budget, or a smaller k or block_size."
         )
@@ -174,7 +175,7 @@ def _check_continues(operator: Operator, state: LanczosState, path: Path) -> Non
     """One product tells whether the checkpoint is of this very kernel.
 
     Raises:
-        ValueError: if it is not.
+        UserError: if it is not.
     """
     if state.known == 0:
         return
@@ -185,7 +186,7 @@ def _check_continues(operator: Operator, state: LanczosState, path: Path) -> Non
     found = operator @ state.basis[:, [0]]
     loose = 5e-2 if _is_reduced(operator) else 1e-3
     if not float((found - wanted).norm()) <= loose * float(wanted.norm()):
-        raise ValueError(
+        raise UserError(
             f"{path} is a checkpoint of another kernel (the model's weights differ): pass "
             "another path, or delete it."
         )

@@ -49,7 +49,7 @@ def rotate_by_kernel(
         (N, k) orthonormal directions of the same span, smoothest first.
 
     Raises:
-        ValueError: as ``rotate_by_smoothness`` and ``kernel_laplacian``.
+        UserError: as ``rotate_by_smoothness`` and ``kernel_laplacian``.
 
     Source: arXiv 2510.00468, footnote 7 (asked for there; the graph is ours).
 
@@ -83,7 +83,7 @@ def rotate_by_varimax(
         they did not converge.
 
     Raises:
-        ValueError: if the directions are dependent or not finite.
+        UserError: if the directions are dependent or not finite.
 
     Source: Kaiser, "The varimax criterion", Psychometrika 23 (1958); algorithm of Bernaards and
     Jennrich (2005).
@@ -128,7 +128,7 @@ def rotate_by_ica(
         they did not converge.
 
     Raises:
-        ValueError: if the directions are dependent or not finite.
+        UserError: if the directions are dependent or not finite.
 
     Source: Hyvarinen and Oja, "Independent component analysis: algorithms and applications",
     Neural Networks 13 (2000).

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from feature_sets.errors import UserError
 from tl_entk.tools.files import write_tensors
 
 _TABLES = ("eigenvalues", "overlaps", "metrics", "seconds")
@@ -69,7 +70,7 @@ class Course:
 
         Raises:
             KeyError: for a watch that there is not.
-            ValueError: if there are fewer than two records.
+            UserError: if there are fewer than two records.
 
         Source: arXiv 2510.00468, section 3.
 
@@ -83,7 +84,7 @@ class Course:
         if name not in self.overlaps:
             raise KeyError(f"no overlap {name!r} was followed: there are {list(self.overlaps)}.")
         if len(self) < 2:
-            raise ValueError("a derivative takes two records: record at more steps.")
+            raise UserError("a derivative takes two records: record at more steps.")
         values = self.overlaps[name].double().numpy()
         return torch.from_numpy(np.gradient(values, self.steps.double().numpy()))
 
@@ -109,10 +110,10 @@ class Course:
         """Share that tracking adds: its wall time over that of the training without it.
 
         Raises:
-            ValueError: if the training took no time.
+            UserError: if the training took no time.
         """
         if training_seconds <= 0:
-            raise ValueError(f"training_seconds = {training_seconds}: pass its wall time without.")
+            raise UserError(f"training_seconds = {training_seconds}: pass its wall time without.")
         return self.tracking_seconds / training_seconds
 
     def joined(self, record: Course) -> Course:
@@ -171,7 +172,7 @@ class Course:
 
         Raises:
             FileNotFoundError: if there is no such file.
-            ValueError: if it is no course.
+            UserError: if it is no course.
         """
         path = with_suffix(path)
         if not path.exists():
@@ -181,9 +182,9 @@ class Course:
                 info = json.loads((file.metadata() or {}).get("tl_entk", "{}"))
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except SafetensorError as error:
-            raise ValueError(f"{path} is no course ({error}): pass another path.") from error
+            raise UserError(f"{path} is no course ({error}): pass another path.") from error
         if info.get("kind") != "Course":
-            raise ValueError(f"{path} is no course of tl_entk.Track: pass another path.")
+            raise UserError(f"{path} is no course of tl_entk.Track: pass another path.")
         return cls.from_file(tensors, info)
 
     @classmethod

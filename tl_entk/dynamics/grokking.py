@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from feature_sets.errors import UserError
+
 Relation = Literal["precedes", "matches", "follows"]
 
 Steps = Sequence[int] | Int[np.ndarray, " s"] | Int[Tensor, " s"]
@@ -37,7 +39,7 @@ def onset(
         the threshold at the end.
 
     Raises:
-        ValueError: if lengths differ, steps do not increase, fewer than three records have an
+        UserError: if lengths differ, steps do not increase, fewer than three records have an
             accuracy, one is no fraction, or rise is not between 0 and 1.
 
     Source: arXiv 2510.00468, section 3 (the onset of grokking; the rule is ours).
@@ -50,7 +52,7 @@ def onset(
     """
     when, values = _records(steps, accuracy)
     if not 0 < rise < 1:
-        raise ValueError(f"rise = {rise}: pass a share between 0 and 1, for example 0.1.")
+        raise UserError(f"rise = {rise}: pass a share between 0 and 1, for example 0.1.")
     # at the end the record before stands in, so that one high last record is no rise for good
     padded = np.concatenate([values[:1], values, values[-2:-1]])
     level = np.median(np.lib.stride_tricks.sliding_window_view(padded, 3), axis=1)
@@ -75,7 +77,7 @@ def midpoint(steps: Steps, accuracy: Accuracies, *, least_rise: float = 0.2) -> 
         One of the steps, or None; see :func:`onset`.
 
     Raises:
-        ValueError: as :func:`onset`.
+        UserError: as :func:`onset`.
 
     Source: arXiv 2510.00468, section 3 (the rule is ours).
 
@@ -98,7 +100,7 @@ def relation(peak_step: int, onset_step: int, spacing: int) -> Relation:
         What the peak does: it "precedes", "matches" or "follows" the onset.
 
     Raises:
-        ValueError: if spacing is not positive.
+        UserError: if spacing is not positive.
 
     Source: arXiv 2510.00468, section 3 (the overlap's derivative peaks near the onset).
 
@@ -107,7 +109,7 @@ def relation(peak_step: int, onset_step: int, spacing: int) -> Relation:
         ('matches', 'precedes', 'follows')
     """
     if spacing < 1:
-        raise ValueError(f"spacing = {spacing}: pass the positive number of steps between records.")
+        raise UserError(f"spacing = {spacing}: pass the positive number of steps between records.")
     if abs(peak_step - onset_step) <= spacing:
         return "matches"
     return "precedes" if peak_step < onset_step else "follows"
@@ -117,18 +119,18 @@ def _records(steps: Steps, accuracy: Accuracies) -> tuple[np.ndarray, np.ndarray
     """Steps and accuracies of the records that have one."""
     when, values = _numbers(steps).astype(np.int64), _numbers(accuracy).astype(np.float64)
     if when.shape != values.shape or when.ndim != 1:
-        raise ValueError(
+        raise UserError(
             f"steps and accuracy have shapes {when.shape} and {values.shape}: pass one accuracy "
             "per step."
         )
     if (np.diff(when) <= 0).any():
-        raise ValueError("the steps do not increase: sort the records and drop repeated ones.")
+        raise UserError("the steps do not increase: sort the records and drop repeated ones.")
     known = ~np.isnan(values)
     when, values = when[known], values[known]
     if len(when) < 3:
-        raise ValueError(f"{len(when)} records with an accuracy: pass three or more.")
+        raise UserError(f"{len(when)} records with an accuracy: pass three or more.")
     if values.min() < 0 or values.max() > 1:
-        raise ValueError(
+        raise UserError(
             f"accuracies from {values.min():g} to {values.max():g}: pass fractions between 0 and "
             "1, not percentages or losses."
         )

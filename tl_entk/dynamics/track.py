@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from feature_sets.errors import UserError
 from tl_entk.alignment.overlap import subspace_overlap
 from tl_entk.directions.eigen import eigendecompose
 from tl_entk.dynamics.course import Course, with_suffix
@@ -47,7 +48,7 @@ class Track:
         provenance: what else tells this training from others (seed, settings), as JSON values.
 
     Raises:
-        TypeError, ValueError: for arguments that do not go together, or a file of another course.
+        UserError: for arguments that do not go together, or a file of another course.
 
     Source: arXiv 2510.00468, section 3 (dynamics).
 
@@ -102,7 +103,7 @@ class Track:
         try:
             self._about = json.loads(json.dumps(about))
         except TypeError as error:
-            raise TypeError(f"provenance cannot be saved ({error}): pass JSON values.") from error
+            raise UserError(f"provenance cannot be saved ({error}): pass JSON values.") from error
         self._course: Course | None = None
         self._last: int | None = None
         if self.path is not None and self.path.exists():
@@ -118,14 +119,14 @@ class Track:
             metrics: numbers by name, or a function that gives them, called only when due.
 
         Raises:
-            TypeError, ValueError: for steps that do not increase, metrics that are no numbers,
+            UserError: for steps that do not increase, metrics that are no numbers,
                 or kernels that are not those promised.
         """
         if self._last is None:
             kept = None if self._course is None else self._course.before(step)
             self._course = kept or None
         elif step <= self._last:
-            raise ValueError(
+            raise UserError(
                 f"step {step} comes after step {self._last}: call with increasing steps; for "
                 "another training make another Track."
             )
@@ -140,18 +141,18 @@ class Track:
         """All records so far, those taken up from the file included.
 
         Raises:
-            ValueError: if there is none yet.
+            UserError: if there is none yet.
         """
         if self._course is None:
-            raise ValueError(f"no record yet: call at one of the steps {sorted(self.at)[:6]} ...")
+            raise UserError(f"no record yet: call at one of the steps {sorted(self.at)[:6]} ...")
         return self._course
 
     def _check(self) -> None:
         """Refuse arguments that do not go together."""
         if not self.at:
-            raise ValueError("at is empty: pass the steps to record, for example range(0, 501, 5).")
+            raise UserError("at is empty: pass the steps to record, for example range(0, 501, 5).")
         if not self.names:
-            raise ValueError("no kernel to follow: pass overlaps, or names in kernels_kept.")
+            raise UserError("no kernel to follow: pass overlaps, or names in kernels_kept.")
         self.lengths = examples_watched(self.watches, self.k)
 
     def _record(self, step: int, model: Any, metrics: Metrics | None) -> None:
@@ -189,7 +190,7 @@ class Track:
         with gradients_aside(model):
             found = self.kernels(model)
         if not isinstance(found, Mapping):
-            raise TypeError(
+            raise UserError(
                 f"kernels gave a {type(found).__name__}: let it return KernelBlocks, or "
                 '{"total": K}.'
             )
@@ -202,12 +203,12 @@ class Track:
         for name, kernel in chosen.items():
             n = self.lengths.get(name, len(kernel))
             if len(kernel) != n:
-                raise ValueError(
+                raise UserError(
                     f"kernel {name!r} is of {len(kernel)} examples, its features of {n}: pass both "
                     "for the same examples in the same order."
                 )
             if self.k > len(kernel):
-                raise ValueError(
+                raise UserError(
                     f"k = {self.k}: kernel {name!r} has {len(kernel)} eigendirections; pass less."
                 )
         return chosen, source
@@ -235,7 +236,7 @@ class Track:
         found = {} if self._course is None else self._course.provenance
         other = [key for key in about if found and found.get(key) != about[key]]
         if other:
-            raise ValueError(
+            raise UserError(
                 f"the records so far differ in {other[0]!r}: {found.get(other[0])}, not "
                 f"{about[other[0]]}. Pass what was passed then, another path, or delete the file."
             )
@@ -246,7 +247,7 @@ def _numbers(metrics: Metrics | None) -> dict[str, float]:
     try:
         return {name: float(value) for name, value in values.items()}
     except (AttributeError, TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"a metric is no number ({error}): pass floats by name.") from error
+        raise UserError(f"a metric is no number ({error}): pass floats by name.") from error
 
 
 def _row(values: Mapping[str, float]) -> dict[str, Tensor]:

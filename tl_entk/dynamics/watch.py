@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
 from tl_entk.alignment.overlap import Features, subspace_overlap
 from tl_entk.kernel.blocks import KernelBlocks
@@ -28,7 +29,7 @@ class Watch:
         max_overlap: the smaller of the two dimensions.
 
     Raises:
-        ValueError: if modes are none, repeated, negative or beyond the N examples, or a feature is
+        UserError: if modes are none, repeated, negative or beyond the N examples, or a feature is
             constant.
 
     Example:
@@ -44,11 +45,11 @@ class Watch:
     def __post_init__(self) -> None:
         modes, shape = list(self.modes), self.values.shape
         if not modes or len(set(modes)) < len(modes):
-            raise ValueError(f"modes = {self.modes}: pass one or more, each once, as range(1, 57).")
+            raise UserError(f"modes = {self.modes}: pass one or more, each once, as range(1, 57).")
         if len(shape) != 2:
-            raise ValueError(f"features have shape {tuple(shape)}: pass (examples, features).")
+            raise UserError(f"features have shape {tuple(shape)}: pass (examples, features).")
         if min(modes) < 0 or max(modes) >= shape[0]:
-            raise ValueError(
+            raise UserError(
                 f"modes {min(modes)} to {max(modes)}: a kernel of {shape[0]} examples has modes 0 "
                 f"to {shape[0] - 1}."
             )
@@ -74,25 +75,25 @@ def examples_watched(watches: Mapping[str, Watch], k: int) -> dict[str, int]:
     """Number of examples of every watched kernel, if k eigendirections of it go with the watches.
 
     Raises:
-        ValueError: if features of one kernel are of different numbers of examples, a watch goes
+        UserError: if features of one kernel are of different numbers of examples, a watch goes
             beyond the k eigendirections, or k is beyond the examples.
     """
     lengths: dict[str, int] = {}
     for name, watch in watches.items():
         n = lengths.setdefault(watch.kernel, len(watch.values))
         if len(watch.values) != n:
-            raise ValueError(
+            raise UserError(
                 f"features of {name!r} are of {len(watch.values)} examples, others of kernel "
                 f"{watch.kernel!r} of {n}: pass features of the kernel's examples."
             )
         if max(watch.modes) >= k:
-            raise ValueError(
+            raise UserError(
                 f"{name!r} watches mode {max(watch.modes)}, but only k = {k} are kept: "
                 f"pass k={max(watch.modes) + 1} or more."
             )
     most = min(lengths.values(), default=k)
     if not 1 <= k <= most:
-        raise ValueError(f"k = {k}: pass 1 to the number of examples, here {most}.")
+        raise UserError(f"k = {k}: pass 1 to the number of examples, here {most}.")
     return lengths
 
 
@@ -100,12 +101,12 @@ def kernel_named(kernels: Mapping[str, Tensor], name: str) -> Tensor:
     """The kernel that a watch names; ``"total"`` is all together where there is no such entry.
 
     Raises:
-        ValueError: if there is none of that name.
+        UserError: if there is none of that name.
     """
     if name in kernels:
         return kernels[name]
     if name != TOTAL or not kernels:
-        raise ValueError(
+        raise UserError(
             f"kernels gives no {name!r}: there are {[*kernels][:8]} and {TOTAL!r}. Watch one of "
             "these, or let the function compute it."
         )

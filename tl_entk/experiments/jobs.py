@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from threadpoolctl import threadpool_limits
 
+from feature_sets.errors import UserError
 from tl_entk.tools.progress import Progress
 
 
@@ -44,12 +45,12 @@ def run_jobs(jobs: Sequence[Job], *, workers: int | None = None, progress: bool 
         progress: show a progress bar.
 
     Raises:
-        ValueError: if workers is not positive.
+        UserError: if workers is not positive.
         Exception: what a job raised, with a note of the job's name; finished jobs stay done.
     """
     workers = min(2, os.cpu_count() or 1) if workers is None else workers
     if workers < 1:
-        raise ValueError(f"workers = {workers}: pass 1 or more.")
+        raise UserError(f"workers = {workers}: pass 1 or more.")
     left = sorted((job for job in jobs if not job.done.exists()), key=lambda job: -job.weight)
     total = max(1, round(sum(job.weight for job in left)))
     with Progress("experiments", total, progress and bool(left)) as bar:

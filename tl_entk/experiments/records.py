@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from safetensors import safe_open
 from torch import Tensor
 
+from feature_sets.errors import UserError
 from tl_entk.tools.files import write_tensors
 
 Record = TypeVar("Record")
@@ -41,7 +42,7 @@ def recall(kind: type[Record], path: Path) -> Record:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it holds another kind of result.
+        UserError: if it holds another kind of result.
 
     Example:
         >>> import tempfile, torch
@@ -58,7 +59,7 @@ def recall(kind: type[Record], path: Path) -> Record:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     names = {item.name for item in fields(kind)}  # type: ignore[arg-type]
     if plain is None or names != {*plain, *(name for name in tensors if "/" not in name)}:
-        raise ValueError(f"{path} is not of this version's {kind.__name__}: delete it.")
+        raise UserError(f"{path} is not of this version's {kind.__name__}: delete it.")
     for name in {key.partition("/")[0] for key in tensors if "/" in key}:
         plain[name] = {key: tensors[f"{name}/{key}"] for key in plain[name]}
     return kind(**plain, **{name: value for name, value in tensors.items() if "/" not in name})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from feature_sets.errors import UserError
 from tl_entk.dynamics.course import Course
 from tl_entk.experiments.jobs import Job
 from tl_entk.experiments.modular_mlp.analysis import MLPResult, run_modular_mlp
@@ -56,12 +57,12 @@ def _check_fits(settings: MLPSettings) -> None:
     """Refuse a linearization that memory was not meant for, before the training.
 
     Raises:
-        ValueError: says what does without.
+        UserError: says what does without.
     """
     p, rows = settings.p, settings.train_fraction * settings.p**2
     needed = 2 * 8 * rows * p * (settings.n + p)
     if needed > check_memory_budget(None):
-        raise ValueError(
+        raise UserError(
             f"the linearization with p = {p} and n = {settings.n} takes {needed / 2**30:.0f} GiB: "
             "leave it out (--no-linearization), or take smaller ones."
         )

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
+from feature_sets.errors import UserError
 from tl_entk.kernel.cost import estimate_blocks
 from tl_entk.kernel.cross_terms import cross_terms
 from tl_entk.kernel.gram import gram
@@ -90,7 +91,7 @@ class KernelBlocks(Mapping[str, Tensor]):
             pattern: for example ``"blocks.0.*"`` for a layer, ``"*.attn.W_V[*]"`` for heads.
 
         Raises:
-            ValueError: if nothing matches; the message has the nearest names.
+            UserError: if nothing matches; the message has the nearest names.
         """
         return self._add(partition(match_names(list(self), pattern)))
 
@@ -114,7 +115,7 @@ def list_components(model: torch.nn.Module) -> list[str]:
         listed and "tied_embedding" is the whole parameter.
 
     Raises:
-        TypeError: for a model of another class.
+        UserError: for a model of another class.
 
     Example:
         >>> from tl_entk.experiments import ModularSettings, build_model
@@ -165,7 +166,7 @@ def kernel_blocks(
         The blocks, on the model's device.
 
     Raises:
-        TypeError, ValueError: for a model, tokens, readout or component that cannot be meant;
+        UserError: for a model, tokens, readout or component that cannot be meant;
             the message says what to do.
         RuntimeError: if a component's hook does not fire, or a kernel is not finite.
 
@@ -281,11 +282,11 @@ def _check_size(rows: int, count: int, dtype: torch.dtype, budget: int) -> None:
     """Refuse flattened kernels that memory was not meant for.
 
     Raises:
-        ValueError: names what does without them.
+        UserError: names what does without them.
     """
     needed = count * rows**2 * dtype.itemsize
     if needed > budget:
-        raise ValueError(
+        raise UserError(
             f"{count} flattened kernels of {rows} rows take {needed / 2**30:.1f} GiB, more than "
             f"memory_budget = {budget / 2**30:.1f} GiB: decompose them without forming them "
             "(tl_entk.jacobian(model, inputs).eigendecompose(k), or top_eigendirections), ask for "

@@ -12,6 +12,7 @@ from itertools import combinations
 from jaxtyping import Float
 from torch import Tensor
 
+from feature_sets.errors import UserError
 from tl_entk.model.factors import Direct, Factors, OneHot, Outer
 from tl_entk.model.sites import Site
 
@@ -27,7 +28,7 @@ def cross_terms(
         outputs: number R of outputs folded into them.
 
     Raises:
-        TypeError: for roles of kinds that no model was seen to share.
+        UserError: for roles of kinds that no model was seen to share.
     """
     total: Tensor | None = None
     for first, second in combinations(roles, 2):
@@ -42,7 +43,7 @@ def cross_terms(
             case Direct(), Direct():
                 cross = (a.v @ b.v.mT).sum(0)
             case _:
-                raise TypeError(
+                raise UserError(
                     f"{first.name} and {second.name} share a parameter as {first.kind} and "
                     f"{second.kind}: give each its own copy."
                 )

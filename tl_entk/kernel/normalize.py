@@ -7,6 +7,8 @@ from typing import NamedTuple
 from jaxtyping import Float
 from torch import Tensor
 
+from feature_sets.errors import UserError
+
 
 class Normalization(NamedTuple):
     """What is done to a kernel: first cosines, then centering."""
@@ -27,7 +29,7 @@ def check_normalization(name: str) -> Normalization:
     """The normalization of this name.
 
     Raises:
-        ValueError: for an unknown one; an old spelling is answered with the new one.
+        UserError: for an unknown one; an old spelling is answered with the new one.
 
     Example:
         >>> check_normalization("centered")
@@ -36,11 +38,11 @@ def check_normalization(name: str) -> Normalization:
     if name in NORMALIZATIONS:
         return NORMALIZATIONS[name]
     if "centred" in name:
-        raise ValueError(
+        raise UserError(
             f"normalization {name!r} is spelled otherwise now: 'centered' for 'centred', "
             "'cosine+centered' for 'cosine, centred'; on the command line commas separate several."
         )
-    raise ValueError(f"no normalization {name!r}: pass one of {', '.join(NORMALIZATIONS)}.")
+    raise UserError(f"no normalization {name!r}: pass one of {', '.join(NORMALIZATIONS)}.")
 
 
 def normalize(kernel: Float[Tensor, "n n"], normalization: str) -> Float[Tensor, "n n"]:
@@ -51,7 +53,7 @@ def normalize(kernel: Float[Tensor, "n n"], normalization: str) -> Float[Tensor,
         normalization: its name.
 
     Raises:
-        ValueError: as ``check_normalization`` and ``cosine_normalize``.
+        UserError: as ``check_normalization`` and ``cosine_normalize``.
 
     Example:
         >>> import torch
@@ -70,7 +72,7 @@ def cosine_normalize(kernel: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
         kernel: (N, N) positive semidefinite.
 
     Raises:
-        ValueError: if an example has no gradient, so that its cosine is undefined.
+        UserError: if an example has no gradient, so that its cosine is undefined.
 
     Example:
         >>> import torch
@@ -85,7 +87,7 @@ def norms_of(diagonal: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
     """Norms of the examples' gradients, from a kernel's diagonal.
 
     Raises:
-        ValueError: if an example has no gradient.
+        UserError: if an example has no gradient.
 
     Example:
         >>> import torch
@@ -95,7 +97,7 @@ def norms_of(diagonal: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
     norms = diagonal.clamp_min(0).sqrt()
     if bool((norms == 0).any()):
         row = int((norms == 0).nonzero()[0])
-        raise ValueError(f"example {row} has a zero gradient: leave it out to normalize.")
+        raise UserError(f"example {row} has a zero gradient: leave it out to normalize.")
     return norms
 
 

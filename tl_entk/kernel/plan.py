@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from feature_sets.errors import UserError
 from tl_entk.kernel.gram import gram_flops
 from tl_entk.model.sites import Site
 
@@ -60,7 +61,7 @@ def plan_passes(
             cannot take turns.
 
     Raises:
-        ValueError: if the factors of one site do not fit for a single output; says what would.
+        UserError: if the factors of one site do not fit for a single output; says what would.
     """
 
     def needed(site: Site, r: int) -> int:
@@ -78,7 +79,7 @@ def plan_passes(
     largest = max(groups, key=lambda group: sum(needed(site, fewest) for site in group))
     least = sum(needed(site, fewest) for site in largest)
     if least > room:
-        raise ValueError(
+        raise UserError(
             f"the factors of {' and '.join(site.name for site in largest)} take {_size(least)} "
             f"for {n} examples, more than a quarter of memory_budget = {_size(memory_budget)}: "
             f"pass memory_budget={4 * least} or fewer examples."

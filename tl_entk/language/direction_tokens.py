@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from feature_sets.errors import UserError
 from tl_entk.directions.eigen import EigenDirections
 from tl_entk.language.next_words import last_logits
 from tl_entk.model.adapters import adapt
@@ -35,13 +36,13 @@ def logit_directions(
         (d_vocab, k), columns of norm 1.
 
     Raises:
-        ValueError: if the directions are of a dense kernel, which has no logit coordinates.
+        UserError: if the directions are of a dense kernel, which has no logit coordinates.
 
     Source: arXiv 2510.00468, section 5.
     """
     readout = str(eigen.provenance.get("readout", FINAL_HIDDEN))
     if eigen.vectors.ndim != 3 or not readout.startswith(FINAL_HIDDEN):
-        raise ValueError(
+        raise UserError(
             "these directions have no number for every dimension of the final hidden vector: "
             'pass those of top_eigendirections(..., readout="final_hidden").'
         )

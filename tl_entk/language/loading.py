@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import torch
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
+from feature_sets.errors import UserError
 from tl_entk.language.model_folder import (
     check_memory,
     float32_bytes,
@@ -70,17 +71,17 @@ def load_language_model(
 
     Raises:
         OSError: if there is no such folder or model, no network, or no permission.
-        ValueError: if something is missing, there is no such class of this model, its tokenizer
+        UserError: if something is missing, there is no such class of this model, its tokenizer
             is not fast, or memory is too small.
 
     Example:
         >>> load_language_model("stories", "none")
         Traceback (most recent call last):
         ...
-        ValueError: model class 'none': pass hooked or bridge.
+        UserError: model class 'none': pass hooked or bridge.
     """
     if model_class is not None and model_class not in get_args(ModelClass):
-        raise ValueError(f"model class {model_class!r}: pass hooked or bridge.")
+        raise UserError(f"model class {model_class!r}: pass hooked or bridge.")
     local = name == EMBEDDED or Path(name).expanduser().is_dir()
     name = name if local else official_name(name)
     if name == EMBEDDED and not WEIGHTS.is_dir():
@@ -92,7 +93,7 @@ def load_language_model(
     config = _config(folder)
     refusal = _no_hooked(name, config, local)
     if model_class == "hooked" and refusal:
-        raise ValueError(f"{name} as a HookedTransformer: {refusal}; pass --model-class bridge.")
+        raise UserError(f"{name} as a HookedTransformer: {refusal}; pass --model-class bridge.")
     chosen: ModelClass = "bridge" if model_class == "bridge" or refusal else "hooked"
     tokenizer = _tokenizer(folder)
     check_memory(name, _needed(folder, config, chosen))
@@ -111,7 +112,7 @@ def _config(folder: Path) -> Any:
         return AutoConfig.from_pretrained(folder)
     except (ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise ValueError(
+        raise UserError(
             f"{folder / 'config.json'} is of no model that Hugging Face's transformers know "
             f"({reason}): pass a causal language model."
         ) from error
@@ -122,12 +123,12 @@ def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except Exception as error:  # each tokenizer has errors of its own
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ValueError(
+        raise UserError(
             f"the tokenizer in {folder} cannot be loaded ({reason}): write it anew with "
             "tokenizer.save_pretrained(folder)."
         ) from error
     if not tokenizer.is_fast:
-        raise ValueError(
+        raise UserError(
             f"the tokenizer in {folder} is not a fast one, which gives the place of every token "
             "in the text: convert it and save tokenizer.json beside the weights."
         )
@@ -202,7 +203,7 @@ def _hooked_gemma(folder: Path, config: Any, device: str) -> Any:
     kind: Any = Gemma3ForCausalLM
     source, found = kind.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
     if found["missing_keys"]:
-        raise ValueError(f"the weights in {folder} lack {sorted(found['missing_keys'])[:3]}.")
+        raise UserError(f"the weights in {folder} lack {sorted(found['missing_keys'])[:3]}.")
     cfg = _hooked_config(config, device)
     # with left padding (Gemma's own) every pass would make an attention mask, for no padding
     model = HookedTransformer(

@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import torch
 
+from feature_sets.errors import UserError
 from feature_sets.network import hub_answers
 
 # besides the weights; files of subfolders (other formats) are left out
@@ -43,7 +44,7 @@ def model_folder(name: str) -> Path:
 
     Raises:
         OSError: if there is no such folder or model, no network, or no permission.
-        ValueError: if config.json, weights or tokenizer are missing; names them.
+        UserError: if config.json, weights or tokenizer are missing; names them.
     """
     path = Path(name).expanduser()
     if not path.is_dir():
@@ -55,7 +56,7 @@ def model_folder(name: str) -> Path:
         path = _cached(name) or _download(name)
     missing = _missing(path)
     if missing:
-        raise ValueError(
+        raise UserError(
             f"{name} has no {missing}: tl-entk loads models in Hugging Face's format; write one "
             "with model.save_pretrained(folder) and tokenizer.save_pretrained(folder)."
         )
@@ -70,14 +71,14 @@ def check_memory(name: str, needed: float) -> None:
         needed: bytes.
 
     Raises:
-        ValueError: names both numbers.
+        UserError: names both numbers.
 
     Example:
         >>> check_memory("a small model", 1e6)
     """
     available = psutil.virtual_memory().available
     if needed > available:
-        raise ValueError(
+        raise UserError(
             f"{name} needs about {needed / 1e9:.1f} GB of memory in float32 and "
             f"{available / 1e9:.1f} GB are free: close other programs, take a smaller model, or a "
             "machine with more memory (the bridge takes less than a HookedTransformer: pass "

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from feature_sets.errors import UserError
 from tl_entk.model.adapters import ModelAdapter, adapt
 from tl_entk.model.capture import reading
 from tl_entk.model.checks import check_model, check_tokens
@@ -28,7 +29,7 @@ def last_logits(
         ``model(tokens)[:, -1]``.
 
     Raises:
-        ValueError: if the model is in train mode or the tokens do not fit it.
+        UserError: if the model is in train mode or the tokens do not fit it.
 
     Example:
         >>> from tl_entk.experiments import ModularSettings, build_model, modular_data
@@ -65,7 +66,7 @@ def greedy_continuation(
         The added tokens only.
 
     Raises:
-        ValueError: if the model is in train mode, the tokens do not fit it, or windows and new
+        UserError: if the model is in train mode, the tokens do not fit it, or windows and new
             tokens together are longer than its context.
 
     Example:
@@ -81,7 +82,7 @@ def greedy_continuation(
     length, context = tokens.shape[1], adapter.cfg.n_ctx
     # the last new token is not read again
     if n_new < 1 or length + n_new - 1 > context:
-        raise ValueError(
+        raise UserError(
             f"n_new = {n_new} after windows of {length}: pass 1 to {context - length + 1}, the "
             f"model's context being {context}."
         )

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
+from feature_sets.errors import UserError
 from tl_entk.linearization.jacobian import Jacobian
 from tl_entk.model.adapters import ModelAdapter
 from tl_entk.model.capture import frozen
@@ -47,7 +48,7 @@ def jacobian(
         J, with ``apply``, ``adjoint``, ``weighted``, ``gram``, ``dense`` and ``eigendecompose``.
 
     Raises:
-        TypeError, ValueError: for a model, inputs, readout or component that cannot be meant, and
+        UserError: for a model, inputs, readout or component that cannot be meant, and
             factors that do not fit the budget.
 
     Source: arXiv 2510.00468, section 2 (the flattened kernel).
@@ -137,14 +138,14 @@ def _check_factors(
     """Refuse factors that memory was not meant for.
 
     Raises:
-        ValueError: says what would do.
+        UserError: says what would do.
     """
     # beside the factors, as much for the copies made while they are built
     needed = 2 * sum(
         n * uses[site.name] * (site.d_in + outputs * site.d_out) * dtype.itemsize for site in sites
     )
     if needed > budget:
-        raise ValueError(
+        raise UserError(
             f"the factors of {n} examples and {outputs} outputs take {needed / 2**30:.1f} GiB, "
             f"more than memory_budget = {budget / 2**30:.1f} GiB: take fewer examples or "
             f"components, pass memory_budget={needed}, or use top_eigendirections."

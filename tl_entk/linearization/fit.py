@@ -17,6 +17,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
+from feature_sets.errors import UserError
 from tl_entk.linearization.build_jacobian import jacobian
 from tl_entk.linearization.jacobian import Jacobian
 from tl_entk.linearization.kernel_regression import (
@@ -102,13 +103,13 @@ class Linearized:
         """One of the fits.
 
         Raises:
-            ValueError: if there is none such.
+            UserError: if there is none such.
         """
         for fit in self.fits:
             if (fit.around, fit.part) == (around, part):
                 return fit
         there = ", ".join(f"({fit.around!r}, {fit.part!r})" for fit in self.fits)
-        raise ValueError(f"no fit ({around!r}, {part!r}): there are {there}.")
+        raise UserError(f"no fit ({around!r}, {part!r}): there are {there}.")
 
     def rows(self) -> list[dict[str, Any]]:
         """The fits as rows of a table, plain values."""
@@ -184,7 +185,7 @@ def linearized(
         Predictions with R^2, loss ratio and accuracy gap by part (``fits``, ``rows()``).
 
     Raises:
-        TypeError, ValueError: for what cannot be meant; the message says what to do.
+        UserError: for what cannot be meant; the message says what to do.
 
     Warns:
         RuntimeWarning: where conjugate gradients did not reach ``tol``.
@@ -324,10 +325,10 @@ def _readout(class_slice: slice | None, n_outputs: int) -> ReadoutLike:
     if class_slice is None:
         return LOGITS
     if not isinstance(class_slice, slice):
-        raise ValueError(f"class_slice is {class_slice!r}: pass a slice, for example slice(0, 10).")
+        raise UserError(f"class_slice is {class_slice!r}: pass a slice, for example slice(0, 10).")
     start, stop, step = class_slice.indices(n_outputs)
     if not range(start, stop, step):
-        raise ValueError(f"class_slice {class_slice} holds none of the {n_outputs} classes.")
+        raise UserError(f"class_slice {class_slice} holds none of the {n_outputs} classes.")
     return Readout(lambda logits: logits[:, class_slice], name=f"logits {start} to {stop - 1}")
 
 
@@ -335,20 +336,20 @@ def _parts(train: Tensor | None, n: int) -> dict[str, Int[Tensor, " b"]]:
     """Indices of the training rows, and of the rest where there is one.
 
     Raises:
-        ValueError: for indices that cannot be meant.
+        UserError: for indices that cannot be meant.
     """
     if train is None:
         return {"train": torch.arange(n)}
     if not isinstance(train, Tensor) or train.ndim != 1 or train.dtype not in _INDICES:
-        raise ValueError(f"train = {train!r}: pass indices of examples, a tensor of integers.")
+        raise UserError(f"train = {train!r}: pass indices of examples, a tensor of integers.")
     train = train.cpu().long()
     if len(train.unique()) < len(train) or not bool(((train >= 0) & (train < n)).all()):
-        raise ValueError(f"train has indices that repeat or are not among the {n} examples.")
+        raise UserError(f"train has indices that repeat or are not among the {n} examples.")
     rest = torch.ones(n, dtype=torch.bool)
     rest[train] = False
     test = rest.nonzero()[:, 0]
     if len(train) < 2 or len(test) == 1:
-        raise ValueError(
+        raise UserError(
             f"{len(train)} training rows and {len(test)} others: a kernel compares examples; pass "
             "at least two of either (or all rows for training)."
         )
@@ -357,18 +358,18 @@ def _parts(train: Tensor | None, n: int) -> dict[str, Int[Tensor, " b"]]:
 
 def _check_targets(targets: Any, outputs: Float[Tensor, "n r"]) -> Float[Tensor, "n r"]:
     if not isinstance(targets, Tensor) or not targets.is_floating_point():
-        raise TypeError(
+        raise UserError(
             "targets are numbers, a tensor (N, R) of floats: for classes pass "
             "torch.nn.functional.one_hot(labels, R).double()."
         )
     if targets.shape != outputs.shape:
-        raise ValueError(
+        raise UserError(
             f"targets of shape {tuple(targets.shape)} for outputs of shape "
             f"{tuple(outputs.shape)}: pass one row per example, one column per output (class_slice "
             "chooses the outputs)."
         )
     if not bool(torch.isfinite(targets).all()):
-        raise ValueError("the targets are not finite: drop or mend those examples.")
+        raise UserError("the targets are not finite: drop or mend those examples.")
     return _plain(targets)
 
 
@@ -378,7 +379,7 @@ def _check_labels(labels: Any, outputs: Float[Tensor, "n r"]) -> Int[Tensor, " n
     n, r = outputs.shape
     counts = isinstance(labels, Tensor) and labels.shape == (n,) and labels.dtype in _INDICES
     if not counts or int(labels.min()) < 0 or int(labels.max()) >= r:
-        raise ValueError(f"labels are indices of outputs: pass {n} integers from 0 to {r - 1}.")
+        raise UserError(f"labels are indices of outputs: pass {n} integers from 0 to {r - 1}.")
     return labels.cpu().long()
 
 
@@ -388,19 +389,19 @@ def _check_settings(
     """Refuse settings out of their range.
 
     Raises:
-        ValueError: says which are not.
+        UserError: says which are not.
     """
     if not 0 < ridge < math.inf:
-        raise ValueError(
+        raise UserError(
             f"ridge = {ridge}: pass a positive number; without a ridge the kernel has no inverse "
             "where there are fewer weights than rows."
         )
     if isinstance(around, str) or sorted(set(around) & set(AROUND)) != sorted(around) or not around:
-        raise ValueError(f"around = {around!r}: pass one or both of {AROUND}, as a tuple.")
+        raise UserError(f"around = {around!r}: pass one or both of {AROUND}, as a tuple.")
     if solver not in SOLVERS:
-        raise ValueError(f"solver = {solver!r}: pass one of {', '.join(SOLVERS)}.")
+        raise UserError(f"solver = {solver!r}: pass one of {', '.join(SOLVERS)}.")
     if not 0 < tol < 1 or max_iterations < 1:
-        raise ValueError(
+        raise UserError(
             f"tol = {tol}, max_iterations = {max_iterations}: pass a relative residual between 0 "
             "and 1, and at least one iteration."
         )

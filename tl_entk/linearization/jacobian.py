@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from feature_sets.errors import UserError
 from tl_entk.directions.eigen import EigenDirections
 from tl_entk.directions.solver import leading_eigenpairs, rank_one_scores
 from tl_entk.model.gradient_map import GradientMap
@@ -64,10 +65,10 @@ class Jacobian:
         """The same with every row multiplied by a factor (of its output, or of its own).
 
         Raises:
-            ValueError: for factors of another shape.
+            UserError: for factors of another shape.
         """
         if factors.shape not in ((self.outputs,), (self.n, self.outputs)):
-            raise ValueError(
+            raise UserError(
                 f"factors of shape {tuple(factors.shape)}: pass ({self.outputs},), one per output, "
                 f"or {(self.n, self.outputs)}."
             )
@@ -93,11 +94,11 @@ class Jacobian:
         """J written out.
 
         Raises:
-            ValueError: if it takes more than ``memory_budget``.
+            UserError: if it takes more than ``memory_budget``.
         """
         needed = self.shape[0] * self.shape[1] * self.dtype.itemsize
         if needed > self.memory_budget:
-            raise ValueError(
+            raise UserError(
                 f"J of shape {self.shape} takes {needed / 2**30:.1f} GiB, more than memory_budget: "
                 f"multiply with it instead (apply, adjoint), or pass memory_budget={needed}."
             )
@@ -127,7 +128,7 @@ class Jacobian:
             (eigenvalues that are rounding errors) they are zero, and not converged.
 
         Raises:
-            ValueError: if k is not between 1 and the number of nonzero eigenvalues there can be.
+            UserError: if k is not between 1 and the number of nonzero eigenvalues there can be.
 
         Source: arXiv 2510.00468, section 3 (the flattened kernel of toy models).
 
@@ -140,7 +141,7 @@ class Jacobian:
         """
         rows, width = self.shape
         if not 1 <= k <= min(rows, width):
-            raise ValueError(
+            raise UserError(
                 f"k = {k}: the kernel has at most {min(rows, width)} nonzero eigenvalues; pass 1 "
                 f"to {min(rows, width)}."
             )

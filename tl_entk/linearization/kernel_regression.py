@@ -22,6 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from feature_sets.errors import UserError
 from tl_entk.linearization.jacobian import Jacobian
 
 Solver = Literal["auto", "cholesky", "cg"]
@@ -90,7 +91,7 @@ def fit_ridge(
         A solution for each.
 
     Raises:
-        ValueError: if Cholesky was asked for and does not fit J's memory budget.
+        UserError: if Cholesky was asked for and does not fit J's memory budget.
 
     Warns:
         RuntimeWarning: where conjugate gradients did not reach ``tol``.
@@ -120,7 +121,7 @@ def fit_ridge(
             )
         return found
     if needed > J.memory_budget:
-        raise ValueError(
+        raise UserError(
             f"a Cholesky factor {min(J.shape)} wide takes {needed / 2**30:.1f} GiB with what it is "
             f"made of, more than memory_budget: pass solver='cg', or memory_budget={needed}."
         )

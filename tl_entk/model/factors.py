@@ -17,6 +17,7 @@ from einops import rearrange
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
+from feature_sets.errors import UserError
 from tl_entk.model.adapters import ModelAdapter
 from tl_entk.model.capture import Reading, reading
 from tl_entk.model.merge_outputs import merge_outputs
@@ -84,7 +85,7 @@ def forward(
     seen.check(sites, adapter.processed)
     values = logits if readout.reads == "logits" else seen.final_hidden
     if values is None:
-        raise ValueError(
+        raise UserError(
             f"readout {readout.name!r} reads the final hidden vector, which only TransformerLens "
             "models have: read the logits (a module's outputs)."
         )
@@ -101,20 +102,20 @@ def measure_uses(
     """Uses per example of every site, and the number R of outputs, from two examples' forward.
 
     Raises:
-        ValueError: if the readout is not differentiable, or mixes examples.
+        UserError: if the readout is not differentiable, or mixes examples.
     """
     seen, values = forward(adapter, tokens, sites, readout, positions, slice(0, 2))
     values = values.detach().requires_grad_()
     outputs = readout.outputs(values, slice(0, 2))
     if not outputs.requires_grad:
-        raise ValueError(
+        raise UserError(
             f"readout {readout.name!r} has no gradient: return a differentiable function of what "
             "it reads (no detach, argmax or numpy)."
         )
     alone = readout.outputs(values[:1], slice(0, 1))
     tolerance = 1e-3 * float(outputs.detach().abs().max())
     if not torch.allclose(alone, outputs[:1], rtol=1e-3, atol=tolerance):
-        raise ValueError(
+        raise UserError(
             f"readout {readout.name!r} mixes examples: what it returns for one depends on the "
             "others in the batch. Return a function of each row by itself."
         )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from feature_sets.errors import UserError
+
 
 class LinearMap(nn.Module):
     """The map y = x W of a parameter that may be used elsewhere too, or y = x W^T.
@@ -18,8 +20,8 @@ class LinearMap(nn.Module):
         transposed: apply W^T: from d_out to d_in.
 
     Raises:
-        TypeError: if the weight is no parameter.
-        ValueError: if it is no matrix.
+        UserError: if the weight is no parameter,
+            or if it is no matrix.
 
     Example:
         >>> import torch
@@ -31,12 +33,12 @@ class LinearMap(nn.Module):
     def __init__(self, weight: nn.Parameter, *, transposed: bool = False) -> None:
         super().__init__()
         if not isinstance(weight, nn.Parameter):
-            raise TypeError(
+            raise UserError(
                 f"the weight is a {type(weight).__name__}: pass an nn.Parameter, so that it is "
                 "trained."
             )
         if weight.ndim != 2:
-            raise ValueError(f"the weight has shape {tuple(weight.shape)}: pass (d_in, d_out).")
+            raise UserError(f"the weight has shape {tuple(weight.shape)}: pass (d_in, d_out).")
         self.weight = weight
         self.transposed = transposed
 
@@ -49,8 +51,8 @@ class Bias(nn.Module):
     """The map y = x + b of a parameter that belongs to the surrounding module.
 
     Raises:
-        TypeError: if the bias is no parameter.
-        ValueError: if it is no vector.
+        UserError: if the bias is no parameter,
+            or if it is no vector.
 
     Example:
         >>> import torch
@@ -61,9 +63,9 @@ class Bias(nn.Module):
     def __init__(self, bias: nn.Parameter) -> None:
         super().__init__()
         if not isinstance(bias, nn.Parameter):
-            raise TypeError(f"the bias is a {type(bias).__name__}: pass an nn.Parameter.")
+            raise UserError(f"the bias is a {type(bias).__name__}: pass an nn.Parameter.")
         if bias.ndim != 1:
-            raise ValueError(f"the bias has shape {tuple(bias.shape)}: pass a vector.")
+            raise UserError(f"the bias has shape {tuple(bias.shape)}: pass a vector.")
         self.bias = bias
 
     def forward(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:

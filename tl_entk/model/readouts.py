@@ -16,6 +16,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from feature_sets.errors import UserError
+
 Targets = Int[Tensor, " n"] | None
 Rows = slice | Int[Tensor, " b"]
 Reads = Literal["logits", "final_hidden"]
@@ -56,7 +58,7 @@ class Readout:
 
     def __post_init__(self) -> None:
         if self.reads not in ("logits", "final_hidden"):
-            raise ValueError(f"reads = {self.reads!r}: pass 'logits' or 'final_hidden'.")
+            raise UserError(f"reads = {self.reads!r}: pass 'logits' or 'final_hidden'.")
 
 
 ReadoutLike = str | tuple[str, int] | Readout
@@ -79,12 +81,12 @@ class BoundReadout:
         """The numbers read from these rows of the batch.
 
         Raises:
-            ValueError: if the function returns the wrong shape.
+            UserError: if the function returns the wrong shape.
         """
         result = self.evaluate(values, rows)
         result = result[:, None] if result.ndim == 1 else result
         if result.ndim != 2 or result.shape[0] != values.shape[0] or result.shape[1] == 0:
-            raise ValueError(
+            raise UserError(
                 f"readout {self.name!r} returned shape {tuple(result.shape)} for "
                 f"{values.shape[0]} examples; return (n,) or (n, R) with R >= 1."
             )
@@ -112,33 +114,33 @@ def bind_readout(
         device: where the logits are.
 
     Raises:
-        ValueError: for an unknown readout, an empty slice, a class or target out of range, or
+        UserError: for an unknown readout, an empty slice, a class or target out of range, or
             targets that the readout does not use.
     """
     if isinstance(readout, Readout):
         if targets is not None or class_slice is not None:
-            raise ValueError(
+            raise UserError(
                 "targets and class_slice are for the named readouts: give your own Readout its "
                 "per_example tensors, and slice the logits in its function."
             )
         return _own(readout, n, device)
     if not (class_slice is None or isinstance(class_slice, slice)):
-        raise ValueError(f"class_slice is {class_slice!r}: pass a slice, for example slice(0, 10).")
+        raise UserError(f"class_slice is {class_slice!r}: pass a slice, for example slice(0, 10).")
     classes = torch.arange(d_vocab_out, device=device)[class_slice or slice(None)]
     if len(classes) == 0:
-        raise ValueError(f"class_slice {class_slice} holds none of the {d_vocab_out} classes.")
+        raise UserError(f"class_slice {class_slice} holds none of the {d_vocab_out} classes.")
     if isinstance(readout, tuple):
         return _single_class(readout, classes, targets)
     if callable(readout):
-        raise ValueError("a function of your own is passed as tl_entk.Readout(function).")
+        raise UserError("a function of your own is passed as tl_entk.Readout(function).")
     if readout not in (*NAMES, LOGITS):
-        raise ValueError(
+        raise UserError(
             f"unknown readout {readout!r}: pass one of {', '.join(NAMES)}, logits, ('class', c) or "
             "a tl_entk.Readout."
         )
     if targets is not None:
         if readout not in _TARGETED:
-            raise ValueError(f"readout {readout!r} uses no targets: leave them out.")
+            raise UserError(f"readout {readout!r} uses no targets: leave them out.")
         targets = check_targets(targets, n, classes).to(device)
     return BoundReadout(
         readout,
@@ -152,7 +154,7 @@ def bind_readout(
 def _own(readout: Readout, n: int, device: torch.device | None) -> BoundReadout:
     for tensor in readout.per_example:
         if len(tensor) != n:
-            raise ValueError(
+            raise UserError(
                 f"a per_example tensor of readout {readout.name!r} has {len(tensor)} rows for {n} "
                 "examples: pass one row per example."
             )
@@ -170,15 +172,15 @@ def _scale(readout: str, classes: Tensor) -> float:
 
 def _single_class(readout: tuple, classes: Tensor, targets: Targets) -> BoundReadout:
     if len(readout) != 2 or readout[0] != "class" or not hasattr(readout[1], "__index__"):
-        raise ValueError(f"unknown readout {readout!r}: a single class is ('class', c).")
+        raise UserError(f"unknown readout {readout!r}: a single class is ('class', c).")
     c = operator.index(readout[1])
     if c not in classes.tolist():
-        raise ValueError(
+        raise UserError(
             f"class {c} is out of range: the readout sees classes {int(classes[0])} to "
             f"{int(classes[-1])}."
         )
     if targets is not None:
-        raise ValueError("readout ('class', c) uses no targets: leave them out.")
+        raise UserError("readout ('class', c) uses no targets: leave them out.")
     return BoundReadout(f"class {c}", "logits", 1.0, lambda logits, rows: logits[:, c])
 
 
@@ -186,18 +188,18 @@ def check_targets(targets: Tensor, n: int, classes: Tensor) -> Tensor:
     """Targets as int64, one per example, each among the classes.
 
     Raises:
-        ValueError: otherwise, with the offending number.
+        UserError: otherwise, with the offending number.
     """
     targets = torch.as_tensor(targets)
     if targets.shape != (n,):
-        raise ValueError(f"targets has shape {tuple(targets.shape)}; pass one per example, ({n},).")
+        raise UserError(f"targets has shape {tuple(targets.shape)}; pass one per example, ({n},).")
     if targets.dtype.is_floating_point or targets.dtype == torch.bool:
-        raise ValueError(f"targets has dtype {targets.dtype}; pass class numbers as integers.")
+        raise UserError(f"targets has dtype {targets.dtype}; pass class numbers as integers.")
     targets = targets.long().to(classes.device)
     outside = ~torch.isin(targets, classes)
     if outside.any():
         row = int(outside.nonzero()[0])
-        raise ValueError(
+        raise UserError(
             f"target {int(targets[row])} of example {row} is out of range: the readout sees "
             f"classes {int(classes[0])} to {int(classes[-1])}."
         )
@@ -232,7 +234,7 @@ def sampled_class_trace(signs: int = 16, seed: int = 0) -> Readout:
         seed: of the signs.
 
     Raises:
-        ValueError: if signs is not positive.
+        UserError: if signs is not positive.
 
     Source: Hutchinson's trace estimator, with the classes as the trace's index.
 
@@ -247,7 +249,7 @@ def sampled_class_trace(signs: int = 16, seed: int = 0) -> Readout:
         True
     """
     if signs < 1:
-        raise ValueError(f"signs = {signs}: pass at least 1.")
+        raise UserError(f"signs = {signs}: pass at least 1.")
 
     @functools.lru_cache(maxsize=1)
     def drawn(classes: int, dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
+from feature_sets.errors import UserError
 from tl_entk.model.adapters import ModelAdapter, adapt
 from tl_entk.model.checks import (
     Position,
@@ -53,7 +54,7 @@ def read_request(
     """Check what a public call was given.
 
     Raises:
-        TypeError, ValueError, RuntimeError: with the mend; see the checks.
+        UserError, RuntimeError: with the mend; see the checks.
     """
     adapter = adapt(model)
     check_model(adapter)
@@ -71,7 +72,7 @@ def read_request(
     if not own:
         check_padding_row(adapter, names, tokens)
     if dtype is not None and dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"dtype is {dtype!r}: pass torch.float32 or torch.float64.")
+        raise UserError(f"dtype is {dtype!r}: pass torch.float32 or torch.float64.")
     if dtype is None:
         dtype = adapter.dtype if adapter.dtype.itemsize >= 4 else torch.float32
     return Request(adapter, tokens, positions, names, dtype, n_outputs)

@@ -16,6 +16,8 @@ from typing import Literal
 
 from torch import nn
 
+from feature_sets.errors import UserError
+
 Components = str | Sequence[str] | Callable[[str], bool] | None
 
 EMBEDDING = "embed.W_E"
@@ -125,11 +127,11 @@ def match_names(names: Sequence[str], patterns: str | Sequence[str]) -> list[str
     """The names that match any of the patterns, in the order of ``names``.
 
     Raises:
-        ValueError: if a pattern matches nothing; the message has the nearest names.
+        UserError: if a pattern matches nothing; the message has the nearest names.
     """
     patterns = [patterns] if isinstance(patterns, str) else list(patterns)
     if not patterns:
-        raise ValueError("no component asked for: pass names or globs, or None for every weight.")
+        raise UserError("no component asked for: pass names or globs, or None for every weight.")
     chosen: set[str] = set()
     for pattern in patterns:
         found = [name for name in names if glob_match(name, pattern)]
@@ -137,7 +139,7 @@ def match_names(names: Sequence[str], patterns: str | Sequence[str]) -> list[str
             by_lower = {name.lower(): name for name in reversed(names)}
             close = difflib.get_close_matches(pattern.lower(), list(by_lower), n=4, cutoff=0.3)
             near = [by_lower[name] for name in close]
-            raise ValueError(
+            raise UserError(
                 f"no component matches {pattern!r}; the nearest are {near or list(names)[:4]}. "
                 "tl_entk.list_components(model) lists them all."
             )
@@ -154,11 +156,11 @@ def select(names: Sequence[str], default: Sequence[str], components: Components)
         components: None, a name or glob, a list of those, or a predicate on names.
 
     Raises:
-        ValueError: if nothing is selected, with the mend.
+        UserError: if nothing is selected, with the mend.
     """
     if components is None:
         if not default:
-            raise ValueError(
+            raise UserError(
                 "no weight of the model requires grad: call model.requires_grad_(True), or "
                 "name the components."
             )
@@ -166,7 +168,7 @@ def select(names: Sequence[str], default: Sequence[str], components: Components)
     if callable(components):
         chosen = [name for name in names if components(name)]
         if not chosen:
-            raise ValueError(
+            raise UserError(
                 f"the components function chose none of the {len(names)} names, "
                 f"for example {list(names)[:3]}; tl_entk.list_components(model) lists them all."
             )

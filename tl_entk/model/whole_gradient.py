@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
+from feature_sets.errors import UserError
 from tl_entk.model.adapters import ModelAdapter
 from tl_entk.model.capture import frozen
 from tl_entk.model.factors import collect
@@ -32,7 +33,7 @@ def check_whole_gradient(adapter: ModelAdapter, inputs: Shaped[Tensor, "n ..."])
     Once for a module and a shape of inputs.
 
     Raises:
-        ValueError: names the parameter, and how to write the module instead.
+        UserError: names the parameter, and how to write the module instead.
     """
     sound = _SOUND.setdefault(adapter.model, set())
     if inputs.shape[1:] in sound:
@@ -66,7 +67,7 @@ def check_whole_gradient(adapter: ModelAdapter, inputs: Shaped[Tensor, "n ..."])
             part = GradientMap(name, factors[site.name], 1, transposed=site.transposed)
             seen += part.adjoint(seen.new_tensor(_WEIGHTS)[:, None])
         if not torch.allclose(seen, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max())):
-            raise ValueError(
+            raise UserError(
                 f"{name} is also used where no hook sees it, or on inputs whose first axis is not "
                 "that of the examples, so its kernel would be wrong: make every use of it a "
                 "module, tl_entk.LinearMap(weight, transposed=...) or tl_entk.Bias(bias), and keep "

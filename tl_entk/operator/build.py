@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from feature_sets.errors import UserError
 from tl_entk.model.adapters import ModelAdapter
 from tl_entk.model.checks import Position, check_memory_budget
 from tl_entk.model.provenance import provenance
@@ -78,7 +79,7 @@ def kernel_operator(
         The operator: ``op @ x``, ``op.to_scipy()``, ``op.shape``, ``op.estimate()``.
 
     Raises:
-        TypeError, ValueError: for a model, tokens, readout or component that cannot be meant.
+        UserError: for a model, tokens, readout or component that cannot be meant.
         RuntimeError: if a component's hook does not fire.
 
     Source: arXiv 2510.00468, section 2; the whitened form is its language-model experiment's.
@@ -94,7 +95,7 @@ def kernel_operator(
     request = read_request(model, tokens, component, position, dtype)
     adapter, tokens, positions = request.adapter, request.tokens, request.positions
     if adapter.unembed_input is None:
-        raise TypeError(
+        raise UserError(
             "an operator runs the part of a TransformerLens model after a component: for a module "
             "of your own use tl_entk.jacobian(model, inputs), which multiplies and decomposes too."
         )
@@ -163,12 +164,12 @@ def _bound(
     if readout == FINAL_HIDDEN:
         return None
     if readout == "class_trace":
-        raise ValueError(
+        raise UserError(
             "an operator has a row for every output: 'logits' is the flattened kernel, and "
             "kernel_blocks(model, tokens, 'class_trace') its trace over the classes."
         )
     if isinstance(readout, str) and readout not in (*NAMES, LOGITS):
-        raise ValueError(
+        raise UserError(
             f"unknown readout {readout!r}: pass 'final_hidden' or 'logits', one that "
             "kernel_blocks takes, or a tl_entk.Readout."
         )
@@ -179,13 +180,13 @@ def _that_matter(names: list[str], bound: BoundReadout | None) -> list[str]:
     """Leave out the unembedding where what is read comes before it.
 
     Raises:
-        ValueError: if nothing is left.
+        UserError: if nothing is left.
     """
     if bound is None or bound.reads == "logits":
         return names
     left = [EMBEDDING if name == TIED else name for name in names if name not in _CLOSED_FORM]
     if not left:
-        raise ValueError(
+        raise UserError(
             f"readout {bound.name!r} reads the final hidden vector, which {names} come after: "
             "choose other components, or a readout of the logits."
         )

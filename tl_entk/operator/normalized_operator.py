@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from feature_sets.errors import UserError
 from tl_entk.kernel.blocks import kernel_blocks
 from tl_entk.kernel.normalize import norms_of
 from tl_entk.model.adapters import adapt
@@ -83,7 +84,7 @@ def gradient_norms(
         progress: show a bar.
 
     Raises:
-        ValueError: if an example has no gradient, so that it cannot be scaled, or the component
+        UserError: if an example has no gradient, so that it cannot be scaled, or the component
             holds the unembedding, whose gradient is the final hidden vector.
 
     Example:
@@ -98,7 +99,7 @@ def gradient_norms(
     names = read_request(model, tokens, component, position, None).names
     after = sorted({UNEMBEDDING, "unembed.b_U", TIED}.intersection(names))
     if after:
-        raise ValueError(
+        raise UserError(
             f"cosines of {', '.join(after)}: its gradient is the final hidden vector itself; "
             "leave it out of the components, or take another normalization."
         )

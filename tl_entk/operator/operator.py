@@ -13,6 +13,7 @@ from jaxtyping import Float
 from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
+from feature_sets.errors import UserError
 from tl_entk.directions.cost import Estimate, best_block_size, expected_products
 from tl_entk.operator.plan import OperatorPlan, Sizes, plan_operator
 from tl_entk.operator.precision import Precision, matrix_products
@@ -94,18 +95,18 @@ class KernelOperator:
         """K~ x for a vector (N d,) or a block of vectors (N d, b).
 
         Raises:
-            TypeError: if x is no tensor.
-            ValueError: if x has another number of rows.
+            UserError: if x is no tensor,
+                or if x has another number of rows.
             RuntimeError: if the model's weights have changed since the operator was made.
         """
         if not isinstance(x, Tensor):
-            raise TypeError(f"x is a {type(x).__name__}: pass a tensor, or use .to_scipy().")
+            raise UserError(f"x is a {type(x).__name__}: pass a tensor, or use .to_scipy().")
         if x.ndim not in (1, 2) or len(x) != self.shape[0]:
-            raise ValueError(
+            raise UserError(
                 f"x has shape {tuple(x.shape)}: pass ({self.shape[0]},) or ({self.shape[0]}, b)."
             )
         if not x.dtype.is_floating_point:
-            raise ValueError(f"x has dtype {x.dtype}: pass floating-point numbers.")
+            raise UserError(f"x has dtype {x.dtype}: pass floating-point numbers.")
         blocks = x.detach().to(self.device, self.dtype).reshape(self.n, self.d, -1)
         parts = [self._multiply(part) for part in blocks.split(self.plan.columns, dim=2)]
         return torch.cat(parts, 2).reshape(x.shape).to(x.device)

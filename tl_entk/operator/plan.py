@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from feature_sets.errors import UserError
+
 # enough rows for a matrix product to run at full speed, and for the overhead of a pass to vanish
 _TOKENS = 2048
 _BYTES = 256 * 2**20
@@ -73,13 +75,13 @@ def plan_operator(
         keep: whether graphs may be kept.
 
     Raises:
-        ValueError: if not even one example fits; says what would.
+        UserError: if not even one example fits; says what would.
     """
     room = memory_budget - 4 * vector_bytes - 2 * gradient_bytes
     one = max(sizes.kept, 1)
     if room < one:
         least = one + 4 * vector_bytes + 2 * gradient_bytes
-        raise ValueError(
+        raise UserError(
             f"memory_budget = {memory_budget / 2**20:.0f} MiB is too small for one example "
             f"({one / 2**20:.0f} MiB), the gradient of the weights "
             f"({gradient_bytes / 2**20:.0f} MiB) and the vectors: pass "

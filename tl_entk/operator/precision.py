@@ -8,6 +8,8 @@ from typing import Literal
 
 import torch
 
+from feature_sets.errors import UserError
+
 Precision = Literal["full", "tf32", "bfloat16"]
 
 
@@ -15,12 +17,12 @@ def check_precision(precision: str, device: torch.device) -> None:
     """Refuse what the device does not have.
 
     Raises:
-        ValueError: for an unknown precision, or TF32 away from CUDA.
+        UserError: for an unknown precision, or TF32 away from CUDA.
     """
     if precision not in ("full", "bfloat16", "tf32"):
-        raise ValueError(f"precision {precision!r}: pass 'full', 'bfloat16' or 'tf32'.")
+        raise UserError(f"precision {precision!r}: pass 'full', 'bfloat16' or 'tf32'.")
     if precision == "tf32" and device.type != "cuda":
-        raise ValueError(f"TF32 is of CUDA devices, and the model is on {device}: use 'bfloat16'.")
+        raise UserError(f"TF32 is of CUDA devices, and the model is on {device}: use 'bfloat16'.")
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from feature_sets.errors import UserError
 from tl_entk.model.capture import frozen
 from tl_entk.model.factors import embedding_scale, measure_uses
 from tl_entk.model.readouts import BoundReadout
@@ -56,7 +57,7 @@ def probe_suffix(suffix: Suffix, precision: Precision) -> Probe:
     Raises:
         RuntimeError: if the network has neither forward-mode derivatives nor a backward pass
             of its backward pass; or if a hook never fires.
-        ValueError: if nothing read depends on the weights.
+        UserError: if nothing read depends on the weights.
     """
     whole, suffix = suffix, _sample(suffix)
     if any(m.site.kind == "embedding" for m in suffix.maps):
@@ -67,7 +68,7 @@ def probe_suffix(suffix: Suffix, precision: Precision) -> Probe:
     _check_finite(wanted)
     if not wanted.gradients:
         names = ", ".join(m.site.name for m in suffix.maps)
-        raise ValueError(
+        raise UserError(
             f"nothing that is read depends on {names}: choose other components, or another "
             "readout or position."
         )
@@ -288,7 +289,7 @@ def check_readout(suffix: Suffix) -> None:
     """Refuse a readout that has no gradient, or mixes examples.
 
     Raises:
-        ValueError: says which.
+        UserError: says which.
     """
     assert suffix.readout is not None
     with frozen(suffix.adapter.model):

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from feature_sets.errors import UserError
 from tl_entk.directions.cost import expected_products
 from tl_entk.directions.eigen import EigenDirections
 from tl_entk.directions.solver import check_request, leading_eigenpairs, least_columns
@@ -76,7 +77,7 @@ def top_eigendirections(
         in ``provenance["estimate"]``.
 
     Raises:
-        TypeError, ValueError: for input that cannot be meant; the message says what to do.
+        UserError: for input that cannot be meant; the message says what to do.
 
     Source: arXiv 2510.00468, section 2 and the language-model experiment.
 
@@ -90,7 +91,7 @@ def top_eigendirections(
     """
     wanted = check_normalization(normalization)
     if normalization != "plain" and readout != FINAL_HIDDEN:
-        raise ValueError(
+        raise UserError(
             f"normalization {normalization!r} is for the kernel of all logits: leave readout out, "
             "or normalize the dense kernel of kernel_blocks."
         )

@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from feature_sets.errors import UserError
+
 _COLUMNS = 2**15
 
 
@@ -47,7 +49,7 @@ def whitening(W_U: Float[Tensor, "d c"]) -> Whitening:
         S.addmm_(wide, wide.T)
     values, vectors = torch.linalg.eigh(S)
     if not bool(torch.isfinite(values).all()):
-        raise ValueError("the unembedding is not finite: look for infinities in W_U.")
+        raise UserError("the unembedding is not finite: look for infinities in W_U.")
     # relative to the largest, eigenvalues of S carry a rounding error of about d eps
     kept = values > d * torch.finfo(torch.float64).eps * values[-1]
     roots = values[kept].sqrt()

@@ -13,6 +13,7 @@ from statistics import median
 from spacy.language import Language
 from torch import Tensor
 
+from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
 from feature_sets.grammar import Rule, grammar
 from feature_sets.pipelines import describe, load_pipeline
@@ -82,7 +83,7 @@ def language_data(
         progress: show bars.
 
     Raises:
-        ValueError: if there are fewer windows than directions.
+        UserError: if there are fewer windows than directions.
     """
     nlp = load_pipeline(settings.pipeline)
     claim(folder, fingerprint(language_model, nlp, settings.dataset))
@@ -90,7 +91,7 @@ def language_data(
     columns = [rule for rule in own.values() if isinstance(rule, str)]
     windows = _windows(settings, language_model, nlp, folder, columns, progress)
     if len(windows) < settings.k:
-        raise ValueError(
+        raise UserError(
             f"k = {settings.k} directions of {len(windows)} windows: pass fewer, or more text."
         )
     labels = grammar(windows, nlp, own=own)

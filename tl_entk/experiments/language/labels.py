@@ -6,18 +6,20 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from feature_sets.errors import UserError
+
 
 def parse_labels(texts: Sequence[str]) -> dict[str, Any]:
     """Name to rule of several labels.
 
     Raises:
-        ValueError: if two have one name, or as ``parse_label``.
+        UserError: if two have one name, or as ``parse_label``.
     """
     pairs = [parse_label(text) for text in texts]
     names = [name for name, _ in pairs]
     for name in names:
         if names.count(name) > 1:
-            raise ValueError(f"two labels are called {name!r}: choose another name for one.")
+            raise UserError(f"two labels are called {name!r}: choose another name for one.")
     return dict(pairs)
 
 
@@ -25,7 +27,7 @@ def parse_label(text: str) -> tuple[str, Any]:
     """Name and rule of a user's label.
 
     Raises:
-        ValueError: if it has no rule, or the rule is no JSON list of token descriptions that
+        UserError: if it has no rule, or the rule is no JSON list of token descriptions that
             spaCy's matcher takes.
 
     Example:
@@ -34,13 +36,13 @@ def parse_label(text: str) -> tuple[str, Any]:
     """
     name, _, rule = text.partition("=")
     if not name or not rule:
-        raise ValueError(f"label {text!r}: pass NAME=COLUMN or NAME=PATTERN.")
+        raise UserError(f"label {text!r}: pass NAME=COLUMN or NAME=PATTERN.")
     if not rule.lstrip().startswith("["):
         return name, rule
     try:
         pattern = json.loads(rule)
     except json.JSONDecodeError as error:
-        raise ValueError(
+        raise UserError(
             f"label {text!r}: the pattern is no JSON ({error}); pass a list such as "
             '[{"POS": "ADJ"}].'
         ) from error
@@ -56,10 +58,10 @@ def _check_pattern(pattern: Any, text: str) -> None:
 
     try:
         if not pattern or not all(isinstance(item, dict) for item in pattern):
-            raise ValueError("it is no list of descriptions")
+            raise UserError("it is no list of descriptions")
         Matcher(Vocab(), validate=True).add("label", [pattern])
     except (MatchPatternError, ValueError, KeyError) as error:
-        raise ValueError(
+        raise UserError(
             f"label {text!r}: spaCy's matcher does not take the pattern "
             f"({' '.join(str(error).split())}); pass a list of descriptions such as "
             '[{"POS": "ADJ"}].'

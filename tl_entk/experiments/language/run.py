@@ -93,7 +93,7 @@ def run_language(
         progress: show estimates and bars.
 
     Raises:
-        ValueError, OSError: for settings, models or data that cannot be meant; with the mend.
+        UserError, OSError: for settings, models or data that cannot be meant; with the mend.
 
     Source: arXiv 2510.00468, section 5.
     """

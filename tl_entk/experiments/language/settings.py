@@ -8,6 +8,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from feature_sets.errors import UserError
 from feature_sets.windows import DEFAULT_TAGS
 from tl_entk.alignment.probes import Probe
 from tl_entk.alignment.readout_sweep import COMPONENTS
@@ -53,7 +54,7 @@ class LanguageSettings:
         seed: of sampling, windows, splits and solver.
 
     Raises:
-        ValueError: if a setting is out of its range.
+        UserError: if a setting is out of its range.
     """
 
     model: str = EMBEDDED
@@ -81,16 +82,16 @@ class LanguageSettings:
 
     def __post_init__(self) -> None:
         if min(self.length, self.per_tag, self.per_story, self.k, self.sampled) < 1:
-            raise ValueError("length, per_tag, per_story, k and sampled count from 1.")
+            raise UserError("length, per_tag, per_story, k and sampled count from 1.")
         if self.dataset == SAMPLED and self.model != EMBEDDED:
-            raise ValueError(
+            raise UserError(
                 f"text for {self.model}: pass --dataset with a file, a folder or a hub data set "
                 "such as roneneldan/TinyStories (sampled text is the embedded model's own)."
             )
         if not self.layers or (self.readouts and not self.components):
-            raise ValueError("no layer or no component is asked for: name one, or all layers.")
+            raise UserError("no layer or no component is asked for: name one, or all layers.")
         if self.per_tag < 8:
-            raise ValueError(
+            raise UserError(
                 f"per_tag = {self.per_tag}: the windows are halved twice, to choose and to judge; "
                 "pass 8 or more."
             )
@@ -101,16 +102,16 @@ class LanguageSettings:
             for name in names:
                 if name not in known:
                     there = "; ".join(known)
-                    raise ValueError(f"no {kind} {name!r}: there are {there}.")
+                    raise UserError(f"no {kind} {name!r}: there are {there}.")
         for name in self.normalizations:
             check_normalization(name)
         if not 0 < self.tol < 1:
-            raise ValueError(f"tol = {self.tol}: pass a number between 0 and 1, such as 1e-3.")
+            raise UserError(f"tol = {self.tol}: pass a number between 0 and 1, such as 1e-3.")
         if self.max_texts is not None and self.max_texts < 1:
-            raise ValueError(f"max_texts = {self.max_texts}: pass 1 or more, or leave it out.")
+            raise UserError(f"max_texts = {self.max_texts}: pass 1 or more, or leave it out.")
         parse_labels(self.labels)
         if self.seed < 0:
-            raise ValueError(f"seed = {self.seed}: pass a number from 0 on.")
+            raise UserError(f"seed = {self.seed}: pass a number from 0 on.")
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as plain JSON values."""
@@ -120,7 +121,7 @@ class LanguageSettings:
         """Refuse what this model does not have, before any work.
 
         Raises:
-            ValueError: for a layer, weight or component that there is not, windows longer than the
+            UserError: for a layer, weight or component that there is not, windows longer than the
                 model reads, or more directions than the residual stream or the windows have.
         """
         names = list_components(model)
@@ -131,14 +132,14 @@ class LanguageSettings:
         # the model's own next word is read from up to two tokens after the window
         longest = model.cfg.n_ctx - (2 if self.agree else 0)
         if self.length > longest:
-            raise ValueError(
+            raise UserError(
                 f"length = {self.length}: the model reads {model.cfg.n_ctx} tokens; pass up to "
                 f"{longest}."
             )
         n = len(DEFAULT_TAGS) * self.per_tag
         most = min(model.cfg.d_model, n)
         if self.k > most:
-            raise ValueError(
+            raise UserError(
                 f"k = {self.k}: activations of width {model.cfg.d_model} and {n} windows have "
                 f"{most} principal components to compare with; pass no more."
             )
@@ -155,15 +156,15 @@ class LanguageSettings:
         """Layer numbers of a model with so many.
 
         Raises:
-            ValueError: for a layer that there is not.
+            UserError: for a layer that there is not.
         """
         if isinstance(self.layers, str):
             if self.layers != "all":
-                raise ValueError(f"layers = {self.layers!r}: pass 'all' or numbers.")
+                raise UserError(f"layers = {self.layers!r}: pass 'all' or numbers.")
             return list(range(n_layers))
         for layer in self.layers:
             if not 0 <= layer < n_layers:
-                raise ValueError(f"layer {layer}: the model has layers 0 to {n_layers - 1}.")
+                raise UserError(f"layer {layer}: the model has layers 0 to {n_layers - 1}.")
         return list(self.layers)
 
 

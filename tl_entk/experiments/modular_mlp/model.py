@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss, one_hot
 
+from feature_sets.errors import UserError
 from tl_entk.tools.progress import Progress
 
 # step, model, the loop's metrics when asked for
@@ -21,7 +22,7 @@ class MLPSettings:
     """Settings of the modular-addition MLP (arXiv 2510.00468, v2 section 4 and v4 section 3).
 
     Raises:
-        ValueError: if a setting is out of its range.
+        UserError: if a setting is out of its range.
     """
 
     seed: int = 0
@@ -34,12 +35,12 @@ class MLPSettings:
 
     def __post_init__(self) -> None:
         if self.p < 5 or self.p % 2 == 0:
-            raise ValueError(f"p = {self.p}: pass an odd number from 5 on.")
+            raise UserError(f"p = {self.p}: pass an odd number from 5 on.")
         if self.n < 1 or self.epochs < 10 or self.seed < 0:
-            raise ValueError("n counts from 1, epochs from 10 (a course has records), seed from 0.")
+            raise UserError("n counts from 1, epochs from 10 (a course has records), seed from 0.")
         n_train = int(self.train_fraction * self.p**2)
         if not 2 <= n_train <= self.p**2 - 2:
-            raise ValueError(
+            raise UserError(
                 f"train_fraction = {self.train_fraction} leaves one part (nearly) empty; pass "
                 "0 < x < 1 that leaves two pairs in either."
             )

@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from feature_sets.errors import UserError
+
 Weights = dict[str, Float[Tensor, "..."]]
 ModelClass = Literal["hooked", "bridge"]
 
@@ -24,7 +26,7 @@ class ModularSettings:
     fixes the weights, the split and the order of the batches, whatever the model class.
 
     Raises:
-        ValueError: if a setting is out of its range.
+        UserError: if a setting is out of its range.
     """
 
     seed: int = 2
@@ -40,21 +42,21 @@ class ModularSettings:
 
     def __post_init__(self) -> None:
         if self.p < 5 or self.p % 2 == 0:
-            raise ValueError(
+            raise UserError(
                 f"p = {self.p}: pass an odd number from 5 on (key frequencies stand out from "
                 "others, and each has a cosine and a sine)."
             )
         if min(self.n_heads, self.d_model, self.d_mlp, self.epochs, self.batch_size) < 1:
-            raise ValueError("sizes, epochs and batch_size count from 1; pass positive numbers.")
+            raise UserError("sizes, epochs and batch_size count from 1; pass positive numbers.")
         if self.seed < 0:
-            raise ValueError(f"seed = {self.seed}: pass a number from 0 on.")
+            raise UserError(f"seed = {self.seed}: pass a number from 0 on.")
         if self.d_model % self.n_heads:
-            raise ValueError(
+            raise UserError(
                 f"d_model = {self.d_model} is not a multiple of n_heads = {self.n_heads}; "
                 "choose sizes that divide."
             )
         if not 0 < self.train_fraction < 1:
-            raise ValueError(
+            raise UserError(
                 f"train_fraction = {self.train_fraction} leaves one half empty; pass 0 < x < 1."
             )
 

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from feature_sets.errors import UserError
 from feature_sets.superposition import superposition
 from tl_entk.directions.cliffs import Cliff, find_cliffs
 from tl_entk.experiments.linear_fits import linear_fits
@@ -103,7 +104,7 @@ def run_superposition(
         progress: show a progress bar.
 
     Raises:
-        ValueError: for settings or betas out of range.
+        UserError: for settings or betas out of range.
 
     Source: arXiv 2510.00468, section 3.
     """
@@ -118,10 +119,10 @@ def check_betas(betas: Sequence[float]) -> None:
     """Refuse exponents that rescale nothing that is meant.
 
     Raises:
-        ValueError: unless there is at least one, each from 0 to 1.
+        UserError: unless there is at least one, each from 0 to 1.
     """
     if not betas or not all(0 <= beta <= 1 for beta in betas):
-        raise ValueError(f"betas = {list(betas)}: pass one or more numbers from 0 to 1.")
+        raise UserError(f"betas = {list(betas)}: pass one or more numbers from 0 to 1.")
 
 
 def analyse(

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from feature_sets.errors import UserError
 from feature_sets.superposition import sparse_features
 from tl_entk.model.linear_map import Bias, LinearMap
 from tl_entk.tools.progress import Progress
@@ -28,7 +29,7 @@ class SuperpositionSettings:
         learning_rate: of Adam.
 
     Raises:
-        ValueError: if a setting is out of its range.
+        UserError: if a setting is out of its range.
     """
 
     m: int = 10
@@ -42,13 +43,13 @@ class SuperpositionSettings:
 
     def __post_init__(self) -> None:
         if min(self.m, self.features, self.examples) < 2 or self.steps < 1:
-            raise ValueError("m, features and examples count from 2, steps from 1.")
+            raise UserError("m, features and examples count from 2, steps from 1.")
         if not 0 <= self.sparsity < 1:
-            raise ValueError(f"sparsity = {self.sparsity}: pass a probability from 0 to below 1.")
+            raise UserError(f"sparsity = {self.sparsity}: pass a probability from 0 to below 1.")
         if not 0 < self.decay <= 1:
-            raise ValueError(f"decay = {self.decay}: pass a factor above 0, up to 1.")
+            raise UserError(f"decay = {self.decay}: pass a factor above 0, up to 1.")
         if self.seed < 0:
-            raise ValueError(f"seed = {self.seed}: pass a number from 0 on.")
+            raise UserError(f"seed = {self.seed}: pass a number from 0 on.")
 
     @property
     def name(self) -> str:

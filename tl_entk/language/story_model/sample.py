@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import AutoTokenizer, DynamicCache, Gemma3ForCausalLM
 
+from feature_sets.errors import UserError
 from tl_entk.language.story_model.architecture import CONTEXT, WEIGHTS
 from tl_entk.language.story_model.stories import clean
 from tl_entk.tools.progress import Progress
@@ -53,22 +54,22 @@ def sample_stories(
         The stories, in the training text's form.
 
     Raises:
-        ValueError: if an option is out of range.
+        UserError: if an option is out of range.
         OSError: if the folder holds no model.
 
     Example:
         >>> sample_stories(1, max_tokens=300)
         Traceback (most recent call last):
         ...
-        ValueError: max_tokens = 300: pass 1 to 254, the model's context being 256.
+        UserError: max_tokens = 300: pass 1 to 254, the model's context being 256.
     """
     most = CONTEXT - _START
     if not 1 <= max_tokens <= most:
-        raise ValueError(
+        raise UserError(
             f"max_tokens = {max_tokens}: pass 1 to {most}, the model's context being {CONTEXT}."
         )
     if n < 1 or batch_size < 1 or temperature <= 0 or not 0 < top_p <= 1:
-        raise ValueError("pass n >= 1, batch_size >= 1, temperature > 0 and 0 < top_p <= 1.")
+        raise UserError("pass n >= 1, batch_size >= 1, temperature > 0 and 0 < top_p <= 1.")
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(
             f"there is no story model in {folder}: train one with "

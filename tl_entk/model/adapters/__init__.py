@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from feature_sets.errors import UserError
 from tl_entk.model.adapters.base import ModelAdapter
 from tl_entk.model.adapters.bridge import adapt_bridge
 from tl_entk.model.adapters.hooked_transformer import adapt_hooked_transformer
@@ -18,7 +19,7 @@ def adapt(model: nn.Module) -> ModelAdapter:
             used by ``nn.Linear``, ``tl_entk.LinearMap`` and ``tl_entk.Bias``.
 
     Raises:
-        TypeError: for anything else.
+        UserError: for anything else.
     """
     # by name: HookedTransformer cannot be imported where TransformerLens is 4.x
     classes = {cls.__name__ for cls in type(model).__mro__}
@@ -29,7 +30,7 @@ def adapt(model: nn.Module) -> ModelAdapter:
     adapter = adapt_own_module(model) if isinstance(model, nn.Module) else None
     if adapter is None:
         kind = type(model).__name__
-        raise TypeError(
+        raise UserError(
             f"tl_entk needs a HookedTransformer or a TransformerBridge, not a {kind}: "
             "load the model with TransformerLens first, or write your module with nn.Linear, "
             "tl_entk.LinearMap and tl_entk.Bias."

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from feature_sets.errors import UserError
 from tl_entk.model.sites import EMBEDDING, TIED, UNEMBEDDING, Cut, Site, Tap
 
 
@@ -128,13 +129,13 @@ def refuse_shared(sites: Sequence[Site]) -> None:
     Embedding and unembedding may share theirs: TIED is its kernel with the cross terms.
 
     Raises:
-        ValueError: names the two.
+        UserError: names the two.
     """
     seen: dict[int, str] = {}
     for site in sites:
         other = seen.setdefault(id(site.parameter), site.name)
         if other != site.name and {other, site.name} != {EMBEDDING, UNEMBEDDING}:
-            raise ValueError(
+            raise UserError(
                 f"{other} and {site.name} are one parameter: shared layers are not supported. "
                 "Give each its own copy (torch.nn.Parameter(weight.detach().clone()))."
             )

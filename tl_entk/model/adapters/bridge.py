@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from feature_sets.errors import UserError
 from tl_entk.model.adapters.base import ModelAdapter, refuse_shared
 from tl_entk.model.sites import Cut, Heads, Kind, Site, Tap
 
@@ -33,13 +34,13 @@ def adapt_bridge(model: nn.Module) -> ModelAdapter:
     """The sites of a TransformerBridge.
 
     Raises:
-        ValueError: if the model has no token embedding or unembedding to read.
+        UserError: if the model has no token embedding or unembedding to read.
     """
     _refuse_switches(model.cfg)
     _refuse_architecture(model)
     components = dict(_components(model))
     if "embed" not in components or "unembed" not in components:
-        raise ValueError(
+        raise UserError(
             "the bridge has no embed or unembed component: tl_entk needs a causal language model."
         )
     sites = tuple(_sites(model.cfg, components))
@@ -76,7 +77,7 @@ def _cuts(cfg: Any, components: dict[str, Any]) -> Iterator[Cut]:
 def _refuse_switches(cfg: Any) -> None:
     for switch in ("use_attn_in", "use_split_qkv_input", "use_attn_result"):
         if getattr(cfg, switch, False):
-            raise ValueError(
+            raise UserError(
                 f"{switch} is on, which takes the attention apart: call model.set_{switch}(False)."
             )
 
@@ -85,13 +86,13 @@ def _refuse_architecture(model: Any) -> None:
     """Refuse what a kernel per weight and position is not defined for, by name."""
     config = getattr(getattr(model, "original_model", None), "config", None)
     if getattr(config, "is_encoder_decoder", False):
-        raise ValueError(
+        raise UserError(
             "the model is an encoder-decoder: tl_entk needs a causal language model, whose logits "
             "at a position are a function of one window of tokens."
         )
     kinds = {cls.__name__ for module in nn.Module.modules(model) for cls in type(module).__mro__}
     if kinds & {"SSMStateHookMixin", "SSMBlockBridge"}:
-        raise ValueError(
+        raise UserError(
             "the model has state-space (recurrent) blocks, whose scans have no hooks at their "
             "weights: tl_entk supports attention and MLP blocks."
         )

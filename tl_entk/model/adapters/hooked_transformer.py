@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from feature_sets.errors import UserError
 from tl_entk.model.adapters.base import ModelAdapter, refuse_shared
 from tl_entk.model.sites import Cut, Heads, Site, Tap
 
@@ -20,7 +21,7 @@ def adapt_hooked_transformer(model: nn.Module) -> ModelAdapter:
     """The sites of a HookedTransformer.
 
     Raises:
-        ValueError: if a switch of the model changes the layout that is read; names the mend.
+        UserError: if a switch of the model changes the layout that is read; names the mend.
     """
     _refuse_switches(model.cfg)
     sites = tuple(_sites(model))
@@ -60,13 +61,11 @@ def _refuse_switches(cfg: Any) -> None:
         "ungroup_grouped_query_attention": "model.set_ungroup_grouped_query_attention(False)",
     }.items():
         if getattr(cfg, switch, False):
-            raise ValueError(f"{switch} is on, which splits the inputs per head: call {mend}.")
+            raise UserError(f"{switch} is on, which splits the inputs per head: call {mend}.")
     if getattr(cfg, "load_in_4bit", False):
-        raise ValueError("4-bit weights have no gradient: load the model without load_in_4bit.")
+        raise UserError("4-bit weights have no gradient: load the model without load_in_4bit.")
     if getattr(cfg, "num_experts", None):
-        raise ValueError(
-            "mixture-of-experts layers are not supported: tokens do not share weights."
-        )
+        raise UserError("mixture-of-experts layers are not supported: tokens do not share weights.")
 
 
 def _linear(
