@@ -44,7 +44,7 @@ def test_directions_are_those_of_the_plain_calls(swept, component, normalization
         "cosine": lambda k: k / torch.outer(k.diag().sqrt(), k.diag().sqrt()),
     }
     h = torch.eye(24, dtype=torch.float64) - 1 / 24
-    for step in normalization.split(", "):
+    for step in normalization.split("+"):
         kernel = plain[step](kernel)
     expected = torch.linalg.eigvalsh(kernel).flip(0)[:4]
     got = found[Candidate("logsumexp", component, normalization)][layer]
