@@ -27,7 +27,8 @@ from tl_entk.dynamics.course import Course, Peak
 from tl_entk.dynamics.grokking import midpoint, onset, relation
 from tl_entk.dynamics.track import Track
 from tl_entk.dynamics.watch import Watch
-from tl_entk.kernel.blocks import KernelBlocks, kernel_blocks, list_components
+from tl_entk.kernel.blocks import kernel_blocks, list_components
+from tl_entk.kernel.kernel_blocks import KernelBlocks
 from tl_entk.kernel.normalize import center, cosine_normalize
 from tl_entk.linearization.build_jacobian import jacobian
 from tl_entk.linearization.fit import Linearized, linearized

@@ -15,7 +15,7 @@ from feature_sets.feature_set import FeatureSet
 from feature_sets.windows import Windows
 from tl_entk.directions.eigen import EigenDirections
 from tl_entk.dynamics.course import Course, with_suffix
-from tl_entk.kernel.blocks import KernelBlocks
+from tl_entk.kernel.kernel_blocks import KernelBlocks
 from tl_entk.tools.files import write_tensors
 
 Saveable = (

@@ -6,7 +6,7 @@ import torch
 import tl_entk
 from tests.models import HAS_HOOKED, build, tokens
 from tests.oracle import relative_error
-from tl_entk.kernel.plan import plan_passes
+from tl_entk.kernel.plan import Work, plan_passes
 from tl_entk.model.adapters import adapt
 
 MODELS = ["native:layer_norm", "hf:gemma3", *(["hooked:gemma3"] if HAS_HOOKED else [])]
@@ -263,9 +263,8 @@ def test_outputs_take_turns_rather_than_sites(model):
     uses = dict.fromkeys([site.name for site in sites], 5)
     one = sum(100 * 5 * (site.d_in + site.d_out) * 4 for site in sites)
     for budget, turns in ((4 * one, 16), (100 * one, 1)):
-        plan = plan_passes(
-            sites, uses, n=100, outputs=16, example_floats=1000, itemsize=4, memory_budget=budget
-        )
+        work = Work(tuple(sites), uses, n=100, outputs=16, example_floats=1000, itemsize=4)
+        plan = plan_passes(work, budget)
         assert all(set(step.sites) == set(sites) for step in plan.passes)
         assert len(plan.passes) <= turns
         assert sum(step.columns.stop - step.columns.start for step in plan.passes) == 16

@@ -19,7 +19,7 @@ BOTH = ["native:layer_norm", *(["hooked:gpt2"] if HAS_HOOKED else []), "hf:qwen2
 
 def plan(op, *, chunk, kept, cached):
     """Give an operator another plan, as another budget would have."""
-    op.plan = OperatorPlan(chunk, kept, cached, columns=3, memory=0)
+    op.network.plan = OperatorPlan(chunk, kept, cached, columns=3, memory=0)
     return op
 
 
@@ -203,7 +203,7 @@ def test_out_of_memory_halves_the_chunk_and_says_so(model, monkeypatch):
     batch = tokens(8)
     op = kernel_operator(model, batch, "blocks.0.mlp.W_in")
     reference = op.to_dense()
-    run = type(op._suffix).run
+    run = type(op.network.suffix).run
     largest = 3
 
     def scarce(self, rows, *arguments, **options):
@@ -211,7 +211,7 @@ def test_out_of_memory_halves_the_chunk_and_says_so(model, monkeypatch):
             raise torch.OutOfMemoryError("no room")
         return run(self, rows, *arguments, **options)
 
-    monkeypatch.setattr(type(op._suffix), "run", scarce)
+    monkeypatch.setattr(type(op.network.suffix), "run", scarce)
     fresh = kernel_operator(model, batch, "blocks.0.mlp.W_in")
     with pytest.warns(RuntimeWarning, match="ran out of memory") as said:
         found = fresh.to_dense()
@@ -219,7 +219,9 @@ def test_out_of_memory_halves_the_chunk_and_says_so(model, monkeypatch):
     assert fresh.plan.chunk == 2
     assert torch.allclose(found, reference)
     hopeless = plan(fresh, chunk=1, kept=0, cached=False)
-    monkeypatch.setattr(type(op._suffix), "run", lambda *_, **__: scarce(op._suffix, slice(0, 9)))
+    monkeypatch.setattr(
+        type(op.network.suffix), "run", lambda *_, **__: scarce(op.network.suffix, slice(0, 9))
+    )
     with pytest.raises(torch.OutOfMemoryError, match="single example"):
         hopeless @ torch.ones(hopeless.shape[0], dtype=hopeless.dtype)
 
@@ -260,10 +262,8 @@ def test_capped_logits_are_warned_of():
 
 
 def test_the_budget_decides_what_is_kept():
-    sizes = Sizes(kept=5 * 2**20, cache=2**20)
-    common = dict(
-        n=100, length=64, gradient_bytes=2**20, vector_bytes=2**16, device=torch.device("cpu")
-    )
+    sizes = Sizes(kept=5 * 2**20, cache=2**20, gradient=2**20)
+    common = dict(n=100, length=64, vector_bytes=2**16, device=torch.device("cpu"))
 
     def planned(mib):
         return plan_operator(sizes, memory_budget=mib * 2**20, **common)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from feature_sets.errors import UserError
 from tl_entk.alignment.overlap import orthonormal_basis
-from tl_entk.kernel.blocks import KernelBlocks
+from tl_entk.kernel.kernel_blocks import KernelBlocks
 
 
 def component_shares(

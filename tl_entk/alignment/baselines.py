@@ -12,9 +12,9 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 
 from feature_sets.errors import UserError
-from tl_entk.model.adapters import ModelAdapter, adapt
+from tl_entk.model.adapters import ModelAdapter, adapt_transformer
 from tl_entk.model.capture import reading
-from tl_entk.model.checks import Position, check_model, check_position, check_tokens
+from tl_entk.model.checks import Position, check_model, check_position
 
 
 @overload
@@ -66,14 +66,11 @@ def activations_at(
         >>> activations_at(model, data.tokens, "blocks.0.hook_resid_post").shape
         torch.Size([25, 64])
     """
-    adapter = adapt(model)
-    if adapter.unembed_input is None:
-        raise UserError(
-            f"{adapter.model_name} has no TransformerLens hooks: take the activations of a module "
-            "of your own yourself, and hand them on as a tensor (n, d)."
-        )
+    adapter = adapt_transformer(
+        model, "take its activations yourself, and pass them on as a tensor (n, d)."
+    )
     check_model(adapter)
-    tokens = check_tokens(adapter, tokens)
+    tokens = adapter.check_tokens(tokens)
     positions = check_position(position, *tokens.shape)
     hooks = [hook] if isinstance(hook, str) else list(hook)
     for name in hooks:
@@ -112,7 +109,7 @@ def _one_batch(
     cut = (
         whole
         if any(hook.startswith("unembed") for hook in hooks)
-        else reading([], adapter.unembed_input, positions.to(tokens.device), len(tokens))
+        else reading([], adapter.final_hidden, positions.to(tokens.device), len(tokens))
     )
     model: Any = adapter.model
     with torch.no_grad(), cut:

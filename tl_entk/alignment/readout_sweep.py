@@ -20,7 +20,8 @@ from feature_sets.feature_set import FeatureSet
 from tl_entk.alignment.best_directions import best_directions
 from tl_entk.alignment.splitting import halves, too_rare
 from tl_entk.directions.eigen import EigenDirections, eigendecompose
-from tl_entk.kernel.blocks import KernelBlocks, kernel_blocks
+from tl_entk.kernel.blocks import kernel_blocks
+from tl_entk.kernel.kernel_blocks import KernelBlocks
 from tl_entk.kernel.normalize import NORMALIZATIONS, check_normalization, normalize
 from tl_entk.model.checks import Position
 from tl_entk.model.readouts import ReadoutLike, sampled_class_trace

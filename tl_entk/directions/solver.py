@@ -30,12 +30,14 @@ _SECONDS_BETWEEN_CHECKPOINTS = 60.0
 class Operator(Protocol):
     """What the solver needs: products with a symmetric positive semidefinite matrix."""
 
-    shape: tuple[int, int]
     n: int
     d: int
     dtype: torch.dtype
     device: torch.device
     provenance: dict[str, Any]
+
+    @property
+    def shape(self) -> tuple[int, int]: ...
 
     def __matmul__(self, x: Tensor) -> Tensor: ...
 

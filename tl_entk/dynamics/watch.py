@@ -13,7 +13,7 @@ from torch import Tensor
 from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
 from tl_entk.alignment.overlap import Features, subspace_overlap
-from tl_entk.kernel.blocks import KernelBlocks
+from tl_entk.kernel.kernel_blocks import KernelBlocks
 
 TOTAL = "total"
 

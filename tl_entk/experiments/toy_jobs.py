@@ -13,7 +13,7 @@ from tl_entk.experiments.modular_mlp.model import MLPSettings
 from tl_entk.experiments.records import recall, settings_name, store
 from tl_entk.experiments.superposition.analysis import SuperpositionResult, run_superposition
 from tl_entk.experiments.superposition.model import SuperpositionSettings
-from tl_entk.model.checks import check_memory_budget
+from tl_entk.model.memory import check_memory_budget
 
 # raised where results of earlier code must not be taken up
 FORMAT = 1

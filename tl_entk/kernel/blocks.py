@@ -1,105 +1,30 @@
-"""Kernel blocks: the dense N x N eNTK of every weight, head and norm of a model."""
+"""Kernel blocks of every weight, head and norm of a model: plan, passes, Gram matrices."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Int, Shaped
 from torch import Tensor
 
-from feature_sets.errors import UserError
 from tl_entk.kernel.cost import estimate_blocks
 from tl_entk.kernel.cross_terms import cross_terms
 from tl_entk.kernel.gram import gram
-from tl_entk.kernel.plan import Pass, Plan, plan_passes
+from tl_entk.kernel.kernel_blocks import KernelBlocks
+from tl_entk.kernel.plan import Pass, Plan, Work, plan_passes
 from tl_entk.model.adapters import ModelAdapter, adapt
 from tl_entk.model.capture import frozen
-from tl_entk.model.checks import Position, check_memory_budget
+from tl_entk.model.checks import Position
 from tl_entk.model.factors import collect, measure_uses, row_per_output
-from tl_entk.model.provenance import provenance
-from tl_entk.model.readouts import BoundReadout, ReadoutLike, bind_readout
-from tl_entk.model.request import positions_seen, read_request
-from tl_entk.model.sites import TIED, Components, Site, match_names, partition
+from tl_entk.model.memory import check_memory_budget
+from tl_entk.model.provenance import position_label, provenance
+from tl_entk.model.readouts import ReadoutLike
+from tl_entk.model.request import Request, read_request
+from tl_entk.model.sites import TIED, Components, Site
+from tl_entk.model.whole_gradient import check_whole_gradient
 from tl_entk.tools.progress import Progress
-
-# tokens run to estimate how long all will take
-_SAMPLE_TOKENS = 256
-
-
-@dataclass(frozen=True, eq=False)
-class KernelBlocks(Mapping[str, Tensor]):
-    """Kernel blocks by component name, each (N, N), symmetric and positive semidefinite.
-
-    Attributes:
-        blocks: name to matrix, in the model's order; a weight is followed by its heads.
-        provenance: model, readout, position, number formats and versions.
-
-    Example:
-        >>> eye = torch.eye(2)
-        >>> blocks = KernelBlocks({"attn.W_Q": 3 * eye, "attn.W_Q[0]": eye, "mlp.W_in": eye})
-        >>> blocks.total().diagonal().tolist(), blocks.sum("attn.*").diagonal().tolist()
-        ([4.0, 4.0], [3.0, 3.0])
-    """
-
-    blocks: dict[str, Float[Tensor, "n n"]]
-    provenance: dict[str, Any] = field(default_factory=dict)
-
-    # two results are the same object or different: tensors have no single truth value
-    __eq__ = object.__eq__
-    __hash__ = object.__hash__
-
-    def __getitem__(self, name: str) -> Float[Tensor, "n n"]:
-        if name not in self.blocks:
-            raise KeyError(
-                f"no block {name!r} was computed; there are {list(self.blocks)[:6]} ... "
-                "Ask for it with components=[...]."
-            )
-        return self.blocks[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.blocks)
-
-    def __len__(self) -> int:
-        return len(self.blocks)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.blocks
-
-    def __repr__(self) -> str:
-        n = len(next(iter(self.blocks.values()))) if self.blocks else 0
-        return f"KernelBlocks({len(self)} blocks of {n} x {n}: {', '.join(list(self)[:4])}, ...)"
-
-    def partition(self) -> list[str]:
-        """Names that make up the total: no head beside its weight, no role beside its whole."""
-        return partition(self)
-
-    def total(self) -> Float[Tensor, "n n"]:
-        """Kernel of all computed components together, nothing counted twice.
-
-        Where embedding and unembedding are one parameter and its kernel was computed, the
-        cross terms of the two roles are in it.
-        """
-        return self._add(self.partition())
-
-    def sum(self, pattern: str) -> Float[Tensor, "n n"]:
-        """Kernel of the components that match a glob, nothing counted twice.
-
-        Args:
-            pattern: for example ``"blocks.0.*"`` for a layer, ``"*.attn.W_V[*]"`` for heads.
-
-        Raises:
-            UserError: if nothing matches; the message has the nearest names.
-        """
-        return self._add(partition(match_names(list(self), pattern)))
-
-    def _add(self, names: list[str]) -> Float[Tensor, "n n"]:
-        total = torch.zeros_like(self.blocks[names[0]])
-        for name in names:
-            total += self.blocks[name]
-        return total
 
 
 def list_components(model: torch.nn.Module) -> list[str]:
@@ -183,143 +108,91 @@ def kernel_blocks(
         >>> bool(torch.allclose(heads.total(), blocks["blocks.0.attn.W_V"]))
         True
     """
-    request = read_request(model, tokens, components, position, dtype)
-    adapter, tokens, positions = request.adapter, request.tokens, request.positions
-    names, dtype = request.names, request.dtype
-    n = len(tokens)
-    bound = bind_readout(
+    request = read_request(
+        adapt(model),
+        tokens,
+        components,
         readout,
-        n=n,
-        d_vocab_out=request.n_outputs,
+        position=position,
+        dtype=dtype,
         targets=targets,
         class_slice=class_slice,
-        device=tokens.device,
     )
+    task, names = request.task, request.names
+    check_whole_gradient(task)
+    budget = check_memory_budget(memory_budget)
+    sites = sites_needed(task.adapter, names)
+    estimate = None
+    with frozen(model), torch.enable_grad():
+        uses, outputs = measure_uses(task, sites)
+        plan = plan_passes(
+            Work(
+                tuple(sites),
+                uses,
+                n=len(task),
+                outputs=outputs,
+                example_floats=task.example_floats(uses),
+                itemsize=request.dtype.itemsize,
+                flattened=task.readout.flattened,
+            ),
+            budget,
+            kernels=len(names),
+        )
+        if progress:
+            estimate = estimate_blocks(task, plan, request.dtype)
+            print(f"kernel blocks: {estimate}")
+        blocks = _run_passes(request, plan, progress)
+    _check_finite(blocks)
+    about = provenance(
+        task,
+        position=position_label(position),
+        kernel_dtype=str(request.dtype),
+        class_slice=str(class_slice),
+        tied_embedding="whole, with cross terms" if TIED in blocks else "roles apart",
+    )
+    return KernelBlocks(blocks, about | (estimate.as_dict() if estimate else {}))
+
+
+def sites_needed(adapter: ModelAdapter, names: Iterable[str]) -> list[Site]:
+    """The sites whose factors the components need, with heads only where one is asked for."""
     wanted = set(names)
-    sites = [
+    return [
         # fewer and larger products where no head is asked for
         site if wanted.intersection(site.head_names) else replace(site, heads=None)
         for site in adapter.sites
-        if wanted.intersection(_gives(adapter, site))
+        if wanted.intersection(adapter.components_needing(site))
     ]
-    budget = check_memory_budget(memory_budget)
-    told: dict[str, Any] = {}
-    with frozen(model), torch.enable_grad():
-        uses, outputs = measure_uses(adapter, tokens, sites, bound, positions)
-        length = positions_seen(request, uses)
-        rows = n * outputs if bound.flattened else n
-        if bound.flattened:
-            _check_size(rows, len(names), dtype, budget)
-        plan = plan_passes(
-            sites,
-            uses,
-            n=n,
-            outputs=outputs,
-            example_floats=adapter.example_floats(length),
-            itemsize=dtype.itemsize,
-            memory_budget=budget,
-            flattened=bound.flattened,
-        )
-        if progress:
-            sample = min(n, plan.batch_size, max(2, -(-_SAMPLE_TOKENS // length)))
-
-            def collect_sample(count: int, columns: int) -> None:
-                collect(
-                    adapter,
-                    tokens[:count],
-                    plan.passes[0].sites,
-                    bound,
-                    positions[:count],
-                    columns=slice(0, columns),
-                    batch_size=count,
-                    dtype=dtype,
-                )
-
-            estimate = estimate_blocks(
-                plan,
-                uses,
-                collect_sample,
-                n=n,
-                sample=sample,
-                blocks_bytes=len(names) * rows**2 * dtype.itemsize,
-                memory_budget=budget,
-                dtype=dtype,
-                device=tokens.device,
-            )
-            print(f"kernel blocks: {estimate}")
-            told["estimate"] = {**asdict(estimate), "seconds": estimate.seconds}
-        work = n * sum(step.columns.stop - step.columns.start for step in plan.passes)
-        with Progress("kernel blocks", work, progress) as bar:
-            blocks: dict[str, Tensor] = {}
-            for step in plan.passes:
-                for name, kernel in _one_pass(
-                    adapter, tokens, bound, positions, step, plan, wanted, dtype, bar
-                ):
-                    blocks[name] = blocks[name].add_(kernel) if name in blocks else kernel
-    ordered = {name: blocks[name].mul_(bound.scale) for name in names}
-    _check_finite(ordered)
-    return KernelBlocks(
-        ordered,
-        provenance(
-            adapter,
-            tokens,
-            readout=bound.name,
-            position=position if isinstance(position, int) else "per example",
-            kernel_dtype=str(dtype),
-            class_slice=str(class_slice),
-            tied_embedding="whole, with cross terms" if TIED in ordered else "roles apart",
-        )
-        | told,
-    )
 
 
-def _gives(adapter: ModelAdapter, site: Site) -> set[str]:
-    """The components that need this site's factors."""
-    return {site.name, *site.head_names, *adapter.wholes(site)}
+def _run_passes(request: Request, plan: Plan, progress: bool) -> dict[str, Tensor]:
+    """All passes over the examples: every component's kernel, in the order asked for."""
+    blocks: dict[str, Tensor] = {}
+    work = plan.work.n * sum(step.outputs for step in plan.passes)
+    with Progress("kernel blocks", work, progress) as bar:
+        for step in plan.passes:
+            for name, kernel in _run_pass(request, plan, step, bar):
+                blocks[name] = blocks[name].add_(kernel) if name in blocks else kernel
+    scale = request.task.readout.scale
+    return {name: blocks[name].mul_(scale) for name in request.names}
 
 
-def _check_size(rows: int, count: int, dtype: torch.dtype, budget: int) -> None:
-    """Refuse flattened kernels that memory was not meant for.
-
-    Raises:
-        UserError: names what does without them.
-    """
-    needed = count * rows**2 * dtype.itemsize
-    if needed > budget:
-        raise UserError(
-            f"{count} flattened kernels of {rows} rows take {needed / 2**30:.1f} GiB, more than "
-            f"memory_budget = {budget / 2**30:.1f} GiB: decompose them without forming them "
-            "(tl_entk.jacobian(model, inputs).eigendecompose(k), or top_eigendirections), ask for "
-            f"fewer components, or pass memory_budget={needed}."
-        )
-
-
-def _one_pass(
-    adapter: ModelAdapter,
-    tokens: Tensor,
-    readout: BoundReadout,
-    positions: Tensor,
-    step: Pass,
-    plan: Plan,
-    wanted: set[str],
-    dtype: torch.dtype,
-    bar: Progress,
+def _run_pass(
+    request: Request, plan: Plan, step: Pass, bar: Progress
 ) -> Iterator[tuple[str, Tensor]]:
     """Kernels of one pass, by component name."""
+    task, wanted = request.task, set(request.names)
+    adapter, flattened = task.adapter, task.readout.flattened
     factors = collect(
-        adapter,
-        tokens,
+        task,
         step.sites,
-        readout,
-        positions,
         columns=step.columns,
         batch_size=plan.batch_size,
-        dtype=dtype,
-        merge=not (readout.flattened or adapter.shared),
+        dtype=request.dtype,
+        merge=not (flattened or adapter.shared),
         advance=bar.advance,
     )
-    outputs = step.columns.stop - step.columns.start
-    if readout.flattened:
+    outputs = step.outputs
+    if flattened:
         factors = {name: row_per_output(found, outputs) for name, found in factors.items()}
         outputs = 1
     for whole_name, roles in adapter.shared.items():

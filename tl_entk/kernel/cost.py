@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 
 from tl_entk.kernel.gram import gram_flops
 from tl_entk.kernel.plan import Plan
+from tl_entk.model.factors import collect
+from tl_entk.model.request import Task
 from tl_entk.tools.timing import duration, seconds
 
+# tokens run to estimate how long all will take
+_SAMPLE_TOKENS = 256
 _SIZE = 1024
 _SHARE_OF_RATE = 0.5
 
@@ -36,6 +40,10 @@ class BlocksEstimate:
         """All of it."""
         return self.network_seconds + self.gram_seconds
 
+    def as_dict(self) -> dict[str, Any]:
+        """As provenance keeps it."""
+        return {"estimate": {**asdict(self), "seconds": self.seconds}}
+
     def __str__(self) -> str:
         return (
             f"about {duration(self.seconds)}: {duration(self.network_seconds)} for forward and "
@@ -44,48 +52,39 @@ class BlocksEstimate:
         )
 
 
-def estimate_blocks(
-    plan: Plan,
-    uses: dict[str, int],
-    collect_sample: Callable[[int, int], None],
-    *,
-    n: int,
-    sample: int,
-    blocks_bytes: int,
-    memory_budget: int,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> BlocksEstimate:
+def estimate_blocks(task: Task, plan: Plan, dtype: torch.dtype) -> BlocksEstimate:
     """Measure a few examples and one matrix product, and scale them up.
 
     Args:
+        task: of the call, its model's parameters frozen.
         plan: of the call.
-        uses: positions at which each site is used.
-        collect_sample: collects the first pass's factors for so many examples and outputs.
-        n: examples.
-        sample: examples to measure.
-        blocks_bytes: of all blocks.
-        memory_budget: bytes that the plan was made for.
         dtype: number format of the products.
-        device: where they are computed.
     """
-    outputs = sum(step.columns.stop - step.columns.start for step in plan.passes)
-    collect_sample(sample, 1)  # the first call sets up libraries
-    one = seconds(lambda: collect_sample(sample, 1), device)
+    work, device = plan.work, task.inputs.device
+    sample = -(-_SAMPLE_TOKENS // max(work.uses.values()))
+    sample = min(work.n, plan.batch_size, max(2, sample))
+    few = task.take(torch.arange(sample, device=device))
+
+    def collect_outputs(count: int) -> None:
+        collect(few, plan.passes[0].sites, columns=slice(0, count), batch_size=sample, dtype=dtype)
+
+    outputs = sum(step.outputs for step in plan.passes)
+    collect_outputs(1)  # the first call sets up libraries
+    one = seconds(lambda: collect_outputs(1), device)
     # a pass is a forward pass and a backward pass for each of its outputs
     network, further = len(plan.passes) * one, outputs - len(plan.passes)
     if further > 0:
-        several = seconds(lambda: collect_sample(sample, 2), device)
+        several = seconds(lambda: collect_outputs(2), device)
         network += further * min(max(0.0, several - one), one)
     flops = sum(
-        gram_flops(site, n, uses[site.name], step.columns.stop - step.columns.start)
+        gram_flops(site, work.n, work.uses[site.name], step.outputs)
         for step in plan.passes
         for site in step.sites
     )
     return BlocksEstimate(
-        network * n / sample,
+        network * work.n / sample,
         flops / (_SHARE_OF_RATE * matrix_product_rate(dtype, device)),
-        blocks_bytes + memory_budget,
+        plan.memory_bytes,
         len(plan.passes),
     )
 

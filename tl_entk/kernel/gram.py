@@ -83,6 +83,30 @@ def gram(factors: Factors, memory_budget: int) -> Float[Tensor, "h n n"]:
             return _mirror(_symmetric_product(v, memory_budget))
 
 
+def gram_diagonal(factors: Factors) -> Float[Tensor, "h n"]:
+    """Squared norm of every example's gradient, per head: the kernel's diagonal, without the rest.
+
+    Of x_t (outer) g_t that is sum_{t,s} (x_t . x_s) (g_t . g_s), T^2 (d_in + d_out) operations an
+    example; or form the gradient, T d_in d_out.
+
+    Args:
+        factors: of one site.
+    """
+    match factors:
+        case Outer(x, g):
+            uses, d_in, d_out = g.shape[1], x.shape[-1], g.shape[-1]
+            x, g = x.transpose(1, 2), g.transpose(1, 2)
+            if uses * (d_in + d_out) <= d_in * d_out:
+                return ((x @ x.mT) * (g @ g.mT)).sum((2, 3))
+            return (x.mT @ g).square().sum((2, 3))
+        case OneHot(tokens, g):
+            same = (tokens[:, :, None] == tokens[:, None, :]).to(g.dtype)
+            g = g.transpose(0, 1)
+            return (same * (g @ g.mT)).sum((1, 2))[None]
+        case Direct(v):
+            return v.square().sum(2)
+
+
 def _tile(n: int, bytes_per_pair: int, memory_budget: int) -> int:
     """Rows of a square tile such that its temporaries stay in cache and in the budget.
 

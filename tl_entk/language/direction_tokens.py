@@ -11,8 +11,8 @@ from torch import Tensor
 from feature_sets.errors import UserError
 from tl_entk.directions.eigen import EigenDirections
 from tl_entk.language.next_words import last_logits
-from tl_entk.model.adapters import adapt
-from tl_entk.operator.build import FINAL_HIDDEN
+from tl_entk.model.adapters import adapt_transformer
+from tl_entk.model.readouts import FINAL_HIDDEN
 from tl_entk.operator.whitening import Whitening, whitening
 
 
@@ -46,7 +46,7 @@ def logit_directions(
             "these directions have no number for every dimension of the final hidden vector: "
             'pass those of top_eigendirections(..., readout="final_hidden").'
         )
-    W_U = adapt(model).unembedding.detach().cpu()
+    W_U = adapt_transformer(model).unembedding.detach().cpu()
     white = whitening(W_U) if white is None else white
     vectors, scores = eigen.vectors.cpu().double(), eigen.scores.cpu().double()
     r = torch.einsum("ndk,nk->dk", vectors, scores)

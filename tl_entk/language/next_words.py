@@ -9,9 +9,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from feature_sets.errors import UserError
-from tl_entk.model.adapters import ModelAdapter, adapt
+from tl_entk.model.adapters import TransformerAdapter, adapt_transformer
 from tl_entk.model.capture import reading
-from tl_entk.model.checks import check_model, check_tokens
+from tl_entk.model.checks import check_model
 from tl_entk.tools.progress import Progress
 
 
@@ -38,10 +38,10 @@ def last_logits(
         >>> last_logits(model, data.tokens).shape
         torch.Size([25, 6])
     """
-    adapter = adapt(model)
+    adapter = adapt_transformer(model)
     check_model(adapter)
-    tokens = _checked(adapter, tokens)
-    return torch.cat([_one_batch(adapter, rows) for rows in tokens.split(batch_size)])
+    tokens = adapter.check_tokens(tokens)
+    return torch.cat([_logits_of_batch(adapter, rows) for rows in tokens.split(batch_size)])
 
 
 def greedy_continuation(
@@ -76,10 +76,10 @@ def greedy_continuation(
         >>> greedy_continuation(model, data.tokens[:, :2], 2).shape
         torch.Size([25, 2])
     """
-    adapter = adapt(model)
+    adapter = adapt_transformer(model)
     check_model(adapter)
-    tokens = _checked(adapter, tokens)
-    length, context = tokens.shape[1], adapter.cfg.n_ctx
+    tokens = adapter.check_tokens(tokens)
+    length, context = tokens.shape[1], adapter.context
     # the last new token is not read again
     if n_new < 1 or length + n_new - 1 > context:
         raise UserError(
@@ -90,22 +90,17 @@ def greedy_continuation(
     with Progress("continuing", -(-len(tokens) // batch_size) * n_new, progress) as bar:
         for rows in tokens.split(batch_size):
             for _ in range(n_new):
-                following = _one_batch(adapter, rows).argmax(1, keepdim=True)
+                following = _logits_of_batch(adapter, rows).argmax(1, keepdim=True)
                 rows = torch.cat([rows, following], 1)
                 bar.advance()
             found.append(rows[:, length:])
     return torch.cat(found)
 
 
-def _checked(adapter: ModelAdapter, tokens: Int[Tensor, "n t"]) -> Int[Tensor, "n t"]:
-    if isinstance(tokens, Tensor) and tokens.ndim == 2 and len(tokens) == 1:
-        # a kernel needs two windows, a continuation one
-        return check_tokens(adapter, tokens.expand(2, -1))[:1]
-    return check_tokens(adapter, tokens)
-
-
-def _one_batch(adapter: ModelAdapter, tokens: Int[Tensor, "b t"]) -> Float[Tensor, "b d_vocab"]:
+def _logits_of_batch(
+    adapter: TransformerAdapter, tokens: Int[Tensor, "b t"]
+) -> Float[Tensor, "b d_vocab"]:
     n, length = tokens.shape
     last = torch.full((n,), length - 1, device=tokens.device)
-    with torch.no_grad(), reading([], adapter.unembed_input, last, n):
-        return adapter.logits(tokens)[:, 0]
+    with torch.no_grad(), reading([], adapter.final_hidden, last, n):
+        return adapter.outputs(tokens)[:, 0]

@@ -8,15 +8,17 @@ from torch import Tensor
 
 from feature_sets.errors import UserError
 from tl_entk.linearization.jacobian import Jacobian
-from tl_entk.model.adapters import ModelAdapter
+from tl_entk.model.adapters import ModelAdapter, adapt
 from tl_entk.model.capture import frozen
-from tl_entk.model.checks import Position, check_memory_budget
+from tl_entk.model.checks import Position
 from tl_entk.model.factors import Direct, Factors, OneHot, Outer, collect, measure_uses
 from tl_entk.model.gradient_map import GradientMap
+from tl_entk.model.memory import check_memory_budget, examples_per_pass
 from tl_entk.model.provenance import provenance
-from tl_entk.model.readouts import LOGITS, ReadoutLike, bind_readout
-from tl_entk.model.request import positions_seen, read_request
+from tl_entk.model.readouts import LOGITS, ReadoutLike
+from tl_entk.model.request import read_request
 from tl_entk.model.sites import TIED, UNEMBEDDING, Components, Site, partition
+from tl_entk.model.whole_gradient import check_whole_gradient
 
 
 def jacobian(
@@ -59,41 +61,33 @@ def jacobian(
         >>> J.shape, (J.dense() @ J.dense().T).diagonal().tolist()
         ((6, 6), [1.0, 1.0, 1.0, 1.0, 1.0, 1.0])
     """
-    request = read_request(model, inputs, components, position, dtype)
-    adapter, n = request.adapter, len(request.tokens)
+    request = read_request(
+        adapt(model), inputs, components, readout, position=position, dtype=dtype
+    )
+    task, n = request.task, len(request.task)
+    check_whole_gradient(task)
     names = partition(request.names)
     budget = check_memory_budget(memory_budget)
-    device = request.tokens.device
-    bound = bind_readout(readout, n=n, d_vocab_out=request.n_outputs, device=device)
-    chosen = _chosen(adapter, names)
+    chosen = _sites_with_keys(task.adapter, names)
     sites = [site for site, _ in chosen]
     with frozen(model), torch.enable_grad():
-        uses, outputs = measure_uses(adapter, request.tokens, sites, bound, request.positions)
+        uses, outputs = measure_uses(task, sites)
         _check_factors(sites, uses, n, outputs, request.dtype, budget)
-        floats = adapter.example_floats(positions_seen(request, uses))
+        floats = task.example_floats(uses)
         factors = collect(
-            adapter,
-            request.tokens,
+            task,
             sites,
-            bound,
-            request.positions,
             columns=slice(0, outputs),
-            batch_size=max(1, min(n, budget // 4 // (floats * request.dtype.itemsize))),
+            batch_size=examples_per_pass(n, floats, request.dtype.itemsize, budget),
             dtype=request.dtype,
         )
     maps = [_map(site, key, names, factors[site.name], outputs) for site, key in chosen]
-    scale = torch.full((n, outputs), bound.scale**0.5, dtype=request.dtype, device=device)
-    info = provenance(
-        adapter,
-        request.tokens,
-        component=", ".join(names),
-        readout=bound.name,
-        kernel_dtype=str(request.dtype),
-    )
-    return Jacobian(tuple(maps), n, outputs, budget, scale, info)
+    scale = torch.full((n, outputs), task.readout.scale**0.5, dtype=request.dtype)
+    info = provenance(task, component=", ".join(names), kernel_dtype=str(request.dtype))
+    return Jacobian(tuple(maps), n, outputs, budget, scale.to(task.inputs.device), info)
 
 
-def _chosen(adapter: ModelAdapter, names: list[str]) -> list[tuple[Site, str]]:
+def _sites_with_keys(adapter: ModelAdapter, names: list[str]) -> list[tuple[Site, str]]:
     """The sites that the components need, each with the name its columns go by."""
     found = []
     for site in adapter.sites:

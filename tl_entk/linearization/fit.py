@@ -27,10 +27,12 @@ from tl_entk.linearization.kernel_regression import (
     fit_ridge,
     mean_diagonal,
 )
-from tl_entk.model.checks import Position, check_memory_budget
-from tl_entk.model.factors import forward
+from tl_entk.model.adapters import adapt
+from tl_entk.model.checks import Position
+from tl_entk.model.factors import forward, measure_uses
+from tl_entk.model.memory import check_memory_budget, examples_per_pass
 from tl_entk.model.provenance import hash_of
-from tl_entk.model.readouts import LOGITS, Readout, ReadoutLike, bind_readout
+from tl_entk.model.readouts import LOGITS, Readout, ReadoutLike
 from tl_entk.model.request import Request, read_request
 from tl_entk.model.sites import Components
 
@@ -200,9 +202,11 @@ def linearized(
         [[2.0], [3.0], [5.0]]
     """
     _check_settings(ridge, around, solver, tol, max_iterations)
-    request = read_request(model, inputs, components, position, dtype)
+    adapter = adapt(model)
+    readout = _readout(class_slice, adapter.check_inputs(inputs).outputs)
+    request = read_request(adapter, inputs, components, readout, position=position, dtype=dtype)
     budget = check_memory_budget(memory_budget)
-    network = _Network(request, components, _readout(class_slice, request.n_outputs), budget)
+    network = _Network(request, components, readout, budget)
     outputs = network.outputs()
     targets = _check_targets(targets, outputs)
     judge = _Judge(outputs, targets, _check_labels(labels, outputs), loss or mse_loss)
@@ -241,9 +245,9 @@ def _provenance(J: Jacobian, request: Request) -> dict[str, Any]:
     """Of all examples, with the training rows' number and digits beside."""
     return {
         **J.provenance,
-        "n": len(request.tokens),
+        "n": len(request.task),
         "n_train": J.n,
-        "tokens_sha256": hash_of(request.tokens),
+        "tokens_sha256": hash_of(request.task.inputs),
         "train_sha256": J.provenance["tokens_sha256"],
     }
 
@@ -263,31 +267,31 @@ class _Network:
 
     def outputs(self) -> Float[Tensor, "n r"]:
         """What the readout reads of every example."""
-        request = self.request
-        tokens, n = request.tokens, len(request.tokens)
-        bound = bind_readout(self.readout, n=n, d_vocab_out=request.n_outputs, device=tokens.device)
-        floats = request.adapter.example_floats(tokens[0].numel())
-        step = max(1, min(n, self.budget // 4 // (floats * request.dtype.itemsize)))
+        task, n = self.request.task, len(self.request.task)
+        with torch.enable_grad():
+            uses, _ = measure_uses(task, task.adapter.sites)
+        floats = task.example_floats(uses)
+        step = examples_per_pass(n, floats, self.request.dtype.itemsize, self.budget)
         found = []
         with torch.no_grad():
             for at in range(0, n, step):
                 rows = slice(at, min(at + step, n))
-                _, logits = forward(request.adapter, tokens, [], bound, request.positions, rows)
-                found.append(_plain(bound.outputs(logits, rows)))
+                _, logits = forward(task, [], rows)
+                found.append(_plain(task.readout.outputs(logits, rows)))
         return torch.cat(found)
 
     def jacobian(self, chosen: Int[Tensor, " b"]) -> Jacobian:
         """J of some of the examples."""
-        request = self.request
-        here = chosen.to(request.tokens.device)
+        task = self.request.task
+        here = chosen.to(task.inputs.device)
         return jacobian(
-            request.adapter.model,
-            request.tokens[here],
+            task.adapter.model,
+            task.inputs[here],
             self.components,
             readout=self.readout,
-            position=request.positions[here],
+            position=task.positions[here],
             memory_budget=self.budget,
-            dtype=request.dtype,
+            dtype=self.request.dtype,
         )
 
 

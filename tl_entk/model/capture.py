@@ -39,14 +39,14 @@ class Reading:
         changed = {tap for tap, tensor, version in self.versions if tensor._version != version}
         for site in sites:
             if site.output not in self.outputs or (site.input and site.input not in self.inputs):
-                mend = (
+                fix = (
                     f"{processed}: load it anew, with enable_compatibility_mode(no_processing=True)"
                     if processed
                     else "leave the component out, or undo what bypasses it"
                 )
                 raise RuntimeError(
                     f"the hook of {site.name} never fired: the model's forward pass does not run "
-                    f"this weight's module. Mend: {mend}."
+                    f"this weight's module. Fix: {fix}."
                 )
             if site.output in changed:
                 raise RuntimeError(
@@ -79,7 +79,7 @@ Replace = Callable[[Reading, Tap, int, Tensor], Tensor]
 @contextmanager
 def reading(
     sites: Iterable[Site],
-    unembed_input: Tap | None,
+    final_hidden: Tap | None,
     positions: Tensor,
     n: int,
     *,
@@ -93,7 +93,7 @@ def reading(
 
     Args:
         sites: what to record.
-        unembed_input: where the final hidden vector passes; None where there is none.
+        final_hidden: where the final hidden vector passes; None where there is none.
         positions: the position to read of every example, (n,).
         n: number of examples in the pass.
         cuts: further places from which on only that position is needed.
@@ -103,68 +103,105 @@ def reading(
         inputs: inputs that are known already, which are not recorded.
     """
     sites = list(sites)
-    tables = {site.output for site in sites if site.kind == "position"}
     result = Reading(inputs=dict(inputs or {}))
-    handles: list[RemovableHandle] = []
-
-    def cut(value: Tensor) -> Tensor:
-        if value.shape[1] == 1:  # cut before
-            return value
-        return value[torch.arange(n, device=value.device), positions][:, None]
-
-    def repeat(value: Tensor) -> Tensor:
-        return value.expand(value.shape[0], length, *value.shape[2:])
+    outputs = _OutputHooks(result, n, {s.output for s in sites if s.kind == "position"}, replace)
+    one_position = _PositionCut(positions, n, length)
 
     def finish(value: Tensor) -> Tensor:
-        value = cut(value)
+        value = one_position.cut(value)
         result.final_hidden = value[:, 0]
         if stop:
             raise FinalHiddenReached
         return value
 
-    def record(tap: Tap) -> Any:
-        def hook(value: Tensor) -> None:
-            result.inputs.setdefault(tap, []).append(value.detach())
-
-        return hook
-
-    def keep(tap: Tap) -> Any:
-        def hook(value: Tensor) -> Tensor:
-            if tap in tables and value.ndim == 2:
-                value = value[None]  # one row per position, whatever the example
-            if value.shape[0] == 1:  # position embeddings come once for all examples
-                value = value.expand(n, *value.shape[1:])
-            calls = result.outputs.setdefault(tap, [])
-            if replace is not None:
-                value = replace(result, tap, len(calls), value)
-            elif not value.requires_grad:
-                # the first site on the way: the graph starts here, at a leaf for every example
-                value = value.detach().requires_grad_()
-            calls.append(value)
-            result.versions.append((tap, value, value._version))
-            return value
-
-        return hook
-
+    handles: list[RemovableHandle] = []
     try:
         for place in cuts:
-            handles.append(_attach(place.at, cut))
+            handles.append(_attach(place.at, one_position.cut))
             if place.until is not None:
-                handles.append(_attach(place.until, repeat))
-        if unembed_input is not None:
-            handles.append(_attach(unembed_input, finish))
-        unknown = {site.input for site in sites if site.input} - result.inputs.keys()
-        for tap in unknown:
-            handles.append(_attach(tap, record(tap)))
+                handles.append(_attach(place.until, one_position.repeat))
+        if final_hidden is not None:
+            handles.append(_attach(final_hidden, finish))
+        for tap in {site.input for site in sites if site.input} - result.inputs.keys():
+            handles.append(_attach(tap, _recorder(result, tap)))
         for tap in {site.output: None for site in sites}:
             # ahead of the user's own hooks: what they make of the output is part of the function
-            handles.append(_attach(tap, keep(tap), first=True))
+            handles.append(_attach(tap, outputs.at(tap), first=True))
         yield result
     except FinalHiddenReached:
         pass
     finally:
         for handle in handles:
             handle.remove()
+
+
+@dataclass(frozen=True, eq=False)
+class _PositionCut:
+    """From all positions to the one that is read, and back to as many copies of it."""
+
+    positions: Tensor
+    n: int
+    length: int
+
+    def cut(self, value: Tensor) -> Tensor:
+        """(n, 1, ...) of (n, t, ...)."""
+        if value.shape[1] == 1:  # cut before
+            return value
+        return value[torch.arange(self.n, device=value.device), self.positions][:, None]
+
+    def repeat(self, value: Tensor) -> Tensor:
+        """(n, length, ...) of (n, 1, ...)."""
+        return value.expand(value.shape[0], self.length, *value.shape[2:])
+
+
+def _recorder(result: Reading, tap: Tap) -> Callable[[Tensor], None]:
+    """A hook that keeps a site's inputs, call by call."""
+
+    def record(value: Tensor) -> None:
+        result.inputs.setdefault(tap, []).append(value.detach())
+
+    return record
+
+
+@dataclass(frozen=True, eq=False)
+class _OutputHooks:
+    """Hooks that keep the sites' outputs in the graph, a row for every example.
+
+    Attributes:
+        result: where they are kept.
+        n: examples.
+        tables: outputs of position embeddings, which come once for all examples.
+        replace: gives what takes an output's place.
+    """
+
+    result: Reading
+    n: int
+    tables: set[Tap]
+    replace: Replace | None
+
+    def at(self, tap: Tap) -> Callable[[Tensor], Tensor]:
+        """The hook of one tap."""
+
+        def keep(value: Tensor) -> Tensor:
+            value = self._per_example(tap, value)
+            calls = self.result.outputs.setdefault(tap, [])
+            if self.replace is not None:
+                value = self.replace(self.result, tap, len(calls), value)
+            elif not value.requires_grad:
+                # the first site on the way: the graph starts here, at a leaf for every example
+                value = value.detach().requires_grad_()
+            calls.append(value)
+            self.result.versions.append((tap, value, value._version))
+            return value
+
+        return keep
+
+    def _per_example(self, tap: Tap, value: Tensor) -> Tensor:
+        if tap in self.tables and value.ndim == 2:
+            value = value[None]  # one row per position, whatever the example
+        if value.shape[0] == 1:
+            value = value.expand(self.n, *value.shape[1:])
+        return value
 
 
 def _attach(tap: Tap, see: Any, *, first: bool = False) -> RemovableHandle:

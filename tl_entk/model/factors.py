@@ -14,15 +14,15 @@ from dataclasses import dataclass
 
 import torch
 from einops import rearrange
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from feature_sets.errors import UserError
-from tl_entk.model.adapters import ModelAdapter
 from tl_entk.model.capture import Reading, reading
 from tl_entk.model.merge_outputs import merge_outputs
-from tl_entk.model.readouts import BoundReadout
+from tl_entk.model.request import Task
 from tl_entk.model.sites import Site
+from tl_entk.tools.rounding import same_rows
 
 
 @dataclass(frozen=True)
@@ -70,41 +70,33 @@ def row_per_output(factors: Factors, outputs: int) -> Factors:
             return Direct(unfold(v))
 
 
-def forward(
-    adapter: ModelAdapter,
-    tokens: Shaped[Tensor, "n ..."],
-    sites: Sequence[Site],
-    readout: BoundReadout,
-    positions: Int[Tensor, " n"],
-    rows: slice,
-) -> tuple[Reading, Float[Tensor, "b c"]]:
-    """One forward pass of some rows; returns what was seen and what the readout reads."""
-    batch = tokens[rows]
-    with reading(sites, adapter.unembed_input, positions[rows], len(batch)) as seen:
-        logits = adapter.logits(batch)[:, 0]
+def forward(task: Task, sites: Sequence[Site], rows: slice) -> tuple[Reading, Float[Tensor, "b c"]]:
+    """One forward pass of some rows; returns what was seen and what the readout reads.
+
+    Raises:
+        UserError: if the readout reads the final hidden vector of a model that has none.
+    """
+    batch, adapter = task.inputs[rows], task.adapter
+    with reading(sites, adapter.final_hidden, task.positions[rows], len(batch)) as seen:
+        logits = adapter.outputs(batch)[:, 0]
     seen.check(sites, adapter.processed)
-    values = logits if readout.reads == "logits" else seen.final_hidden
+    values = logits if task.readout.reads == "logits" else seen.final_hidden
     if values is None:
         raise UserError(
-            f"readout {readout.name!r} reads the final hidden vector, which only TransformerLens "
-            "models have: read the logits (a module's outputs)."
+            f"readout {task.readout.name!r} reads the final hidden vector, which only "
+            "TransformerLens models have: read the logits (a module's outputs)."
         )
     return seen, values
 
 
-def measure_uses(
-    adapter: ModelAdapter,
-    tokens: Shaped[Tensor, "n ..."],
-    sites: Sequence[Site],
-    readout: BoundReadout,
-    positions: Int[Tensor, " n"],
-) -> tuple[dict[str, int], int]:
+def measure_uses(task: Task, sites: Sequence[Site]) -> tuple[dict[str, int], int]:
     """Uses per example of every site, and the number R of outputs, from two examples' forward.
 
     Raises:
         UserError: if the readout is not differentiable, or mixes examples.
     """
-    seen, values = forward(adapter, tokens, sites, readout, positions, slice(0, 2))
+    readout = task.readout
+    seen, values = forward(task, sites, slice(0, 2))
     values = values.detach().requires_grad_()
     outputs = readout.outputs(values, slice(0, 2))
     if not outputs.requires_grad:
@@ -112,9 +104,7 @@ def measure_uses(
             f"readout {readout.name!r} has no gradient: return a differentiable function of what "
             "it reads (no detach, argmax or numpy)."
         )
-    alone = readout.outputs(values[:1], slice(0, 1))
-    tolerance = 1e-3 * float(outputs.detach().abs().max())
-    if not torch.allclose(alone, outputs[:1], rtol=1e-3, atol=tolerance):
+    if not same_rows(readout.outputs(values[:1], slice(0, 1)), outputs[:1]):
         raise UserError(
             f"readout {readout.name!r} mixes examples: what it returns for one depends on the "
             "others in the batch. Return a function of each row by itself."
@@ -127,11 +117,8 @@ def measure_uses(
 
 
 def collect(
-    adapter: ModelAdapter,
-    tokens: Shaped[Tensor, "n ..."],
+    task: Task,
     sites: Sequence[Site],
-    readout: BoundReadout,
-    positions: Int[Tensor, " n"],
     *,
     columns: slice,
     batch_size: int,
@@ -142,32 +129,29 @@ def collect(
     """Factors of the sites for the readout's outputs ``columns``, over the whole batch.
 
     Args:
-        adapter: the model, its parameters frozen.
-        tokens: (n, t).
+        task: the model, its parameters frozen, and what is read of it.
         sites: whose factors to collect.
-        readout: what is differentiated.
-        positions: position read of every example.
         columns: which of the R outputs.
         batch_size: examples per forward pass.
         dtype: number format of the factors.
         merge: fold outputs into one where that leaves all sums over outputs as they are.
-        advance: told the number of examples done, for each output.
+        advance: called with the number of examples done, for each output.
     """
-    n = len(tokens)
+    n = len(task)
     inputs: dict[str, Tensor] = {}
     # by output, a tensor for every batch: copying them all costs more than most models
     gradients: dict[str, list[list[Tensor]]] = {site.name: [] for site in sites}
+    taps = list({site.output: None for site in sites})
     for start in range(0, n, batch_size):
         rows = slice(start, min(start + batch_size, n))
-        seen, values = forward(adapter, tokens, sites, readout, positions, rows)
-        outputs = readout.outputs(values, rows)[:, columns]
-        scales = {site.name: embedding_scale(site, tokens[rows], seen) for site in sites}
+        seen, values = forward(task, sites, rows)
+        outputs = task.readout.outputs(values, rows)[:, columns]
+        scales = {site.name: embedding_scale(site, task.inputs[rows], seen) for site in sites}
         for site in sites:
             if site.input:
                 x = _by_use(seen.inputs[site.input], len(outputs), site.d_in)
                 inputs.setdefault(site.name, x.new_empty((len(x), n, site.d_in), dtype=dtype))
                 inputs[site.name][:, rows] = x.to(dtype)
-        taps = list({site.output: None for site in sites})
         for r in range(outputs.shape[1]):
             last = r + 1 == outputs.shape[1]
             found = _differentiate(outputs[:, r], [seen.outputs[tap] for tap in taps], last=last)
@@ -182,7 +166,7 @@ def collect(
             advance(rows.stop - rows.start)
     return {
         site.name: _factors(
-            site, tokens, inputs.pop(site.name, None), gradients.pop(site.name), merge
+            site, task.inputs, inputs.pop(site.name, None), gradients.pop(site.name), merge
         )
         for site in sites
     }

@@ -7,10 +7,12 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any
 
+import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from tl_entk.model.adapters import ModelAdapter
+from tl_entk.model.checks import Position
+from tl_entk.model.request import Task
 
 
 def versions() -> dict[str, str]:
@@ -24,21 +26,34 @@ _version = cache(version)
 
 
 def hash_of(tokens: Shaped[Tensor, "n ..."]) -> str:
-    """Sixteen digits that tell token windows, or other inputs, from others."""
-    return hashlib.sha256(tokens.cpu().numpy().tobytes()).hexdigest()[:16]
+    """Sixteen digits that tell token windows, or other inputs of any number format, from others.
+
+    Example:
+        >>> import torch
+        >>> x = torch.ones(2, 3, dtype=torch.bfloat16)
+        >>> hash_of(x) == hash_of(x.clone()) != hash_of(x + 1)
+        True
+    """
+    # bytes, since numpy has no bfloat16
+    raw = tokens.detach().cpu().contiguous().flatten().view(torch.uint8)
+    return hashlib.sha256(raw.numpy().tobytes()).hexdigest()[:16]
 
 
-def provenance(
-    adapter: ModelAdapter, tokens: Shaped[Tensor, "n ..."], **settings: str | int
-) -> dict[str, Any]:
+def provenance(task: Task, **settings: str | int) -> dict[str, Any]:
     """Model, input, settings and versions of a result."""
     return {
-        "model": adapter.model_name,
-        "model_class": adapter.model_class,
-        "model_dtype": str(adapter.dtype),
-        "n": len(tokens),
-        "positions": tokens.shape[1] if adapter.unembed_input else 1,
-        "tokens_sha256": hash_of(tokens),
+        "model": task.adapter.model_name,
+        "model_class": task.adapter.model_class,
+        "model_dtype": str(task.adapter.dtype),
+        "n": len(task),
+        "positions": task.length,
+        "tokens_sha256": hash_of(task.inputs),
+        "readout": task.readout.name,
         **settings,
         "versions": versions(),
     }
+
+
+def position_label(position: Position) -> int | str:
+    """A position as provenance tells it."""
+    return position if isinstance(position, int) else "per example"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -23,6 +23,7 @@ Rows = slice | Int[Tensor, " b"]
 Reads = Literal["logits", "final_hidden"]
 
 LOGITS = "logits"
+FINAL_HIDDEN = "final_hidden"
 NAMES = ("mean_logit", "class_trace", "target_logit", "target_logprob", "logsumexp")
 _TARGETED = ("target_logit", "target_logprob")
 
@@ -77,6 +78,10 @@ class BoundReadout:
     evaluate: Callable[[Tensor, Rows], Tensor]
     flattened: bool = False
 
+    def take(self, chosen: Int[Tensor, " b"]) -> BoundReadout:
+        """The same readout of some of the examples, which its rows then count."""
+        return replace(self, evaluate=lambda values, rows: self.evaluate(values, chosen[rows]))
+
     def outputs(self, values: Float[Tensor, "b c"], rows: Rows) -> Float[Tensor, "b r"]:
         """The numbers read from these rows of the batch.
 
@@ -91,6 +96,12 @@ class BoundReadout:
                 f"{values.shape[0]} examples; return (n,) or (n, R) with R >= 1."
             )
         return result
+
+
+# the final hidden vector as it is, a row for each of its numbers
+FINAL_HIDDEN_READOUT = BoundReadout(
+    FINAL_HIDDEN, "final_hidden", 1.0, lambda values, rows: values, flattened=True
+)
 
 
 def bind_readout(
@@ -123,14 +134,14 @@ def bind_readout(
                 "targets and class_slice are for the named readouts: give your own Readout its "
                 "per_example tensors, and slice the logits in its function."
             )
-        return _own(readout, n, device)
+        return _bind_own(readout, n, device)
     if not (class_slice is None or isinstance(class_slice, slice)):
         raise UserError(f"class_slice is {class_slice!r}: pass a slice, for example slice(0, 10).")
     classes = torch.arange(d_vocab_out, device=device)[class_slice or slice(None)]
     if len(classes) == 0:
         raise UserError(f"class_slice {class_slice} holds none of the {d_vocab_out} classes.")
     if isinstance(readout, tuple):
-        return _single_class(readout, classes, targets)
+        return _bind_class(readout, classes, targets)
     if callable(readout):
         raise UserError("a function of your own is passed as tl_entk.Readout(function).")
     if readout not in (*NAMES, LOGITS):
@@ -146,12 +157,12 @@ def bind_readout(
         readout,
         "logits",
         _scale(readout, classes),
-        _named(readout, classes, targets),
+        _evaluate(readout, classes, targets),
         flattened=readout == LOGITS,
     )
 
 
-def _own(readout: Readout, n: int, device: torch.device | None) -> BoundReadout:
+def _bind_own(readout: Readout, n: int, device: torch.device | None) -> BoundReadout:
     for tensor in readout.per_example:
         if len(tensor) != n:
             raise UserError(
@@ -170,7 +181,7 @@ def _scale(readout: str, classes: Tensor) -> float:
     return 1 / len(classes) if readout == "class_trace" else 1.0
 
 
-def _single_class(readout: tuple, classes: Tensor, targets: Targets) -> BoundReadout:
+def _bind_class(readout: tuple, classes: Tensor, targets: Targets) -> BoundReadout:
     if len(readout) != 2 or readout[0] != "class" or not hasattr(readout[1], "__index__"):
         raise UserError(f"unknown readout {readout!r}: a single class is ('class', c).")
     c = operator.index(readout[1])
@@ -206,7 +217,7 @@ def check_targets(targets: Tensor, n: int, classes: Tensor) -> Tensor:
     return targets
 
 
-def _named(readout: str, classes: Tensor, targets: Targets) -> Callable[[Tensor, Rows], Tensor]:
+def _evaluate(readout: str, classes: Tensor, targets: Targets) -> Callable[[Tensor, Rows], Tensor]:
     def evaluate(logits: Tensor, rows: Rows) -> Tensor:
         seen = logits[:, classes] if len(classes) < logits.shape[1] else logits
         if readout == "mean_logit":

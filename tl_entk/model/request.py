@@ -1,85 +1,115 @@
-"""What a call asks of a model, checked: the same for dense blocks and for operators."""
+"""What a call asks of a model, checked: the same for dense blocks, Jacobians and operators."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
-from feature_sets.errors import UserError
-from tl_entk.model.adapters import ModelAdapter, adapt
+from tl_entk.model.adapters import ModelAdapter
 from tl_entk.model.checks import (
     Position,
-    check_inputs,
+    check_kernel_dtype,
     check_model,
-    check_padding_row,
     check_position,
     check_supported,
-    check_tokens,
 )
+from tl_entk.model.readouts import BoundReadout, ReadoutLike, Targets, bind_readout
 from tl_entk.model.sites import Components, select
-from tl_entk.model.whole_gradient import check_whole_gradient
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A model, examples, and what is read of each: all that a forward pass needs to know.
+
+    Attributes:
+        adapter: the model.
+        inputs: (n, t) tokens on its device; examples (n, ...) of a module of one's own.
+        positions: (n,) position to read of every example, counted from 0.
+        readout: what is read there.
+        length: positions of an example that could be read.
+    """
+
+    adapter: ModelAdapter
+    inputs: Shaped[Tensor, "n ..."]
+    positions: Int[Tensor, " n"]
+    readout: BoundReadout
+    length: int
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def example_floats(self, uses: Mapping[str, int]) -> int:
+        """About how many numbers autograd keeps for one example (for the memory plan).
+
+        Args:
+            uses: positions at which each site is used, which tell how long an example is where
+                only one of them can be read.
+        """
+        positions = self.length if self.length > 1 else max(uses.values(), default=1)
+        return self.adapter.example_floats(positions)
+
+    def take(self, rows: Int[Tensor, " b"]) -> Task:
+        """The same of some examples."""
+        return replace(
+            self,
+            inputs=self.inputs[rows],
+            positions=self.positions[rows],
+            readout=self.readout.take(rows),
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """A model, its inputs, and components.
+    """A task, and the components whose kernel is wanted.
 
     Attributes:
-        adapter: the model.
-        tokens: (n, t) on its device; inputs (n, ...) of a module of one's own.
-        positions: (n,) position to read of every example, counted from 0.
+        task: model, examples, readout.
         names: the components asked for.
         dtype: number format of kernels and vectors.
-        n_outputs: number of logits.
     """
 
-    adapter: ModelAdapter
-    tokens: Shaped[Tensor, "n ..."]
-    positions: Int[Tensor, " n"]
+    task: Task
     names: list[str]
     dtype: torch.dtype
-    n_outputs: int
 
 
 def read_request(
-    model: torch.nn.Module,
-    tokens: Tensor,
+    adapter: ModelAdapter,
+    inputs: Tensor,
     components: Components,
-    position: Position,
-    dtype: torch.dtype | None,
+    readout: ReadoutLike | BoundReadout,
+    *,
+    position: Position = -1,
+    dtype: torch.dtype | None = None,
+    targets: Targets = None,
+    class_slice: slice | None = None,
 ) -> Request:
     """Check what a public call was given.
 
     Raises:
-        UserError, RuntimeError: with the mend; see the checks.
+        UserError, RuntimeError: with the fix; see the checks.
     """
-    adapter = adapt(model)
     check_model(adapter)
-    own = adapter.unembed_input is None
-    if own:
-        tokens, n_outputs = check_inputs(adapter, tokens)
-        positions = check_position(position, len(tokens), 1).to(tokens.device)
-        check_whole_gradient(adapter, tokens)
-    else:
-        tokens, n_outputs = check_tokens(adapter, tokens), adapter.n_outputs
-        positions = check_position(position, *tokens.shape).to(tokens.device)
+    found = adapter.check_inputs(inputs)
+    positions = check_position(position, len(found.examples), found.positions)
     if components is None:
         check_supported(adapter)
     names = select(adapter.component_names, adapter.default_components, components)
-    if not own:
-        check_padding_row(adapter, names, tokens)
-    if dtype is not None and dtype not in (torch.float32, torch.float64):
-        raise UserError(f"dtype is {dtype!r}: pass torch.float32 or torch.float64.")
-    if dtype is None:
-        dtype = adapter.dtype if adapter.dtype.itemsize >= 4 else torch.float32
-    return Request(adapter, tokens, positions, names, dtype, n_outputs)
-
-
-def positions_seen(request: Request, uses: dict[str, int]) -> int:
-    """Positions of an example: its tokens, or the most uses of a weight of one's own module."""
-    if request.adapter.unembed_input is None:
-        return max(uses.values())
-    return request.tokens.shape[1]
+    adapter.check_components(names, found.examples)
+    kernel_dtype = check_kernel_dtype(adapter, dtype)
+    if not isinstance(readout, BoundReadout):
+        readout = bind_readout(
+            readout,
+            n=len(found.examples),
+            d_vocab_out=found.outputs,
+            targets=targets,
+            class_slice=class_slice,
+            device=found.examples.device,
+        )
+    positions = positions.to(found.examples.device)
+    task = Task(adapter, found.examples, positions, readout, found.positions)
+    return Request(task, names, kernel_dtype)

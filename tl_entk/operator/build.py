@@ -9,28 +9,38 @@ from jaxtyping import Int
 from torch import Tensor
 
 from feature_sets.errors import UserError
-from tl_entk.model.adapters import ModelAdapter
-from tl_entk.model.checks import Position, check_memory_budget
-from tl_entk.model.provenance import provenance
-from tl_entk.model.readouts import LOGITS, NAMES, BoundReadout, ReadoutLike, bind_readout
-from tl_entk.model.request import read_request
-from tl_entk.model.sites import EMBEDDING, TIED, UNEMBEDDING, Components, Site, partition
-from tl_entk.operator.operator import KernelOperator
-from tl_entk.operator.plan import Sizes
-from tl_entk.operator.precision import Precision, check_precision
-from tl_entk.operator.shortcuts import (
-    check_linear_unembedding,
-    check_readout,
-    final_hidden,
-    probe_suffix,
+from tl_entk.model.adapters import TransformerAdapter, adapt_transformer
+from tl_entk.model.capture import frozen
+from tl_entk.model.checks import Position
+from tl_entk.model.factors import measure_uses
+from tl_entk.model.memory import check_memory_budget
+from tl_entk.model.provenance import position_label, provenance
+from tl_entk.model.readouts import (
+    FINAL_HIDDEN,
+    FINAL_HIDDEN_READOUT,
+    LOGITS,
+    NAMES,
+    BoundReadout,
+    ReadoutLike,
 )
+from tl_entk.model.request import Request, read_request
+from tl_entk.model.sites import EMBEDDING, TIED, UNEMBEDDING, Components, Site, partition
+from tl_entk.operator.final_hidden import final_hidden_vectors, warn_of_capped_logits
+from tl_entk.operator.network import ChunkedNetwork, no_exchange
+from tl_entk.operator.operator import KernelOperator, Parts
+from tl_entk.operator.precision import Precision, check_precision
+from tl_entk.operator.shortcuts import find_shortcuts
 from tl_entk.operator.suffix import Suffix
 from tl_entk.operator.unembedding_terms import UnembeddingTerms
 from tl_entk.operator.weight_maps import WeightMap
-from tl_entk.operator.whitening import whitening
+from tl_entk.operator.whitening import Whitening, whitening
 
-FINAL_HIDDEN = "final_hidden"
-_CLOSED_FORM = (UNEMBEDDING, "unembed.b_U")
+_UNEMBEDDING_PARTS = (UNEMBEDDING, "unembed.b_U")
+# what tells a kernel from others, of what its provenance says
+_IDENTITY = (
+    "model", "model_class", "model_dtype", "tokens_sha256", "component", "readout", "position",
+    "kernel_dtype", "precision", "normalization",
+)  # fmt: skip
 
 
 def kernel_operator(
@@ -92,77 +102,70 @@ def kernel_operator(
         >>> op.shape == (25 * 64, 25 * 64), (op @ torch.ones(25 * 64)).shape
         (True, torch.Size([1600]))
     """
-    request = read_request(model, tokens, component, position, dtype)
-    adapter, tokens, positions = request.adapter, request.tokens, request.positions
-    if adapter.unembed_input is None:
-        raise UserError(
-            "an operator runs the part of a TransformerLens model after a component: for a module "
-            "of your own use tl_entk.jacobian(model, inputs), which multiplies and decomposes too."
-        )
-    n, dtype = len(tokens), request.dtype
+    adapter = adapt_transformer(
+        model, "use tl_entk.jacobian(model, inputs), which multiplies and decomposes too."
+    )
+    chosen = _check_readout(readout)
+    whitened = chosen is FINAL_HIDDEN_READOUT
+    request = read_request(adapter, tokens, component, chosen, position=position, dtype=dtype)
     budget = check_memory_budget(memory_budget)
-    check_precision(precision, tokens.device)
-    bound = _bound(adapter, readout, n, tokens.device)
-    names = _that_matter(partition(request.names), bound)
-    info = provenance(
-        adapter,
-        tokens,
+    task = request.task
+    check_precision(precision, task.inputs.device)
+    names = _names_that_matter(partition(request.names), task.readout, whitened)
+    if not whitened:
+        with frozen(model):
+            measure_uses(task, ())  # refuses readouts that mix examples, or have no gradient
+    about = provenance(
+        task,
         component=", ".join(names),
-        readout="final_hidden, whitened by W_U" if bound is None else bound.name,
-        position=position if isinstance(position, int) else "per example",
-        kernel_dtype=str(dtype),
+        readout="final_hidden, whitened by W_U" if whitened else task.readout.name,
+        position=position_label(position),
+        kernel_dtype=str(request.dtype),
         precision=precision,
         normalization="plain",
     )
-    closed = [name for name in names if bound is None and name in _CLOSED_FORM]
-    maps = weight_maps(adapter, [n for n in names if n not in closed], tokens, bound is None)
-    suffix = Suffix(adapter, maps, tokens, positions, bound)
-    if bound is not None:
-        check_readout(suffix)
-    probe = probe_suffix(suffix, precision) if maps else None
+    identity = {key: str(about[key]) for key in _IDENTITY}
+    in_network = [name for name in names if not (whitened and name in _UNEMBEDDING_PARTS)]
+    maps = weight_maps(adapter, in_network, task.inputs, whitened)
+    short = find_shortcuts(Suffix(task, maps), adapter.cuts, precision) if maps else None
+    if short is not None and short.precision_error is not None:
+        about["precision_error"] = short.precision_error
     root = terms = None
-    if bound is None:
-        check_linear_unembedding(suffix)
+    if whitened:
+        warn_of_capped_logits(task, adapter)
         white = whitening(adapter.unembedding)
-        root = white.root.to(dtype)
-        if closed or TIED in names:
-            tied = next((m for m in maps if m.key == TIED), None)
-            terms = UnembeddingTerms(
-                final_hidden(suffix, budget).to(dtype),
-                white.span.to(dtype),
-                weight=UNEMBEDDING in names or tied is not None,
-                bias="unembed.b_U" in names,
-                shared=tied.key if tied else None,
-                at_rows=(
-                    (white.inverse @ adapter.unembedding[:, tied.rows].double()).to(dtype)
-                    if tied
-                    else None
-                ),
-            )
-    if probe is not None and probe.precision_error is not None:
-        info["precision_error"] = probe.precision_error
+        root = white.root.to(request.dtype)
+        terms = _unembedding_terms(adapter, request, names, maps, white, budget)
+    n, d = len(task), short.outputs if short else adapter.d_model
+    network = None
+    if short is not None:
+        network = ChunkedNetwork(
+            short.suffix,
+            short.sizes,
+            vector_bytes=n * d * request.dtype.itemsize,
+            memory_budget=budget,
+            exchange=terms.exchange if terms else no_exchange,
+        )
     return KernelOperator(
-        probe.suffix if probe else None,
-        root,
-        terms,
-        n=n,
-        d=probe.outputs if probe else adapter.cfg.d_model,
-        scale=1.0 if bound is None else bound.scale,
-        sizes=probe.sizes if probe else Sizes(0, 0),
-        gradient_bytes=probe.gradient_bytes if probe else 0,
+        Parts(network, root, terms, task.readout.scale),
+        n,
+        d,
         memory_budget=budget,
-        dtype=dtype,
-        device=tokens.device,
-        provenance=info,
+        dtype=request.dtype,
+        device=task.inputs.device,
+        provenance=about,
+        identity=identity,
     )
 
 
-def _bound(
-    adapter: ModelAdapter, readout: ReadoutLike, n: int, device: torch.device
-) -> BoundReadout | None:
-    """The readout, fixed; None for the final hidden vector whitened by the unembedding."""
+def _check_readout(readout: ReadoutLike) -> ReadoutLike | BoundReadout:
+    """What a network is run for.
+
+    Raises:
+        UserError: for a readout that an operator does not have.
+    """
     if readout == FINAL_HIDDEN:
-        return None
+        return FINAL_HIDDEN_READOUT
     if readout == "class_trace":
         raise UserError(
             "an operator has a row for every output: 'logits' is the flattened kernel, and "
@@ -173,28 +176,54 @@ def _bound(
             f"unknown readout {readout!r}: pass 'final_hidden' or 'logits', one that "
             "kernel_blocks takes, or a tl_entk.Readout."
         )
-    return bind_readout(readout, n=n, d_vocab_out=adapter.n_outputs, device=device)
+    return readout
 
 
-def _that_matter(names: list[str], bound: BoundReadout | None) -> list[str]:
+def _names_that_matter(names: list[str], readout: BoundReadout, whitened: bool) -> list[str]:
     """Leave out the unembedding where what is read comes before it.
 
     Raises:
         UserError: if nothing is left.
     """
-    if bound is None or bound.reads == "logits":
+    if whitened or readout.reads == "logits":
         return names
-    left = [EMBEDDING if name == TIED else name for name in names if name not in _CLOSED_FORM]
+    left = [EMBEDDING if name == TIED else name for name in names if name not in _UNEMBEDDING_PARTS]
     if not left:
         raise UserError(
-            f"readout {bound.name!r} reads the final hidden vector, which {names} come after: "
+            f"readout {readout.name!r} reads the final hidden vector, which {names} come after: "
             "choose other components, or a readout of the logits."
         )
     return left
 
 
+def _unembedding_terms(
+    adapter: TransformerAdapter,
+    request: Request,
+    names: list[str],
+    maps: tuple[WeightMap, ...],
+    white: Whitening,
+    memory_budget: int,
+) -> UnembeddingTerms | None:
+    """The unembedding's part of a whitened kernel; None where it is no component."""
+    tied = next((m for m in maps if m.key == TIED), None)
+    if tied is None and not set(_UNEMBEDDING_PARTS).intersection(names):
+        return None
+    dtype = request.dtype
+    at_rows = None
+    if tied is not None:
+        at_rows = (white.inverse @ adapter.unembedding[:, tied.rows].double()).to(dtype)
+    return UnembeddingTerms(
+        final_hidden_vectors(request.task, memory_budget).to(dtype),
+        white.span.to(dtype),
+        weight=UNEMBEDDING in names or tied is not None,
+        bias="unembed.b_U" in names,
+        shared=tied.key if tied else None,
+        at_rows=at_rows,
+    )
+
+
 def weight_maps(
-    adapter: ModelAdapter, names: list[str], tokens: Tensor, whitened: bool
+    adapter: TransformerAdapter, names: list[str], tokens: Tensor, whitened: bool
 ) -> tuple[WeightMap, ...]:
     """The maps of some components, head slices of one weight together.
 

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from feature_sets.errors import UserError
-from tl_entk.kernel.blocks import kernel_blocks
+from tl_entk.directions.symmetric_operator import SymmetricOperator
+from tl_entk.kernel.gradient_norms import squared_gradient_norms
 from tl_entk.kernel.normalize import norms_of
-from tl_entk.model.adapters import adapt
+from tl_entk.model.adapters import adapt_transformer
 from tl_entk.model.checks import Position
+from tl_entk.model.memory import check_memory_budget
 from tl_entk.model.readouts import Readout
 from tl_entk.model.request import read_request
 from tl_entk.model.sites import TIED, UNEMBEDDING, Components
-from tl_entk.operator.operator import KernelOperator
 from tl_entk.operator.whitening import whitening
 from tl_entk.tools.progress import Progress
 
 
-class NormalizedOperator:
-    """(H x I) D^-1 K~ D^-1 (H x I), with what :class:`KernelOperator` offers the solver.
+class NormalizedOperator(SymmetricOperator):
+    """(H x I) D^-1 K~ D^-1 (H x I) of an operator K~.
 
-    H = 1 - 11^T / N takes the mean over the examples away, apart for each of the d numbers; D has
-    an example's gradient norm for each of its d rows. Either may be left out.
+    H = 1 - 11^T / N takes the mean over the examples away, separately for each of the d numbers;
+    D has an example's gradient norm for each of its d rows. Either may be left out.
 
     Args:
         operator: the plain kernel.
@@ -36,29 +35,33 @@ class NormalizedOperator:
 
     def __init__(
         self,
-        operator: KernelOperator,
+        operator: SymmetricOperator,
         norms: Float[Tensor, " n"] | None,
         *,
         centered: bool,
         name: str,
     ) -> None:
-        self.shape, self.n, self.d = operator.shape, operator.n, operator.d
-        self.dtype, self.device = operator.dtype, operator.device
-        self.provenance: dict[str, Any] = {**operator.provenance, "normalization": name}
+        super().__init__(
+            operator.n,
+            operator.d,
+            dtype=operator.dtype,
+            device=operator.device,
+            provenance={**operator.provenance, "normalization": name},
+            identity={**operator.identity, "normalization": name},
+            exact=operator.exact,
+        )
         self._operator, self._centered = operator, centered
         self._inverse = None if norms is None else (1 / norms).to(self.device, self.dtype)
 
-    def __matmul__(self, x: Float[Tensor, "nd ..."]) -> Float[Tensor, "nd ..."]:
-        """The product with a vector (N d,) or a block of vectors (N d, b)."""
-        blocks = x.reshape(self.n, self.d, -1).to(self.device, self.dtype)
-        inside = self._scaled(self._without_mean(blocks)).reshape(x.shape)
-        product = (self._operator @ inside).reshape(blocks.shape)
-        return self._without_mean(self._scaled(product)).reshape(x.shape)
+    def _multiply(self, x: Float[Tensor, "n d b"]) -> Float[Tensor, "n d b"]:
+        inside = self._scale(self._take_mean_away(x))
+        product = self._operator @ inside.flatten(0, 1)
+        return self._take_mean_away(self._scale(product.reshape(x.shape)))
 
-    def _scaled(self, blocks: Float[Tensor, "n d b"]) -> Float[Tensor, "n d b"]:
+    def _scale(self, blocks: Float[Tensor, "n d b"]) -> Float[Tensor, "n d b"]:
         return blocks if self._inverse is None else blocks * self._inverse[:, None, None]
 
-    def _without_mean(self, blocks: Float[Tensor, "n d b"]) -> Float[Tensor, "n d b"]:
+    def _take_mean_away(self, blocks: Float[Tensor, "n d b"]) -> Float[Tensor, "n d b"]:
         return blocks - blocks.mean(0) if self._centered else blocks
 
 
@@ -91,39 +94,27 @@ def gradient_norms(
         >>> from tl_entk.experiments import ModularSettings, build_model, modular_data
         >>> settings = ModularSettings(p=5)
         >>> model, data = build_model(settings), modular_data(settings)
+        >>> from tl_entk.kernel.blocks import kernel_blocks
         >>> norms = gradient_norms(model, data.tokens, "blocks.0.mlp.W_out")
         >>> trace = kernel_blocks(model, data.tokens, "class_trace", "blocks.0.mlp.W_out").total()
         >>> bool(torch.allclose(norms**2, 6 * trace.diagonal(), rtol=1e-3))
         True
     """
-    names = read_request(model, tokens, component, position, None).names
-    after = sorted({UNEMBEDDING, "unembed.b_U", TIED}.intersection(names))
+    adapter = adapt_transformer(model)
+    root = whitening(adapter.unembedding).root
+    readout = Readout(lambda hidden: hidden @ root.to(hidden), reads="final_hidden", name="logits")
+    request = read_request(adapter, tokens, component, readout, position=position)
+    after = sorted({UNEMBEDDING, "unembed.b_U", TIED}.intersection(request.names))
     if after:
         raise UserError(
             f"cosines of {', '.join(after)}: its gradient is the final hidden vector itself; "
             "leave it out of the components, or take another normalization."
         )
-    root = whitening(adapt(model).unembedding).root
-    readout = Readout(lambda hidden: hidden @ root.to(hidden), reads="final_hidden", name="logits")
-    found = []
-    with Progress("gradient norms", len(tokens), progress) as bar:
-        for rows in _batches(len(tokens), batch_size):
-            blocks = kernel_blocks(
-                model,
-                tokens[rows],
-                readout,
-                names,
-                position=position if isinstance(position, int) else position[rows],
-                memory_budget=memory_budget,
-            )
-            found.append(blocks.total().diagonal())
-            bar.advance(len(rows))
-    return norms_of(torch.cat(found))
-
-
-def _batches(n: int, size: int) -> list[Int[Tensor, " b"]]:
-    """Rows in batches; a kernel needs two, so that a last one alone joins those before it."""
-    batches = list(torch.arange(n).split(size))
-    if len(batches) > 1 and len(batches[-1]) == 1:
-        batches[-2:] = [torch.cat(batches[-2:])]
-    return batches
+    with Progress("gradient norms", len(request.task), progress) as bar:
+        squares = squared_gradient_norms(
+            request,
+            batch_size=batch_size,
+            memory_budget=check_memory_budget(memory_budget),
+            advance=bar.advance,
+        )
+    return norms_of(squares)

@@ -19,15 +19,17 @@ _COLUMNS = 64
 
 @dataclass(frozen=True)
 class Sizes:
-    """Bytes for one example, measured on a few.
+    """Bytes, measured on a few examples: for one of them where nothing else is said.
 
     Attributes:
         kept: of a forward pass's graph with its backward pass, and of the sites' inputs.
         cache: of what a replay needs.
+        gradient: of one gradient of the weights, whatever the examples.
     """
 
     kept: int
     cache: int
+    gradient: int = 0
 
 
 @dataclass(frozen=True)
@@ -48,13 +50,16 @@ class OperatorPlan:
     columns: int
     memory: int
 
+    def keeps_all(self, n: int) -> bool:
+        """Whether the graph of all n examples is kept, so that products run no forward pass."""
+        return self.kept * self.chunk >= n
+
 
 def plan_operator(
     sizes: Sizes,
     *,
     n: int,
     length: int,
-    gradient_bytes: int,
     vector_bytes: int,
     memory_budget: int,
     device: torch.device,
@@ -67,7 +72,6 @@ def plan_operator(
         sizes: bytes per example.
         n: examples.
         length: tokens of an example.
-        gradient_bytes: of one gradient of the weights.
         vector_bytes: of one vector.
         memory_budget: bytes.
         device: where it runs; on a CPU larger chunks bring nothing.
@@ -77,6 +81,7 @@ def plan_operator(
     Raises:
         UserError: if not even one example fits; says what would.
     """
+    gradient_bytes = sizes.gradient
     room = memory_budget - 4 * vector_bytes - 2 * gradient_bytes
     one = max(sizes.kept, 1)
     if room < one:

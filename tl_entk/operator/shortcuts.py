@@ -5,23 +5,21 @@ Every shortcut is kept only where what is read and the weights' gradients stay a
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from feature_sets.errors import UserError
-from tl_entk.model.capture import frozen
-from tl_entk.model.factors import embedding_scale, measure_uses
-from tl_entk.model.readouts import BoundReadout
+from tl_entk.model.factors import embedding_scale
+from tl_entk.model.sites import Cut
 from tl_entk.operator.plan import Sizes, counting_bytes
 from tl_entk.operator.precision import Precision, matrix_products
 from tl_entk.operator.replay import find_prefix, recording
-from tl_entk.operator.suffix import Cache, Gradients, Suffix, as_it_is
+from tl_entk.operator.suffix import Cache, Gradients, Suffix, leave_in_place
 from tl_entk.operator.weight_maps import WeightMap
+from tl_entk.tools.rounding import relative_distance, relative_rounding
 
 TWO = slice(0, 2)
 # how a network refuses a shortcut: shapes that do not fit, derivatives that do not exist
@@ -29,29 +27,28 @@ _REFUSALS = (RuntimeError, ValueError, IndexError, TypeError, AssertionError, No
 
 
 @dataclass(frozen=True, eq=False)
-class Probe:
+class Shortened:
     """A suffix with every shortcut that holds.
 
     Attributes:
         suffix: ready for use.
         outputs: numbers read per example.
-        sizes: bytes per example.
-        gradient_bytes: of one gradient of the weights.
+        sizes: bytes it takes.
         precision_error: relative error of a product in reduced precision; None in full.
     """
 
     suffix: Suffix
     outputs: int
     sizes: Sizes
-    gradient_bytes: int
     precision_error: float | None
 
 
-def probe_suffix(suffix: Suffix, precision: Precision) -> Probe:
+def find_shortcuts(suffix: Suffix, cuts: tuple[Cut, ...], precision: Precision) -> Shortened:
     """Find what the network after some weights allows.
 
     Args:
         suffix: as it stands, with nothing left out.
+        cuts: places from which on only the position that is read may matter.
         precision: of the products to come.
 
     Raises:
@@ -59,58 +56,45 @@ def probe_suffix(suffix: Suffix, precision: Precision) -> Probe:
             of its backward pass; or if a hook never fires.
         UserError: if nothing read depends on the weights.
     """
-    whole, suffix = suffix, _sample(suffix)
+    task, suffix = suffix.task, _take_two(suffix)
     if any(m.site.kind == "embedding" for m in suffix.maps):
-        suffix = replace(suffix, maps=_scaled(suffix))
+        suffix = replace(suffix, maps=_with_scales(suffix))
     graph = suffix.graph(TWO, push=False)
-    cotangent = _direction(graph.outputs.detach())
-    wanted = _Wanted(graph.outputs.detach(), cotangent, graph.pull(cotangent))
-    _check_finite(wanted)
-    if not wanted.gradients:
+    cotangent = _random_like(graph.outputs.detach())
+    reference = _Reference(graph.outputs.detach(), cotangent, graph.pull(cotangent))
+    _check_finite(reference)
+    if not reference.gradients:
         names = ", ".join(m.site.name for m in suffix.maps)
         raise UserError(
             f"nothing that is read depends on {names}: choose other components, or another "
             "readout or position."
         )
-    suffix, cache = _with_prefix(_with_cuts(suffix, wanted), wanted)
-    suffix = _with_modes(suffix, cache, wanted)
-    gradient_bytes = sum(max(4, G.dtype.itemsize) * G.numel() for G in wanted.gradients.values())
-    error = None
-    if precision != "full":
-        exact = _push(suffix, cache, wanted.gradients)
-        suffix = replace(suffix, precision=precision)
-        with matrix_products(precision):
-            pulled = suffix.graph(TWO, cache, push=False).pull(cotangent)
-            error = _distance(_push(suffix, cache, pulled), exact)
-    sizes = _sizes(suffix, cache)
-    suffix = replace(suffix, tokens=whole.tokens, positions=whole.positions, readout=whole.readout)
-    return Probe(suffix, wanted.outputs.shape[1], sizes, gradient_bytes, error)
+    suffix, cache = _with_prefix(_with_cuts(suffix, cuts, reference), reference)
+    suffix = _with_modes(suffix, cache, reference)
+    suffix, error = _with_precision(suffix, cache, reference, precision)
+    sizes = _sizes(suffix, cache, reference.gradients)
+    return Shortened(replace(suffix, task=task), reference.outputs.shape[1], sizes, error)
 
 
-def _sample(suffix: Suffix) -> Suffix:
+def _take_two(suffix: Suffix) -> Suffix:
     """The same network on two examples, read at positions as far apart as there are."""
-    rows = torch.stack([suffix.positions.argmin(), suffix.positions.argmax()])
+    positions = suffix.task.positions
+    rows = torch.stack([positions.argmin(), positions.argmax()])
     if rows[0] == rows[1]:
         rows = torch.arange(2, device=rows.device)
-    readout = suffix.readout
-    if readout is not None:
-        evaluate = readout.evaluate
-        readout = replace(readout, evaluate=lambda values, two: evaluate(values, rows[two]))
-    return replace(
-        suffix, tokens=suffix.tokens[rows], positions=suffix.positions[rows], readout=readout
-    )
+    return replace(suffix, task=suffix.task.take(rows))
 
 
-def _scaled(suffix: Suffix) -> tuple[WeightMap, ...]:
+def _with_scales(suffix: Suffix) -> tuple[WeightMap, ...]:
     """The maps, with the factor of embeddings that multiply their rows by one."""
     with torch.enable_grad():
         seen, _ = suffix.run(TWO)
-    tokens = suffix.tokens[TWO]
+    tokens = suffix.task.inputs[TWO]
     return tuple(replace(m, scale=embedding_scale(m.site, tokens, seen)) for m in suffix.maps)
 
 
-def _check_finite(wanted: _Wanted) -> None:
-    values = [wanted.outputs, *wanted.gradients.values()]
+def _check_finite(reference: _Reference) -> None:
+    values = [reference.outputs, *reference.gradients.values()]
     if not all(bool(torch.isfinite(value).all()) for value in values):
         raise RuntimeError(
             "what is read, or its gradient, is not finite: look for infinities in the weights or "
@@ -119,7 +103,7 @@ def _check_finite(wanted: _Wanted) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class _Wanted:
+class _Reference:
     """What a shortcut must leave as it is."""
 
     outputs: Tensor
@@ -133,9 +117,9 @@ class _Wanted:
         except _REFUSALS as error:
             _unless_out_of_memory(error)
             return False
-        tolerance = 1e-4 if self.outputs.dtype.itemsize >= 4 else 5e-2
+        tolerance = relative_rounding(self.outputs.dtype, least=1e-4)
         return (
-            _distance(graph.outputs.detach(), self.outputs) <= tolerance
+            relative_distance(graph.outputs.detach(), self.outputs) <= tolerance
             and gradients.keys() == self.gradients.keys()
             and all(
                 gradients[key].shape == G.shape
@@ -162,19 +146,20 @@ def _unless_out_of_memory(error: Exception) -> None:
         raise error
 
 
-def _with_cuts(suffix: Suffix, wanted: _Wanted) -> Suffix:
-    if suffix.tokens.shape[1] == 1:
+def _with_cuts(suffix: Suffix, cuts: tuple[Cut, ...], reference: _Reference) -> Suffix:
+    """Only the position that is read from as many of the places on as that holds for."""
+    if suffix.task.length == 1:
         return suffix
-    every = replace(suffix, cuts=suffix.adapter.cuts)
-    if wanted.holds(every):
+    every = replace(suffix, cuts=cuts)
+    if reference.holds(every):
         return every
-    for place in suffix.adapter.cuts:
+    for place in cuts:
         cut = replace(suffix, cuts=(*suffix.cuts, place))
-        suffix = cut if wanted.holds(cut) else suffix
+        suffix = cut if reference.holds(cut) else suffix
     return suffix
 
 
-def _with_prefix(suffix: Suffix, wanted: _Wanted) -> tuple[Suffix, Cache | None]:
+def _with_prefix(suffix: Suffix, reference: _Reference) -> tuple[Suffix, Cache | None]:
     """Leave out what comes before the first site, where that can be replayed."""
     starts = [site.output for site in suffix.sites]
 
@@ -183,16 +168,16 @@ def _with_prefix(suffix: Suffix, wanted: _Wanted) -> tuple[Suffix, Cache | None]
             return suffix.run(TWO, check=False)[1]
 
     try:
-        prefix = find_prefix(suffix.adapter.model, starts, 2, read)
+        prefix = find_prefix(suffix.model, starts, 2, read)
     except _REFUSALS as error:
         _unless_out_of_memory(error)
         return suffix, None
     trial = replace(suffix, prefix=prefix)
     with torch.no_grad():
         with recording(prefix.needed) as values:
-            whole, _ = trial.run(TWO, replace=as_it_is)
+            whole, _ = trial.run(TWO, replace=leave_in_place)
         try:
-            again, _ = trial.run(TWO, Cache(values, {}), replace=as_it_is, check=False)
+            again, _ = trial.run(TWO, Cache(values, {}), replace=leave_in_place, check=False)
         except _REFUSALS as error:
             _unless_out_of_memory(error)
             return suffix, None
@@ -204,27 +189,27 @@ def _with_prefix(suffix: Suffix, wanted: _Wanted) -> tuple[Suffix, Cache | None]
     )
     trial = replace(trial, early=early)
     cache = Cache(values, {tap: whole.inputs[tap] for tap in early})
-    return (trial, cache) if wanted.holds(trial, cache) else (suffix, None)
+    return (trial, cache) if reference.holds(trial, cache) else (suffix, None)
 
 
-def _with_modes(suffix: Suffix, cache: Cache | None, wanted: _Wanted) -> Suffix:
+def _with_modes(suffix: Suffix, cache: Cache | None, reference: _Reference) -> Suffix:
     """Which of the two ways forward the network has, each checked to be adjoint to the pull.
 
     Where the gradient vanishes but for rounding, there is nothing to check.
     """
-    size = sum(float(G.double().square().sum()) for G in wanted.gradients.values())
-    tolerance = 1e-3 if wanted.outputs.dtype.itemsize >= 4 else 0.1
+    size = sum(float(G.double().square().sum()) for G in reference.gradients.values())
+    tolerance = relative_rounding(reference.outputs.dtype)
 
     def adjoint(push: Callable[[], Tensor]) -> bool:
         try:
-            found = float((push().double() * wanted.cotangent.double()).sum())
+            found = float((push().double() * reference.cotangent.double()).sum())
         except _REFUSALS as error:
             _unless_out_of_memory(error)
             return False
-        return size**0.5 <= 1e-6 * wanted.scale or abs(found - size) <= tolerance * size
+        return size**0.5 <= 1e-6 * reference.scale or abs(found - size) <= tolerance * size
 
-    forward = adjoint(lambda: suffix.push(TWO, cache, wanted.gradients))
-    double = adjoint(lambda: suffix.graph(TWO, cache).push(wanted.gradients))
+    forward = adjoint(lambda: suffix.push(TWO, cache, reference.gradients))
+    double = adjoint(lambda: suffix.graph(TWO, cache).push(reference.gradients))
     if not forward and not double:
         raise RuntimeError(
             "the network has neither forward-mode derivatives nor a second backward pass: load "
@@ -239,83 +224,42 @@ def _push(suffix: Suffix, cache: Cache | None, changes: Gradients) -> Tensor:
     return suffix.push(TWO, cache, changes)
 
 
-def _sizes(suffix: Suffix, cache: Cache | None) -> Sizes:
-    with counting_bytes(suffix.adapter.model) as forward:
+def _with_precision(
+    suffix: Suffix, cache: Cache | None, reference: _Reference, precision: Precision
+) -> tuple[Suffix, float | None]:
+    """The suffix in reduced precision, and the relative error of a product in it."""
+    if precision == "full":
+        return suffix, None
+    exact = _push(suffix, cache, reference.gradients)
+    suffix = replace(suffix, precision=precision)
+    with matrix_products(precision):
+        pulled = suffix.graph(TWO, cache, push=False).pull(reference.cotangent)
+        return suffix, relative_distance(_push(suffix, cache, pulled), exact)
+
+
+def _sizes(suffix: Suffix, cache: Cache | None, gradients: Gradients) -> Sizes:
+    with counting_bytes(suffix.model) as forward:
         graph = suffix.graph(TWO, cache, push=False)
     inputs = _bytes(x for values in graph.inputs.values() for x in values)
     del graph
     kept = forward[0]
     if suffix.double_backward:
-        with counting_bytes(suffix.adapter.model) as both:
+        with counting_bytes(suffix.model) as both:
             suffix.graph(TWO, cache)
         kept = both[0]
     held = 0
     if cache is not None:
         values = [v[0] if isinstance(v, tuple) else v for v in cache.values.values()]
         held = _bytes([*values, *(x for xs in cache.inputs.values() for x in xs)])
-    return Sizes((kept + inputs) // 2, held // 2)
+    gradient = sum(max(4, G.dtype.itemsize) * G.numel() for G in gradients.values())
+    return Sizes((kept + inputs) // 2, held // 2, gradient)
 
 
 def _bytes(tensors: Iterator[Tensor] | list[Tensor]) -> int:
     return sum(tensor.untyped_storage().nbytes() for tensor in tensors)
 
 
-def _direction(like: Tensor) -> Tensor:
+def _random_like(like: Tensor) -> Tensor:
     """A fixed random tensor of the same kind."""
     generator = torch.Generator().manual_seed(0)
     return torch.randn(like.shape, generator=generator).to(like.device, like.dtype)
-
-
-def _distance(found: Tensor, wanted: Tensor) -> float:
-    """Relative distance; infinite for another shape."""
-    if found.shape != wanted.shape:
-        return float("inf")
-    size = float(wanted.double().norm())
-    return float((found.double() - wanted.double()).norm()) / (size if size > 0 else 1.0)
-
-
-def final_hidden(suffix: Suffix, memory_budget: int) -> Float[Tensor, "n d"]:
-    """The final hidden vectors of all examples, in batches that fit the budget."""
-    n, length = suffix.tokens.shape
-    bytes_each = suffix.adapter.example_floats(length) * suffix.adapter.dtype.itemsize
-    batch = max(1, min(n, memory_budget // 4 // bytes_each))
-    plain = replace(suffix, maps=())
-    with torch.no_grad():
-        parts = [plain.run(slice(s, min(s + batch, n)))[1] for s in range(0, n, batch)]
-    return torch.cat(parts)
-
-
-def check_readout(suffix: Suffix) -> None:
-    """Refuse a readout that has no gradient, or mixes examples.
-
-    Raises:
-        UserError: says which.
-    """
-    assert suffix.readout is not None
-    with frozen(suffix.adapter.model):
-        measure_uses(suffix.adapter, suffix.tokens, (), suffix.readout, suffix.positions)
-
-
-def check_linear_unembedding(suffix: Suffix) -> None:
-    """Warn where logits are not W_U^T r + b_U.
-
-    Warns:
-        UserWarning: if the model caps or scales what the unembedding returns.
-    """
-    adapter = suffix.adapter
-    plain = replace(suffix, maps=())
-    with torch.no_grad():
-        logits = BoundReadout("logits", "logits", 1.0, lambda values, rows: values)
-        seen, given = replace(plain, readout=logits).run(TWO)
-    hidden = seen.final_hidden
-    assert hidden is not None
-    bias = adapter.by_name.get("unembed.b_U")
-    linear = hidden.to(given.dtype) @ adapter.unembedding.to(given.dtype)
-    linear = linear if bias is None else linear + bias.parameter.detach()
-    if _distance(linear, given) > (1e-3 if given.dtype.itemsize >= 4 else 5e-2):
-        warnings.warn(
-            "the model caps or scales its logits after the unembedding: the kernel is that of "
-            "the logits before.",
-            UserWarning,
-            stacklevel=3,
-        )

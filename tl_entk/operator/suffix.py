@@ -14,12 +14,11 @@ from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from tl_entk.model.adapters import ModelAdapter
 from tl_entk.model.capture import Reading, Replace, frozen, reading
-from tl_entk.model.readouts import BoundReadout
+from tl_entk.model.request import Task
 from tl_entk.model.sites import Cut, Site, Tap
 from tl_entk.operator.precision import Precision, network_pass
 from tl_entk.operator.replay import Prefix, Recorded, recording, replaying
@@ -42,12 +41,9 @@ class Suffix:
     """A network from the sites of some weight maps to what is read.
 
     Attributes:
-        adapter: the model.
+        task: the model, its examples, and what is read of them.
         maps: the weights.
-        tokens: (n, t).
-        positions: (n,) position read.
-        readout: what is read; None for the final hidden vector.
-        cuts: places from which on only that position is needed.
+        cuts: places from which on only the position that is read is needed.
         prefix: what a replay does not run.
         early: input taps before the first site, which a replay does not see.
         forward_mode: whether the network has forward-mode derivatives.
@@ -55,11 +51,8 @@ class Suffix:
         precision: of the matrix products.
     """
 
-    adapter: ModelAdapter
+    task: Task
     maps: tuple[WeightMap, ...]
-    tokens: Int[Tensor, "n t"]
-    positions: Int[Tensor, " n"]
-    readout: BoundReadout | None = None
     cuts: tuple[Cut, ...] = ()
     prefix: Prefix | None = None
     early: frozenset[Tap] = frozenset()
@@ -72,6 +65,11 @@ class Suffix:
         """The sites of the maps."""
         return [m.site for m in self.maps]
 
+    @property
+    def model(self) -> nn.Module:
+        """Whose network it is."""
+        return self.task.adapter.model
+
     def run(
         self,
         rows: slice,
@@ -81,42 +79,43 @@ class Suffix:
         check: bool = True,
     ) -> tuple[Reading, Float[Tensor, "b r"]]:
         """One forward pass of some examples: what was seen, and what is read."""
-        batch = self.tokens[rows]
+        task, adapter = self.task, self.task.adapter
+        batch = task.inputs[rows]
         values: Recorded = {}
         if cache is not None and self.prefix is not None:
             values = self.prefix.values(cache.values, len(batch), batch.device)
         context = reading(
             self.sites,
-            self.adapter.unembed_input,
-            self.positions[rows],
+            adapter.final_hidden,
+            task.positions[rows],
             len(batch),
             cuts=self.cuts,
-            length=batch.shape[1],
-            stop=self.readout is None or self.readout.reads == "final_hidden",
+            length=task.length,
+            stop=task.readout.reads == "final_hidden",
             replace=replace,
             inputs=cache.inputs if cache is not None else None,
         )
         logits: Tensor | None = None
         network = network_pass(self.precision, batch.device)
-        with frozen(self.adapter.model), network, replaying(values), context as seen:
-            logits = self.adapter.logits(batch)[:, 0]
+        with frozen(adapter.model), network, replaying(values), context as seen:
+            logits = adapter.outputs(batch)[:, 0]
         if check:
-            seen.check(self.sites, self.adapter.processed)
+            seen.check(self.sites, adapter.processed)
         read = seen.final_hidden if logits is None else logits
         assert read is not None
-        return seen, read if self.readout is None else self.readout.outputs(read, rows)
+        return seen, task.readout.outputs(read, rows)
 
     def record(self, rows: slice) -> Cache:
         """A whole forward pass of some examples, keeping what their replays need."""
         modules = self.prefix.needed if self.prefix is not None else ()
         with recording(modules) as values, torch.no_grad():
-            seen, _ = self.run(rows, replace=as_it_is)
+            seen, _ = self.run(rows, replace=leave_in_place)
         return Cache(dict(values), {tap: seen.inputs[tap] for tap in self.early})
 
     def graph(self, rows: slice, cache: Cache | None = None, *, push: bool = True) -> Graph:
         """A forward pass kept as a graph, with its backward pass kept too if ``push``."""
         # frozen: autograd keeps activations for weights' gradients that nobody asks for, else
-        with torch.enable_grad(), frozen(self.adapter.model):
+        with torch.enable_grad(), frozen(self.model):
             seen, outputs = self.run(rows, cache)
             taps = list({m.site.output: None for m in self.maps})
             calls = [(tap, value) for tap in taps for value in seen.outputs[tap]]
@@ -126,11 +125,13 @@ class Suffix:
                 adjoint = torch.autograd.grad(
                     outputs, [v for _, v in calls], cotangent, create_graph=True, allow_unused=True
                 )
-        return Graph(self, self.tokens[rows], seen.inputs, calls, outputs, cotangent, list(adjoint))
+        return Graph(
+            self, self.task.inputs[rows], seen.inputs, calls, outputs, cotangent, list(adjoint)
+        )
 
     def push(self, rows: slice, cache: Cache | None, changes: Gradients) -> Float[Tensor, "b r"]:
         """Change of what is read when the weights change, in a pass of its own."""
-        tokens = self.tokens[rows]
+        tokens = self.task.inputs[rows]
 
         def replace(seen: Reading, tap: Tap, call: int, value: Tensor) -> Tensor:
             value, tangent = forward_ad.unpack_dual(value)
@@ -165,8 +166,8 @@ class Graph:
     cotangent: Float[Tensor, "b r"]
     adjoint: list[Tensor | None] = field(default_factory=list)
 
-    def alone(self) -> Graph:
-        """The same graph when no other examples share its weights."""
+    def in_token_space(self) -> Graph:
+        """The same graph where it holds all examples, so that products need not pass weights."""
         maps = tuple(
             m.in_token_space(self.inputs[m.site.input] if m.site.input else [])
             for m in self.suffix.maps
@@ -231,7 +232,7 @@ def _change(
     return torch.zeros_like(value) if total is None else total
 
 
-def as_it_is(_seen: Reading, _tap: Tap, _call: int, value: Tensor) -> Tensor:
+def leave_in_place(_seen: Reading, _tap: Tap, _call: int, value: Tensor) -> Tensor:
     """Leaves an output in its place, when no graph is wanted."""
     return value
 

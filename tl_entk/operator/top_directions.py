@@ -10,14 +10,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from feature_sets.errors import UserError
-from tl_entk.directions.cost import expected_products
 from tl_entk.directions.eigen import EigenDirections
 from tl_entk.directions.solver import check_request, leading_eigenpairs, least_columns
+from tl_entk.directions.symmetric_operator import SymmetricOperator
 from tl_entk.kernel.normalize import check_normalization
-from tl_entk.model.checks import Position, check_memory_budget
-from tl_entk.model.readouts import ReadoutLike
+from tl_entk.model.checks import Position
+from tl_entk.model.memory import check_memory_budget
+from tl_entk.model.readouts import FINAL_HIDDEN, ReadoutLike
 from tl_entk.model.sites import Components
-from tl_entk.operator.build import FINAL_HIDDEN, kernel_operator
+from tl_entk.operator.build import kernel_operator
 from tl_entk.operator.normalized_operator import NormalizedOperator, gradient_norms
 from tl_entk.operator.operator import KernelOperator
 from tl_entk.operator.precision import Precision
@@ -63,7 +64,8 @@ def top_eigendirections(
         seed: of the solver's random start.
         resume: file for checkpoints; the run goes on from it if it is there.
         position: where the readout is read.
-        block_size: vectors multiplied at a time; default what is fastest by a short measurement.
+        block_size: vectors multiplied at a time; by default one, or what is fastest by a short
+            measurement where the forward pass does not fit and is run again for every product.
         max_products: give up after so many vectors, with a warning.
         memory_budget: bytes, of which a quarter is for the solver's basis (default 4 GiB).
         dtype: number format of the vectors.
@@ -73,8 +75,8 @@ def top_eigendirections(
     Returns:
         Eigenvalues, largest first; ``vectors`` (N, d, k); ``scores`` (N, k), one signed number
         per example: the leading left singular vector of a direction's N x d matrix times its
-        singular value, with ``rank1_share`` the share of the norm that it holds. The estimate is
-        in ``provenance["estimate"]``.
+        singular value, with ``rank1_share`` the share of the norm that it holds. With
+        ``progress``, the estimate is in ``provenance["estimate"]``.
 
     Raises:
         UserError: for input that cannot be meant; the message says what to do.
@@ -96,52 +98,57 @@ def top_eigendirections(
             "or normalize the dense kernel of kernel_blocks."
         )
     budget = check_memory_budget(memory_budget)
+    basis_budget = budget // 4
     operator = kernel_operator(
         model,
         tokens,
         component,
         readout=readout,
         position=position,
-        memory_budget=budget - budget // 4,
+        memory_budget=budget - basis_budget,
         dtype=dtype,
         precision=precision,
     )
     limit = 20 * k + 200 if max_products is None else max_products
     check_request(operator.shape[0], k, tol, 1 if block_size is None else block_size, limit)
-    estimate = operator.estimate(k, block_size=block_size)
-    columns = budget // 4 // (2 * operator.shape[0] * operator.dtype.itemsize)
-    if block_size is None and columns < least_columns(k, estimate.block_size):
-        estimate = replace(estimate, block_size=1, products=expected_products(k, 1))
+    if block_size is None:
+        block_size = _block_size_that_fits(operator, k, basis_budget)
+    estimate = None
     if progress:
+        estimate = operator.estimate(k, block_size=block_size)
         print(f"{operator.provenance['component']}: {estimate}")
-    kernel: KernelOperator | NormalizedOperator = operator
-    if normalization != "plain":
-        if wanted.cosine and norms is None:
-            norms = gradient_norms(
-                model,
-                tokens,
-                component,
-                position=position,
-                memory_budget=budget - budget // 4,
-                progress=progress,
-            )
-        kernel = NormalizedOperator(
-            operator,
-            norms if wanted.cosine else None,
-            centered=wanted.centered,
-            name=normalization,
+    if wanted.cosine and norms is None:
+        norms = gradient_norms(
+            model,
+            tokens,
+            component,
+            position=position,
+            memory_budget=budget - basis_budget,
+            progress=progress,
         )
+    kernel: SymmetricOperator = operator
+    if normalization != "plain":
+        scale = norms if wanted.cosine else None
+        kernel = NormalizedOperator(operator, scale, centered=wanted.centered, name=normalization)
     operator.prepare(progress)
     eigen = leading_eigenpairs(
         kernel,
         k,
         tol=tol,
         seed=seed,
-        block_size=estimate.block_size,
+        block_size=block_size,
         max_products=limit,
-        basis_budget=budget // 4,
+        basis_budget=basis_budget,
         resume=resume,
         progress=progress,
     )
-    provenance = {**eigen.provenance, "estimate": asdict(estimate)}
-    return replace(eigen, provenance=provenance)
+    if estimate is None:
+        return eigen
+    return replace(eigen, provenance={**eigen.provenance, "estimate": asdict(estimate)})
+
+
+def _block_size_that_fits(operator: KernelOperator, k: int, basis_budget: int) -> int:
+    """The operator's own choice, or single vectors where a basis of such blocks does not fit."""
+    block_size = min(operator.default_block_size(k), operator.shape[0])
+    columns = basis_budget // (2 * operator.shape[0] * operator.dtype.itemsize)
+    return block_size if columns >= least_columns(k, block_size) else 1

@@ -19,6 +19,12 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - started
 
 
+def best_seconds(work: Callable[[], object], device: torch.device) -> float:
+    """The better of two calls after a first, which sets up libraries."""
+    work()
+    return min(seconds(work, device) for _ in range(2))
+
+
 def duration(seconds: float) -> str:
     """Seconds as a person would say it.
 

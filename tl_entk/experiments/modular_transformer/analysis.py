@@ -32,7 +32,8 @@ from tl_entk.experiments.modular_transformer.task import ModelClass, ModularSett
 from tl_entk.experiments.modular_transformer.training import TrainedModel, train
 from tl_entk.experiments.records import settings_name
 from tl_entk.experiments.rotations import purity_rows, residue_indicators, rotations_of
-from tl_entk.kernel.blocks import KernelBlocks, kernel_blocks
+from tl_entk.kernel.blocks import kernel_blocks
+from tl_entk.kernel.kernel_blocks import KernelBlocks
 
 TOTAL = "total"
 ACTIVATIONS = "blocks.0.hook_resid_post"

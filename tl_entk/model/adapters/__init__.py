@@ -5,10 +5,11 @@ from __future__ import annotations
 from torch import nn
 
 from feature_sets.errors import UserError
-from tl_entk.model.adapters.base import ModelAdapter
+from tl_entk.model.adapters.base import Inputs, ModelAdapter
 from tl_entk.model.adapters.bridge import adapt_bridge
 from tl_entk.model.adapters.hooked_transformer import adapt_hooked_transformer
 from tl_entk.model.adapters.own_module import adapt_own_module
+from tl_entk.model.adapters.transformer import TransformerAdapter
 
 
 def adapt(model: nn.Module) -> ModelAdapter:
@@ -38,4 +39,25 @@ def adapt(model: nn.Module) -> ModelAdapter:
     return adapter
 
 
-__all__ = ["ModelAdapter", "adapt"]
+def adapt_transformer(
+    model: nn.Module, instead: str = "load one with TransformerLens."
+) -> TransformerAdapter:
+    """See a TransformerLens model as sites.
+
+    Args:
+        model: a HookedTransformer or a TransformerBridge.
+        instead: what a message says to do with another model.
+
+    Raises:
+        UserError: for a module of one's own, or anything else.
+    """
+    adapter = adapt(model)
+    if not isinstance(adapter, TransformerAdapter):
+        raise UserError(
+            f"this needs a TransformerLens model, and {adapter.model_name} is a module of your "
+            f"own: {instead}"
+        )
+    return adapter
+
+
+__all__ = ["Inputs", "ModelAdapter", "TransformerAdapter", "adapt", "adapt_transformer"]

@@ -1,47 +1,102 @@
-"""What the rest of tl_entk needs to know of a TransformerLens model."""
+"""What the rest of tl_entk needs to know of a model."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from feature_sets.errors import UserError
-from tl_entk.model.sites import EMBEDDING, TIED, UNEMBEDDING, Cut, Site, Tap
+from tl_entk.model.sites import EMBEDDING, UNEMBEDDING, Site, Tap
+
+
+class Inputs(NamedTuple):
+    """Examples that a model was found to take.
+
+    Attributes:
+        examples: (n, ...) on the model's device.
+        positions: of an example that may be read.
+        outputs: numbers that the model has for each of them (logits).
+    """
+
+    examples: Shaped[Tensor, "n ..."]
+    positions: int
+    outputs: int
 
 
 @dataclass(frozen=True)
-class ModelAdapter:
-    """A TransformerLens model of either class, seen as sites.
+class ModelAdapter(ABC):
+    """A model seen as sites: what every model has.
 
     Attributes:
         model: the model itself.
         model_class: its class, for provenance.
         sites: every use of every weight.
-        unembed_input: where the final hidden vector (after ln_final) enters the unembedding; None
-            where there is none.
-        cuts: places of the last block and after, from which on only the read position may matter.
         unsupported: parameters that are no site, by name.
         processed: why the weights look processed (folded or centered), or None.
+        final_hidden: where the final hidden vector enters the unembedding; None where a model
+            has none.
     """
 
     model: nn.Module
     model_class: str
     sites: tuple[Site, ...]
-    unembed_input: Tap | None
-    cuts: tuple[Cut, ...] = ()
     unsupported: tuple[str, ...] = ()
     processed: str | None = None
+    final_hidden: Tap | None = None
+
+    # what each kind of model answers in its own way
 
     @property
-    def cfg(self) -> Any:
-        """The TransformerLens configuration."""
-        return self.model.cfg
+    @abstractmethod
+    def shared(self) -> dict[str, tuple[Site, ...]]:
+        """Parameters with several roles: name of the whole to the roles' sites."""
+
+    @property
+    @abstractmethod
+    def model_name(self) -> str:
+        """What the model is called, for provenance."""
+
+    @property
+    @abstractmethod
+    def may_hide_uses(self) -> bool:
+        """Whether a weight might be used where no site is, so that gradients need a check."""
+
+    @abstractmethod
+    def check_inputs(self, inputs: Any) -> Inputs:
+        """The examples on the model's device, checked.
+
+        Raises:
+            UserError: for what the model could not take.
+        """
+
+    @abstractmethod
+    def check_components(self, names: Sequence[str], examples: Shaped[Tensor, "n ..."]) -> None:
+        """Refuse components that have no kernel on these examples.
+
+        Raises:
+            UserError: names the component.
+        """
+
+    @abstractmethod
+    def is_training(self, module: nn.Module) -> bool:
+        """Whether a module's train mode changes what the model computes."""
+
+    @abstractmethod
+    def outputs(self, examples: Shaped[Tensor, "n ..."]) -> Float[Tensor, "n read c"]:
+        """The model's outputs (logits), as its own call gives them, position by position."""
+
+    @abstractmethod
+    def example_floats(self, positions: int) -> int:
+        """About how many numbers autograd keeps for an example of so many positions."""
+
+    # what follows from the sites
 
     @property
     def device(self) -> torch.device:
@@ -58,19 +113,6 @@ class ModelAdapter:
         """The sites under their component names."""
         return {site.name: site for site in self.sites}
 
-    @property
-    def tied(self) -> bool:
-        """Whether embedding and unembedding are one parameter."""
-        roles = [self.by_name.get(name) for name in (EMBEDDING, UNEMBEDDING)]
-        return all(roles) and roles[0].parameter is roles[1].parameter  # type: ignore[union-attr]
-
-    @property
-    def shared(self) -> dict[str, tuple[Site, ...]]:
-        """Parameters with several roles: name of the whole to the roles' sites."""
-        if not self.tied:
-            return {}
-        return {TIED: (self.by_name[EMBEDDING], self.by_name[UNEMBEDDING])}
-
     def wholes(self, site: Site) -> list[str]:
         """The shared parameter that this site is a role of, if it is one."""
         return [
@@ -78,6 +120,10 @@ class ModelAdapter:
             for whole, roles in self.shared.items()
             if any(role.name == site.name for role in roles)
         ]
+
+    def components_needing(self, site: Site) -> set[str]:
+        """The components whose kernels need this site's factors."""
+        return {site.name, *site.head_names, *self.wholes(site)}
 
     @property
     def component_names(self) -> list[str]:
@@ -94,33 +140,12 @@ class ModelAdapter:
         whole = [name for name, roles in self.shared.items() if roles[0].name in names]
         return [*whole, *names]
 
-    @property
-    def model_name(self) -> str:
-        """What the model is called, for provenance."""
-        return getattr(self.cfg, "model_name", None) or "custom"
 
-    @property
-    def n_outputs(self) -> int:
-        """Number of logits."""
-        return self.by_name[UNEMBEDDING].d_out
-
-    @property
-    def unembedding(self) -> Float[Tensor, "d_model d_vocab_out"]:
-        """W_U."""
-        site = self.by_name[UNEMBEDDING]
-        weight = site.parameter.detach()
-        return weight.T if isinstance(site.output.module, nn.Linear) else weight
-
-    def logits(self, tokens: Int[Tensor, "n t"]) -> Float[Tensor, "n read d_vocab_out"]:
-        """The model's logits, as its own call gives them."""
-        return self.model(tokens)
-
-    def example_floats(self, n_positions: int) -> int:
-        """About how many numbers autograd keeps for one example (for the memory plan)."""
-        cfg = self.cfg
-        d_mlp = getattr(cfg, "d_mlp", None) or 4 * cfg.d_model
-        per_position = 16 * cfg.d_model + 4 * d_mlp + 3 * cfg.n_heads * n_positions
-        return n_positions * (cfg.n_layers + 1) * per_position
+def depends_on_mode(module: nn.Module) -> bool:
+    """Whether a module computes something else in train mode: dropout and batch norms."""
+    if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        return True
+    return isinstance(module, nn.Dropout) and module.p > 0
 
 
 def refuse_shared(sites: Sequence[Site]) -> None:

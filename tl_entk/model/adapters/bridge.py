@@ -13,7 +13,8 @@ from typing import Any
 from torch import nn
 
 from feature_sets.errors import UserError
-from tl_entk.model.adapters.base import ModelAdapter, refuse_shared
+from tl_entk.model.adapters.base import refuse_shared
+from tl_entk.model.adapters.transformer import TransformerAdapter
 from tl_entk.model.sites import Cut, Heads, Kind, Site, Tap
 
 _WEIGHT_NAMES = {
@@ -30,7 +31,7 @@ _WEIGHT_NAMES = {
 }
 
 
-def adapt_bridge(model: nn.Module) -> ModelAdapter:
+def adapt_bridge(model: nn.Module) -> TransformerAdapter:
     """The sites of a TransformerBridge.
 
     Raises:
@@ -46,11 +47,11 @@ def adapt_bridge(model: nn.Module) -> ModelAdapter:
     sites = tuple(_sites(model.cfg, components))
     refuse_shared(sites)
     known = {id(site.parameter) for site in sites} | _stale(components)
-    return ModelAdapter(
+    return TransformerAdapter(
         model=model,
         model_class="TransformerBridge",
         sites=sites,
-        unembed_input=Tap(components["unembed"]._original_component, "input"),
+        final_hidden=Tap(components["unembed"]._original_component, "input"),
         cuts=tuple(_cuts(model.cfg, components)),
         unsupported=tuple(n for n, p in model.named_parameters() if id(p) not in known),
         processed=(

@@ -13,11 +13,12 @@ import torch
 from torch import nn
 
 from feature_sets.errors import UserError
-from tl_entk.model.adapters.base import ModelAdapter, refuse_shared
+from tl_entk.model.adapters.base import refuse_shared
+from tl_entk.model.adapters.transformer import TransformerAdapter
 from tl_entk.model.sites import Cut, Heads, Site, Tap
 
 
-def adapt_hooked_transformer(model: nn.Module) -> ModelAdapter:
+def adapt_hooked_transformer(model: nn.Module) -> TransformerAdapter:
     """The sites of a HookedTransformer.
 
     Raises:
@@ -29,11 +30,11 @@ def adapt_hooked_transformer(model: nn.Module) -> ModelAdapter:
     known = {id(site.parameter) for site in sites}
     if not _has_positions(model.cfg):
         known.update(id(p) for n, p in model.named_parameters() if n == "pos_embed.W_pos")
-    return ModelAdapter(
+    return TransformerAdapter(
         model=model,
         model_class="HookedTransformer",
         sites=sites,
-        unembed_input=Tap(model.get_submodule("unembed"), "input"),
+        final_hidden=Tap(model.get_submodule("unembed"), "input"),
         cuts=tuple(_cuts(model)),
         unsupported=tuple(n for n, p in model.named_parameters() if id(p) not in known),
         processed=_processing(model),

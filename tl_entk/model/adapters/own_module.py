@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import cast
+from typing import Any, cast
 
+import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from tl_entk.model.adapters.base import ModelAdapter
+from feature_sets.errors import UserError
+from tl_entk.model.adapters.base import Inputs, ModelAdapter, depends_on_mode
 from tl_entk.model.linear_map import Bias, LinearMap
 from tl_entk.model.sites import ROLE, Site, Tap
+from tl_entk.tools.rounding import same_rows
 
 
 @dataclass(frozen=True)
@@ -34,13 +37,68 @@ class OwnModuleAdapter(ModelAdapter):
         """The module's class."""
         return type(self.model).__name__
 
-    def logits(self, inputs: Shaped[Tensor, "n ..."]) -> Float[Tensor, "n 1 c"]:
-        """The module's outputs."""
-        return self.model(inputs)[:, None]
+    @property
+    def may_hide_uses(self) -> bool:
+        """Yes: a forward pass of one's own may use a weight without the layer that owns it."""
+        return True
 
-    def example_floats(self, n_positions: int) -> int:
-        """About how many numbers autograd keeps for one example (for the memory plan)."""
-        return 4 * n_positions * sum(site.d_in + site.d_out for site in self.sites)
+    def outputs(self, examples: Shaped[Tensor, "n ..."]) -> Float[Tensor, "n 1 c"]:
+        """The module's outputs, at their one position."""
+        return self.model(examples)[:, None]
+
+    def is_training(self, module: nn.Module) -> bool:
+        """Dropout and batch norms in train mode; a plain module computes the same in either."""
+        return module.training and depends_on_mode(module)
+
+    def check_components(self, names: Sequence[str], examples: Shaped[Tensor, "n ..."]) -> None:
+        """Every component of a module has a kernel on any examples."""
+
+    def example_floats(self, positions: int) -> int:
+        """About how many numbers autograd keeps for an example of so many positions."""
+        return 4 * positions * sum(site.d_in + site.d_out for site in self.sites)
+
+    def check_inputs(self, inputs: Any) -> Inputs:
+        """Examples on the module's device, and how many outputs it has for each.
+
+        Raises:
+            UserError: if inputs or outputs are no tensor, outputs are not (n, C), or an
+                example's depend on the other examples.
+        """
+        if not isinstance(inputs, Tensor):
+            raise UserError(f"the inputs are a {type(inputs).__name__}: pass a tensor (n, ...).")
+        if inputs.ndim < 1 or len(inputs) < 2:
+            raise UserError("a kernel compares examples: pass at least two rows of inputs.")
+        if inputs.is_floating_point() and not bool(torch.isfinite(inputs).all()):
+            raise UserError("the inputs are not finite: drop those examples, or clean them.")
+        inputs = inputs.detach().to(self.device)
+        pair, first = self._try(inputs[:2]), self._try(inputs[:1])
+        if not isinstance(pair, Tensor):
+            raise UserError(
+                f"{self.model_name} returns a {type(pair).__name__}: wrap it in a module that "
+                "returns a tensor (n, C), what the kernel is to be of."
+            )
+        if pair.ndim != 2 or len(pair) != 2:
+            raise UserError(
+                f"{self.model_name} returns shape {tuple(pair.shape)} for two examples: wrap it in "
+                "a module that returns (n, C), what the kernel is to be of."
+            )
+        if not same_rows(first, pair[:1]):
+            raise UserError(
+                f"{self.model_name} mixes examples: what it returns for one depends on the others "
+                "in the batch."
+            )
+        return Inputs(inputs, 1, pair.shape[1])
+
+    def _try(self, examples: Shaped[Tensor, "n ..."]) -> Any:
+        """What the module returns, or why it cannot take such examples."""
+        try:
+            with torch.no_grad():
+                return self.model(examples)
+        except (RuntimeError, IndexError) as error:
+            raise UserError(
+                f"{self.model_name} cannot take these inputs ({str(error).splitlines()[0]}): pass "
+                "what its own call takes, examples first."
+            ) from error
 
 
 def adapt_own_module(model: nn.Module) -> OwnModuleAdapter | None:
@@ -67,7 +125,6 @@ def adapt_own_module(model: nn.Module) -> OwnModuleAdapter | None:
         model=model,
         model_class="own module",
         sites=tuple(sites),
-        unembed_input=None,
         unsupported=tuple(unsupported),
         roles=roles,
     )

@@ -9,7 +9,7 @@ from tl_entk.directions.eigen import EigenDirections
 from tl_entk.experiments.language.judging import FLATTENED
 from tl_entk.experiments.language.run import LanguageResult
 from tl_entk.language.direction_tokens import logit_directions, score_covariances
-from tl_entk.model.adapters import adapt
+from tl_entk.model.adapters import adapt_transformer
 from tl_entk.operator.whitening import whitening
 from tl_entk.report.cards import Direction, by_direction, direction_card
 from tl_entk.report.page import Card
@@ -64,7 +64,7 @@ def _tokens(result: LanguageResult, layers: dict[str, EigenDirections]) -> dict[
     along = dict(zip(layers, together.split(widths, dim=1), strict=True))
     if next(iter(layers.values())).vectors.ndim == 2:
         return along
-    white = whitening(adapt(model).unembedding)
+    white = whitening(adapt_transformer(model).unembedding)
     found = {}
     for layer, eigen in layers.items():
         moved = logit_directions(model, eigen, white)

@@ -1,0 +1,86 @@
+"""Kernel blocks as a mapping: the dense N x N eNTK of every component, and sums of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tl_entk.model.sites import match_names, partition
+
+
+@dataclass(frozen=True, eq=False)
+class KernelBlocks(Mapping[str, Tensor]):
+    """Kernel blocks by component name, each (N, N), symmetric and positive semidefinite.
+
+    Attributes:
+        blocks: name to matrix, in the model's order; a weight is followed by its heads.
+        provenance: model, readout, position, number formats and versions.
+
+    Example:
+        >>> eye = torch.eye(2)
+        >>> blocks = KernelBlocks({"attn.W_Q": 3 * eye, "attn.W_Q[0]": eye, "mlp.W_in": eye})
+        >>> blocks.total().diagonal().tolist(), blocks.sum("attn.*").diagonal().tolist()
+        ([4.0, 4.0], [3.0, 3.0])
+    """
+
+    blocks: dict[str, Float[Tensor, "n n"]]
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    # two results are the same object or different: tensors have no single truth value
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def __getitem__(self, name: str) -> Float[Tensor, "n n"]:
+        if name not in self.blocks:
+            raise KeyError(
+                f"no block {name!r} was computed; there are {list(self.blocks)[:6]} ... "
+                "Ask for it with components=[...]."
+            )
+        return self.blocks[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.blocks)
+
+    def __len__(self) -> int:
+        return len(self.blocks)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.blocks
+
+    def __repr__(self) -> str:
+        n = len(next(iter(self.blocks.values()))) if self.blocks else 0
+        return f"KernelBlocks({len(self)} blocks of {n} x {n}: {', '.join(list(self)[:4])}, ...)"
+
+    def partition(self) -> list[str]:
+        """Names that make up the total: no head beside its weight, no role beside its whole."""
+        return partition(self)
+
+    def total(self) -> Float[Tensor, "n n"]:
+        """Kernel of all computed components together, nothing counted twice.
+
+        Where embedding and unembedding are one parameter and its kernel was computed, the
+        cross terms of the two roles are in it.
+        """
+        return self._add(self.partition())
+
+    def sum(self, pattern: str) -> Float[Tensor, "n n"]:
+        """Kernel of the components that match a glob, nothing counted twice.
+
+        Args:
+            pattern: for example ``"blocks.0.*"`` for a layer, ``"*.attn.W_V[*]"`` for heads.
+
+        Raises:
+            UserError: if nothing matches; the message has the nearest names.
+        """
+        return self._add(partition(match_names(list(self), pattern)))
+
+    def _add(self, names: list[str]) -> Float[Tensor, "n n"]:
+        total = torch.zeros_like(self.blocks[names[0]])
+        for name in names:
+            total += self.blocks[name]
+        return total

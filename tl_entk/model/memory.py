@@ -1,0 +1,43 @@
+"""The memory that a computation is planned for."""
+
+from __future__ import annotations
+
+from feature_sets.errors import UserError
+
+_DEFAULT_BUDGET = 4 * 2**30
+
+
+def check_memory_budget(memory_budget: int | None) -> int:
+    """Bytes that a computation is planned for; 4 GiB where nothing was asked for.
+
+    Raises:
+        UserError: for less than 1 MiB.
+
+    Example:
+        >>> check_memory_budget(None) == 4 * 2**30
+        True
+    """
+    if memory_budget is None:
+        return _DEFAULT_BUDGET
+    if memory_budget < 2**20:
+        raise UserError(
+            f"memory_budget = {memory_budget} bytes is less than 1 MiB: pass bytes, for example "
+            "2 * 2**30 for 2 GiB."
+        )
+    return memory_budget
+
+
+def examples_per_pass(n: int, floats: int, itemsize: int, memory_budget: int) -> int:
+    """Examples in one forward pass: its graph may take a quarter of the budget.
+
+    Args:
+        n: examples there are.
+        floats: numbers that autograd keeps for one of them.
+        itemsize: bytes of a number.
+        memory_budget: bytes.
+
+    Example:
+        >>> examples_per_pass(100, floats=1000, itemsize=4, memory_budget=2**20)
+        65
+    """
+    return max(1, min(n, memory_budget // 4 // (floats * itemsize)))

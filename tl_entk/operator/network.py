@@ -1,0 +1,229 @@
+"""J J^T of a network's suffix, in chunks of examples that fit a memory budget.
+
+All examples go back (J^T), their gradients add up, then all go forward (J). A chunk keeps its
+forward pass as a graph where the plan has room, or what a replay needs, or nothing. Where the
+device runs out of memory all the same, the chunks are halved and no graph is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tl_entk.operator.plan import OperatorPlan, Sizes, plan_operator
+from tl_entk.operator.precision import matrix_products
+from tl_entk.operator.suffix import Cache, Gradients, Graph, Suffix, add_to
+from tl_entk.tools.progress import Progress
+from tl_entk.tools.timing import best_seconds, seconds
+from tl_entk.tools.warn import warn_user
+
+# the measurement: tokens run, and vectors at a time
+_SAMPLE_TOKENS = 256
+_SEVERAL = 4
+
+# cotangents and the gradients that they were taken to -> what is to be added to the products
+Exchange = Callable[[Sequence[Tensor], Sequence[Gradients]], list[Tensor] | None]
+
+
+def no_exchange(_cotangents: Sequence[Tensor], _gradients: Sequence[Gradients]) -> None:
+    """Nothing to add: the kernel is of the network alone."""
+
+
+@dataclass(eq=False)
+class Chunk:
+    """Some examples, with what is kept of them: a graph, what a replay needs, or nothing."""
+
+    rows: slice
+    graph: Graph | None = None
+    cache: Cache | None = None
+
+    def in_token_space(self) -> Chunk:
+        """The same chunk where there is no other."""
+        return replace(self, graph=self.graph.in_token_space()) if self.graph else self
+
+
+class Timing(NamedTuple):
+    """Seconds of the forward pass, of a product, and of each further vector in it."""
+
+    setup: float
+    product: float
+    further: float
+
+
+class ChunkedNetwork:
+    """The network after some weights as a product J J^T, within a memory budget.
+
+    Nothing large happens before the first product, or :meth:`prepare`.
+
+    Args:
+        suffix: the network, with every shortcut that holds.
+        sizes: bytes it takes.
+        vector_bytes: of one vector.
+        memory_budget: bytes.
+        exchange: cross terms with what is no part of the network, between the two passes.
+
+    Attributes:
+        plan: chunks, and which of them keep their graph.
+    """
+
+    def __init__(
+        self,
+        suffix: Suffix,
+        sizes: Sizes,
+        *,
+        vector_bytes: int,
+        memory_budget: int,
+        exchange: Exchange,
+    ) -> None:
+        self.suffix, self._sizes = suffix, sizes
+        self._vector_bytes, self._budget, self._exchange = vector_bytes, memory_budget, exchange
+        self._chunks: list[Chunk] = []
+        self._weights = list(suffix.model.parameters())
+        self._versions = [weight._version for weight in self._weights]
+        self.n = len(suffix.task)
+        self.device = suffix.task.inputs.device
+        self.plan = self._make_plan()
+
+    def prepare(self, progress: bool = False) -> None:
+        """Run the forward pass, and keep what the plan keeps."""
+        if self._chunks:
+            return
+        self._check_weights()
+        while not self._try_to_prepare(progress):
+            self._shrink()
+
+    def multiply(self, cotangents: Sequence[Float[Tensor, "n d"]]) -> list[Float[Tensor, "n d"]]:
+        """J J^T times some vectors."""
+        while True:
+            self.prepare()
+            products = self._try_to_sweep(cotangents)
+            if products is not None:
+                return products
+
+    def measure(self, vectors: Float[Tensor, "n d b"]) -> Timing:
+        """Time the passes of a few examples, and scale them up."""
+        sample = -(-_SAMPLE_TOKENS // self.suffix.task.length)
+        rows = slice(0, min(self.plan.chunk, max(2, sample)))
+        kept = min(self.n, self.plan.kept * self.plan.chunk)
+        parts = [(kept, True), (self.n - kept, False)]
+        timings = [
+            self._measure_rows(rows, vectors, count, keep) for count, keep in parts if count > 0
+        ]
+        setup, one, several = (sum(parts) for parts in zip(*timings, strict=True))
+        return Timing(setup, one, max(0.0, several - one) / (vectors.shape[2] - 1))
+
+    def _measure_rows(
+        self, rows: slice, vectors: Tensor, count: int, keep: bool
+    ) -> tuple[float, float, float]:
+        """Seconds of set-up, of one vector and of all, for ``count`` examples."""
+        share = count / (rows.stop - rows.start)
+        prepared: list[Chunk] = []
+        setup = seconds(lambda: prepared.append(self._prepare_chunk(rows, keep)), self.device)
+        with matrix_products(self.suffix.precision):
+            one, several = (
+                best_seconds(
+                    lambda b=b: self._push(  # type: ignore[misc]
+                        prepared[0], self._pull(prepared[0], vectors[:, :, :b].unbind(2))
+                    ),
+                    self.device,
+                )
+                for b in (1, vectors.shape[2])
+            )
+        return share * setup, share * one, share * several
+
+    def _try_to_prepare(self, progress: bool) -> bool:
+        """Whether the device had memory for it; what failed is let go of before the next try."""
+        chunks: list[Chunk] = []
+        with Progress("forward pass", self.n, progress) as bar:
+            starts = range(0, self.n, self.plan.chunk)
+            for index, start in enumerate(starts):
+                rows = slice(start, min(start + self.plan.chunk, self.n))
+                try:
+                    chunks.append(self._prepare_chunk(rows, index < self.plan.kept))
+                except torch.OutOfMemoryError:
+                    return False
+                bar.advance(rows.stop - rows.start)
+        self._chunks = [chunks[0].in_token_space()] if len(chunks) == 1 else chunks
+        return True
+
+    def _prepare_chunk(self, rows: slice, keep_graph: bool) -> Chunk:
+        if keep_graph:
+            return Chunk(rows, graph=self.suffix.graph(rows))
+        return Chunk(rows, cache=self.suffix.record(rows) if self.plan.cached else None)
+
+    def _make_plan(self, chunk: int | None = None, *, keep: bool = True) -> OperatorPlan:
+        return plan_operator(
+            self._sizes,
+            n=self.n,
+            length=self.suffix.task.length,
+            vector_bytes=self._vector_bytes,
+            memory_budget=self._budget,
+            device=self.device,
+            chunk=chunk,
+            keep=keep and self.suffix.double_backward,
+        )
+
+    def _shrink(self) -> None:
+        """After the device ran out of memory: half the examples at a time, no graph kept."""
+        chunk = self.plan.chunk
+        self._chunks = []
+        if chunk == 1:
+            raise torch.OutOfMemoryError(
+                "the device has too little memory for a single example: use fewer components or "
+                "shorter windows."
+            )
+        self.plan = self._make_plan(chunk // 2, keep=False)
+        warn_user(
+            f"the device ran out of memory with {chunk} examples at a time; going on with "
+            f"{chunk // 2}, and without keeping their graphs.",
+            RuntimeWarning,
+        )
+
+    def _check_weights(self) -> None:
+        if [weight._version for weight in self._weights] != self._versions:
+            raise RuntimeError(
+                "the model's weights have changed since the operator was made: make a new one."
+            )
+
+    def _try_to_sweep(self, cotangents: Sequence[Tensor]) -> list[Tensor] | None:
+        """J J^T for some vectors; after the device ran out of memory None, with a smaller plan."""
+        try:
+            with matrix_products(self.suffix.precision):
+                return self._sweep(cotangents)
+        except torch.OutOfMemoryError:
+            pass  # what failed is let go of first
+        self._shrink()
+        return None
+
+    def _sweep(self, cotangents: Sequence[Float[Tensor, "n d"]]) -> list[Float[Tensor, "n d"]]:
+        """All examples back, then all forward."""
+        self._check_weights()
+        gradients: list[Gradients] = [{} for _ in cotangents]
+        for chunk in self._chunks:
+            for total, part in zip(gradients, self._pull(chunk, cotangents), strict=True):
+                add_to(total, part)
+        # here, and only here, gradients of several machines would be added up
+        cross = self._exchange(cotangents, gradients)
+        results = [torch.zeros_like(v) for v in cotangents] if cross is None else cross
+        for chunk in self._chunks:
+            for result, change in zip(results, self._push(chunk, gradients), strict=True):
+                result[chunk.rows] += change
+        return results
+
+    def _pull(self, chunk: Chunk, cotangents: Sequence[Tensor]) -> list[Gradients]:
+        graph = chunk.graph or self.suffix.graph(chunk.rows, chunk.cache, push=False)
+        return [graph.pull(cotangent[chunk.rows]) for cotangent in cotangents]
+
+    def _push(self, chunk: Chunk, gradients: Sequence[Gradients]) -> list[Tensor]:
+        suffix, graph = self.suffix, chunk.graph
+        # a pass forward costs a forward pass each; one graph for them all pays from three on
+        if graph is None and (len(gradients) > 2 or not suffix.forward_mode):
+            graph = suffix.graph(chunk.rows, chunk.cache) if suffix.double_backward else None
+        if graph is not None:
+            return [graph.push(change) for change in gradients]
+        return [suffix.push(chunk.rows, chunk.cache, change) for change in gradients]
