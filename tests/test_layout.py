@@ -86,6 +86,25 @@ def test_an_import_turned_round_is_found():
     assert not wrong_imports("operator", "from tl_entk.kernel.blocks import kernel_blocks\n")
 
 
+# what knows TransformerLens' classes and configuration: adapters, and what builds models
+KNOWS_HOST = ("model/adapters/", "language/loading.py", "language/model_folder.py")
+BUILDS_MODELS = ("experiments/modular_transformer/model.py", "language/story_model/")
+
+
+@pytest.mark.plain
+def test_the_host_is_known_to_adapters_only():
+    for path in PACKAGE.rglob("*.py"):
+        place = path.relative_to(PACKAGE).as_posix()
+        if place.startswith(KNOWS_HOST + BUILDS_MODELS):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            assert not (isinstance(node, ast.Attribute) and node.attr == "cfg"), place
+            assert not (
+                isinstance(node, ast.Constant)
+                and node.value in ("TransformerBridge", "HookedTransformer")
+            ), place
+
+
 @pytest.mark.plain
 def test_feature_sets_do_not_know_the_kernel():
     for path in (ROOT / "feature_sets").rglob("*.py"):

@@ -1,9 +1,93 @@
-"""tl_entk: features of a TransformerLens model from its empirical neural tangent kernel."""
+"""tl_entk: features of a TransformerLens model from its empirical neural tangent kernel (eNTK).
 
+Kernels of every weight, head and layer
+    kernel_blocks          dense N x N blocks of any readout
+    list_components        names of all weights and heads
+    KernelBlocks           what comes out: a mapping with sums over layers and patterns
+    Readout                a readout of your own
+    sampled_class_trace    the class trace of a large vocabulary, from random signs
+    cosine_normalize       cosines of the examples' gradients
+    center                 the kernel of centered gradients
+    LinearMap, Bias        what a module of your own is written with
+    UserError              raised for what a caller can fix
+
+Eigendirections
+    eigendecompose         of a dense kernel
+    top_eigendirections    of a language model's kernel, which is never formed
+    EigenDirections        what comes out: eigenvalues, vectors, scores, residuals
+    leading_eigenpairs     of any symmetric operator, by block Lanczos
+    find_cliffs            drops of a spectrum
+    Cliff                  one of them
+    rotate_by_smoothness   within a cliff, by graphs you give
+    rotate_by_kernel       by the kernel's own graph
+    rotate_by_varimax      by varimax
+    rotate_by_ica          by independent components
+    Rotation               what they return
+    torus_laplacians       graphs of modular addition
+    kernel_laplacian       graph of a kernel's neighbors
+
+The kernel as an operator, and as a Jacobian
+    kernel_operator        products with any component's kernel
+    KernelOperator         what comes out
+    SymmetricOperator      its base, for an operator of your own
+    Estimate               time and memory that its eigenpairs take
+    gradient_norms         sizes of the examples' gradients
+    jacobian               J of all outputs, kept as factors
+    Jacobian               what comes out
+    linearized             predictions of the network's linearization
+    Linearized             what comes out
+
+Directions beside features
+    subspace_overlap       of directions with features
+    SubspaceOverlap        what comes out
+    abs_cosines            of every direction with every feature
+    group_projections      share of each direction in each feature group
+    purity                 largest share of each direction in one group
+    component_shares       which weights a feature lives in
+    head_shares            which heads
+    layer_shares           which layers
+    activations_at         activations at any hook
+    pca_scores             the PCA baseline
+    random_directions      the floor
+    best_directions        the best single direction for every feature
+    DirectionTable         what comes out
+    compare                eNTK, PCA, probes and chance side by side
+    probe_bases            probes on bases of your own
+    Comparison             what both return
+    Judgement              a figure with its interval
+    sweep_directions       directions of every readout, component and normalization
+    judge_sweep            which of them is best, within the train half
+    embedding_spectrum     power of each frequency in an embedding
+    kernel_spectrum        energy of each frequency in a kernel
+    key_frequencies        those that stand out
+
+Training
+    Track                  a callback that follows kernels
+    Watch                  what it watches
+    Course                 what it gathers
+    Peak                   where an overlap rises most
+    onset                  of grokking
+    midpoint               of grokking
+    relation               of a peak to the onset
+
+Language models
+    load_language_model    from a folder, the hub, or the embedded one
+    greedy_continuation    what a model says next
+    sample_stories         text of the embedded model
+
+Files
+    save, load             results as safetensors and JSON
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from feature_sets.errors import UserError
 from tl_entk.alignment.attribution import component_shares, head_shares, layer_shares
 from tl_entk.alignment.baselines import activations_at, pca_scores, random_directions
 from tl_entk.alignment.best_directions import DirectionTable, best_directions
-from tl_entk.alignment.comparison import Comparison, compare
+from tl_entk.alignment.bootstrap import Judgement
+from tl_entk.alignment.comparison import Comparison, compare, probe_bases
 from tl_entk.alignment.frequencies import embedding_spectrum, kernel_spectrum, key_frequencies
 from tl_entk.alignment.overlap import (
     SubspaceOverlap,
@@ -12,12 +96,14 @@ from tl_entk.alignment.overlap import (
     purity,
     subspace_overlap,
 )
+from tl_entk.alignment.readout_sweep import judge_sweep, sweep_directions
 from tl_entk.directions.cliffs import Cliff, find_cliffs
 from tl_entk.directions.cost import Estimate
 from tl_entk.directions.eigen import EigenDirections, eigendecompose
 from tl_entk.directions.laplacians import kernel_laplacian, torus_laplacians
 from tl_entk.directions.rotation import SmoothRotation, rotate_by_smoothness
 from tl_entk.directions.solver import leading_eigenpairs
+from tl_entk.directions.symmetric_operator import SymmetricOperator
 from tl_entk.directions.unsupervised_rotation import (
     rotate_by_ica,
     rotate_by_kernel,
@@ -36,65 +122,105 @@ from tl_entk.linearization.jacobian import Jacobian
 from tl_entk.model.linear_map import Bias, LinearMap
 from tl_entk.model.readouts import Readout, sampled_class_trace
 from tl_entk.operator.build import kernel_operator
+from tl_entk.operator.normalized_operator import gradient_norms
 from tl_entk.operator.operator import KernelOperator
 from tl_entk.operator.top_directions import top_eigendirections
 from tl_entk.results import load, save
 
-__all__ = [
-    "Bias",
-    "Cliff",
-    "Comparison",
-    "Course",
-    "DirectionTable",
-    "EigenDirections",
-    "Estimate",
-    "Jacobian",
-    "KernelBlocks",
-    "KernelOperator",
-    "LinearMap",
-    "Linearized",
-    "Peak",
-    "Readout",
-    "SmoothRotation",
-    "SubspaceOverlap",
-    "Track",
-    "Watch",
-    "abs_cosines",
-    "activations_at",
-    "best_directions",
-    "center",
-    "compare",
-    "component_shares",
-    "cosine_normalize",
-    "eigendecompose",
-    "embedding_spectrum",
-    "find_cliffs",
-    "group_projections",
-    "head_shares",
-    "jacobian",
+if TYPE_CHECKING:
+    from tl_entk.language.loading import load_language_model
+    from tl_entk.language.next_words import greedy_continuation
+    from tl_entk.language.story_model.sample import sample_stories
+
+# imported when first asked for: they bring transformers and its models
+_LAZY = {
+    "load_language_model": "tl_entk.language.loading",
+    "greedy_continuation": "tl_entk.language.next_words",
+    "sample_stories": "tl_entk.language.story_model.sample",
+}
+
+__all__ = [  # noqa: RUF022 - grouped, as the docstring is
+    # kernels of every weight, head and layer
     "kernel_blocks",
+    "list_components",
+    "KernelBlocks",
+    "Readout",
+    "sampled_class_trace",
+    "cosine_normalize",
+    "center",
+    "LinearMap",
+    "Bias",
+    "UserError",
+    # eigendirections
+    "eigendecompose",
+    "top_eigendirections",
+    "EigenDirections",
+    "leading_eigenpairs",
+    "find_cliffs",
+    "Cliff",
+    "rotate_by_smoothness",
+    "rotate_by_kernel",
+    "rotate_by_varimax",
+    "rotate_by_ica",
+    "SmoothRotation",
+    "torus_laplacians",
     "kernel_laplacian",
+    # the kernel as an operator, and as a Jacobian
     "kernel_operator",
+    "KernelOperator",
+    "SymmetricOperator",
+    "Estimate",
+    "gradient_norms",
+    "jacobian",
+    "Jacobian",
+    "linearized",
+    "Linearized",
+    # directions beside features
+    "subspace_overlap",
+    "SubspaceOverlap",
+    "abs_cosines",
+    "group_projections",
+    "purity",
+    "component_shares",
+    "head_shares",
+    "layer_shares",
+    "activations_at",
+    "pca_scores",
+    "random_directions",
+    "best_directions",
+    "DirectionTable",
+    "compare",
+    "probe_bases",
+    "Comparison",
+    "Judgement",
+    "sweep_directions",
+    "judge_sweep",
+    "embedding_spectrum",
     "kernel_spectrum",
     "key_frequencies",
-    "layer_shares",
-    "leading_eigenpairs",
-    "linearized",
-    "list_components",
-    "load",
-    "midpoint",
+    # training
+    "Track",
+    "Watch",
+    "Course",
+    "Peak",
     "onset",
-    "pca_scores",
-    "purity",
-    "random_directions",
+    "midpoint",
     "relation",
-    "rotate_by_ica",
-    "rotate_by_kernel",
-    "rotate_by_smoothness",
-    "rotate_by_varimax",
-    "sampled_class_trace",
+    # language models
+    "load_language_model",
+    "greedy_continuation",
+    "sample_stories",
+    # files
     "save",
-    "subspace_overlap",
-    "top_eigendirections",
-    "torus_laplacians",
+    "load",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

@@ -204,7 +204,6 @@ def test_top_directions_of_a_model_are_the_dense_kernels(model, component):
     check(eigen, matrix, 6, 1e-6)
     assert eigen.vectors.shape == (20, 12, 6)
     assert eigen.provenance["component"] == component or "blocks.0" in eigen.provenance["component"]
-    assert eigen.provenance["estimate"]["products"] > 0
 
 
 def test_top_directions_of_a_scalar_readout_are_eigendecomposes(model):
@@ -226,6 +225,7 @@ def test_progress_and_files(capsys, tmp_path):
     said = capsys.readouterr().out
     assert "products of" in said
     assert "worst residual" in said
+    assert eigen.provenance["estimate"]["products"] > 0
     assert (tmp_path / "basis").exists()
     loaded = tl_entk.load(tl_entk.save(eigen, tmp_path / "eigen"))
     assert torch.equal(loaded.vectors, eigen.vectors)

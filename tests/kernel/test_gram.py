@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tl_entk.kernel.gram import _by_gradients, _by_pairs, gram, pairs_are_cheaper
+from tl_entk.kernel.gram import _by_gradients, _by_pairs, gram, gram_diagonal, pairs_are_cheaper
 from tl_entk.model.factors import Direct, OneHot, Outer
 
 pytestmark = pytest.mark.plain
@@ -42,6 +42,8 @@ def test_both_formulas_equal_the_plain_sum(heads, uses, n, widths, budget):
     torch.testing.assert_close(_by_gradients(x, g, budget), expected)
     upper = _by_pairs(x, g, budget)
     torch.testing.assert_close(upper.triu(), expected.triu())
+    diagonal = gram_diagonal(Outer(x, g))
+    torch.testing.assert_close(diagonal, expected.diagonal(dim1=1, dim2=2))
 
 
 @settings(max_examples=20, deadline=None)
@@ -51,12 +53,16 @@ def test_embedding_equals_its_one_hot_form(n, length, vocabulary):
     tokens = torch.randint(0, vocabulary, (n, length), generator=generator)
     g = torch.randn(length, n, 3, generator=generator, dtype=torch.float64)
     one_hot = torch.nn.functional.one_hot(tokens.T, vocabulary).double()[None]
-    torch.testing.assert_close(gram(OneHot(tokens, g), BIG), plain(one_hot, g[None]))
+    expected = plain(one_hot, g[None])
+    torch.testing.assert_close(gram(OneHot(tokens, g), BIG), expected)
+    diagonal = gram_diagonal(OneHot(tokens, g))
+    torch.testing.assert_close(diagonal, expected.diagonal(dim1=1, dim2=2))
 
 
 def test_direct_is_a_product():
     v = torch.randn(2, 5, 3, dtype=torch.float64)
     torch.testing.assert_close(gram(Direct(v), 100), v @ v.mT)
+    torch.testing.assert_close(gram_diagonal(Direct(v)), (v * v).sum(2))
 
 
 def test_a_weight_that_is_never_reached_has_a_zero_kernel():

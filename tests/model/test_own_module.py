@@ -187,6 +187,19 @@ class Sneaky(nn.Module):
         return torch.tanh(self.layer(x)) @ self.layer.weight
 
 
+class StartsAtZero(nn.Module):
+    """A hidden use before an output layer that starts at zero: its gradient vanishes at first."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.last = nn.Linear(C, C), nn.Linear(C, C)
+        nn.init.zeros_(self.last.weight)
+
+    def forward(self, x):
+        hidden = torch.tanh(self.layer(x))
+        return self.last(hidden @ self.layer.weight) + hidden
+
+
 class SequenceFirst(nn.Module):
     """A layer whose first axis is not the examples': its uses would be mixed up."""
 
@@ -212,6 +225,7 @@ class Wrong(nn.Module):
     ("model", "x", "error", "mend"),
     [
         (Sneaky(), torch.randn(N, C), ValueError, "layer.weight is also used.*LinearMap"),
+        (StartsAtZero(), torch.randn(N, C), ValueError, "layer.weight is also used.*LinearMap"),
         (SequenceFirst(), torch.randn(N, 3, C), ValueError, "first axis is not.*examples first"),
         (nn.Conv1d(1, 1, 1), torch.randn(N, 1, 1), TypeError, "TransformerLens.*LinearMap"),
         (nn.Linear(C, 2), [1.0], TypeError, "pass a tensor"),
@@ -229,6 +243,31 @@ def test_bad_modules_and_inputs(model, x, error, mend):
     for call in (tl_entk.kernel_blocks, tl_entk.jacobian):
         with pytest.raises(error, match=mend):
             call(model, x)
+
+
+def test_the_check_moves_no_weight():
+    model = Deep()
+    before = {name: (p.data_ptr(), p._version, p.clone()) for name, p in model.named_parameters()}
+    tl_entk.kernel_blocks(model, torch.randn(N, C))
+    for name, p in model.named_parameters():
+        place, version, value = before[name]
+        assert (p.data_ptr(), p._version) == (place, version)
+        assert torch.equal(p, value)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_modules_in_half_precision(dtype):
+    """Refused only for what is wrong with them, and close to the same module in float64."""
+    torch.manual_seed(0)
+    model, x = Deep().to(dtype), torch.randn(N, C).to(dtype)
+    exact = Deep().double()
+    exact.load_state_dict({name: p.double() for name, p in model.state_dict().items()})
+    found = tl_entk.kernel_blocks(model, x, "class_trace").total()
+    expected = tl_entk.kernel_blocks(exact, x.double(), "class_trace").total()
+    assert found.dtype == torch.float32
+    assert float((found - expected).norm()) < 0.05 * float(expected.norm())
+    with pytest.raises(ValueError, match=r"layer\.weight is also used"):
+        tl_entk.kernel_blocks(Sneaky().to(dtype), x)
 
 
 def test_weights_that_no_map_holds_are_named():

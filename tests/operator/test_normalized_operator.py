@@ -57,6 +57,16 @@ def test_norms_are_the_traces_of_the_operators_diagonal_blocks(name, component, 
     torch.testing.assert_close(found, expected, rtol=1e-5 if name == "hf:gemma3" else 1e-9, atol=0)
 
 
+def test_norms_form_no_gram_matrix(monkeypatch):
+    def refuse(*_):
+        raise AssertionError("a Gram matrix was formed")
+
+    model, windows = build(NAME), tokens(5)
+    expected = gradient_norms(model, windows, WEIGHT)
+    monkeypatch.setattr("tl_entk.kernel.blocks.gram", refuse)
+    torch.testing.assert_close(gradient_norms(model, windows, WEIGHT), expected)
+
+
 @pytest.mark.parametrize("component", [None, "unembed.W_U", "tied_embedding"])
 def test_norms_of_the_unembedding_are_refused(component):
     model = build("hf:gemma3" if component == "tied_embedding" else NAME)

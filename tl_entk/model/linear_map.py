@@ -11,9 +11,9 @@ from feature_sets.errors import UserError
 class LinearMap(nn.Module):
     """The map y = x W of a parameter that may be used elsewhere too, or y = x W^T.
 
-    ``torch.nn.Linear`` owns its weight; this borrows one. A module of one's own whose weights are
-    used by ``nn.Linear``, ``LinearMap`` and ``Bias`` alone can be analysed like a TransformerLens
-    model, shared weights included.
+    ``torch.nn.Linear`` owns its weight; this borrows one. A module of one's own that uses its
+    weights through ``nn.Linear``, ``LinearMap`` and ``Bias`` only can be analysed like a
+    TransformerLens model, shared weights included.
 
     Args:
         weight: (d_in, d_out), a parameter of the surrounding module.

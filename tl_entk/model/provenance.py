@@ -55,5 +55,5 @@ def provenance(task: Task, **settings: str | int) -> dict[str, Any]:
 
 
 def position_label(position: Position) -> int | str:
-    """A position as provenance tells it."""
+    """A position as provenance has it."""
     return position if isinstance(position, int) else "per example"

@@ -156,7 +156,7 @@ def select(names: Sequence[str], default: Sequence[str], components: Components)
         components: None, a name or glob, a list of those, or a predicate on names.
 
     Raises:
-        UserError: if nothing is selected, with the mend.
+        UserError: if nothing is selected, with the fix.
     """
     if components is None:
         if not default:

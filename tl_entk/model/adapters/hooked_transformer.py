@@ -22,7 +22,7 @@ def adapt_hooked_transformer(model: nn.Module) -> TransformerAdapter:
     """The sites of a HookedTransformer.
 
     Raises:
-        UserError: if a switch of the model changes the layout that is read; names the mend.
+        UserError: if a switch of the model changes the layout that is read; names the fix.
     """
     _refuse_switches(model.cfg)
     sites = tuple(_sites(model))
@@ -56,13 +56,13 @@ def _has_positions(cfg: Any) -> bool:
 
 
 def _refuse_switches(cfg: Any) -> None:
-    for switch, mend in {
+    for switch, fix in {
         "use_attn_in": "model.set_use_attn_in(False)",
         "use_split_qkv_input": "model.set_use_split_qkv_input(False)",
         "ungroup_grouped_query_attention": "model.set_ungroup_grouped_query_attention(False)",
     }.items():
         if getattr(cfg, switch, False):
-            raise UserError(f"{switch} is on, which splits the inputs per head: call {mend}.")
+            raise UserError(f"{switch} is on, which splits the inputs per head: call {fix}.")
     if getattr(cfg, "load_in_4bit", False):
         raise UserError("4-bit weights have no gradient: load the model without load_in_4bit.")
     if getattr(cfg, "num_experts", None):
