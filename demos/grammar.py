@@ -12,9 +12,7 @@ from functools import partial
 
 import tl_entk
 from feature_sets import context_windows, grammar, load_pipeline, select_labels
-from tl_entk.language.loading import load_language_model
-from tl_entk.language.next_words import greedy_continuation
-from tl_entk.language.story_model.sample import sample_stories
+from tl_entk import greedy_continuation, load_language_model, sample_stories
 
 per_tag = int((*sys.argv[1:], "16")[0])
 loaded = load_language_model("stories")

@@ -136,16 +136,9 @@ def _hugging_face_configs() -> dict[str, Any]:
     import transformers as hf
 
     common = dict(vocab_size=V, bos_token_id=1, eos_token_id=1)
-    llama = dict(
-        **common,
-        hidden_size=16,
-        intermediate_size=10,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=16,
-        pad_token_id=0,
-    )
+    blocks = dict(**common, hidden_size=16, num_hidden_layers=2, num_attention_heads=4)
+    placed = dict(**blocks, max_position_embeddings=16)
+    llama = dict(**placed, intermediate_size=10, num_key_value_heads=2, pad_token_id=0)
     full = {**llama, "num_key_value_heads": 4}
     return {
         "gemma3": lambda: hf.Gemma3TextConfig(
@@ -164,36 +157,18 @@ def _hugging_face_configs() -> dict[str, Any]:
             attn_logit_softcapping=4.0,
             final_logit_softcapping=5.0,
         ),
-        "falcon": lambda: hf.FalconConfig(
-            **common, hidden_size=16, num_hidden_layers=2, num_attention_heads=4
-        ),
+        "falcon": lambda: hf.FalconConfig(**blocks),
         "gpt2": lambda: hf.GPT2Config(
             **common, n_embd=16, n_layer=2, n_head=4, n_inner=10, n_positions=16
         ),
         "llama": lambda: hf.LlamaConfig(**llama),
-        "pythia": lambda: hf.GPTNeoXConfig(
-            **common,
-            hidden_size=16,
-            intermediate_size=10,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            max_position_embeddings=16,
-        ),
+        "pythia": lambda: hf.GPTNeoXConfig(**placed, intermediate_size=10),
         "qwen2": lambda: hf.Qwen2Config(**llama),
         "qwen3": lambda: hf.Qwen3Config(**llama, head_dim=6),
         "mistral": lambda: hf.MistralConfig(**llama, sliding_window=3),
         "phi": lambda: hf.PhiConfig(**full),
         "phi3": lambda: hf.Phi3Config(**full),
-        "opt": lambda: hf.OPTConfig(
-            **common,
-            hidden_size=16,
-            ffn_dim=10,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            max_position_embeddings=16,
-            word_embed_proj_dim=16,
-            pad_token_id=0,
-        ),
+        "opt": lambda: hf.OPTConfig(**placed, ffn_dim=10, word_embed_proj_dim=16, pad_token_id=0),
         "bloom": lambda: hf.BloomConfig(**common, hidden_size=16, n_layer=2, n_head=4),
     }
 

@@ -13,11 +13,11 @@ from tl_entk.kernel.cost import estimate_blocks
 from tl_entk.kernel.cross_terms import cross_terms
 from tl_entk.kernel.gram import gram
 from tl_entk.kernel.kernel_blocks import KernelBlocks
-from tl_entk.kernel.plan import Pass, Plan, Work, plan_passes
+from tl_entk.kernel.plan import Pass, Plan, measure_work, plan_passes
 from tl_entk.model.adapters import ModelAdapter, adapt
 from tl_entk.model.capture import frozen
 from tl_entk.model.checks import Position
-from tl_entk.model.factors import collect, measure_uses, row_per_output
+from tl_entk.model.factors import collect, row_per_output
 from tl_entk.model.memory import check_memory_budget
 from tl_entk.model.provenance import position_label, provenance
 from tl_entk.model.readouts import ReadoutLike
@@ -124,20 +124,7 @@ def kernel_blocks(
     sites = sites_needed(task.adapter, names)
     estimate = None
     with frozen(model), torch.enable_grad():
-        uses, outputs = measure_uses(task, sites)
-        plan = plan_passes(
-            Work(
-                tuple(sites),
-                uses,
-                n=len(task),
-                outputs=outputs,
-                example_floats=task.example_floats(uses),
-                itemsize=request.dtype.itemsize,
-                flattened=task.readout.flattened,
-            ),
-            budget,
-            kernels=len(names),
-        )
+        plan = plan_passes(measure_work(task, sites, request.dtype), budget, kernels=len(names))
         if progress:
             estimate = estimate_blocks(task, plan, request.dtype)
             print(f"kernel blocks: {estimate}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -10,10 +11,10 @@ from torch import Tensor
 
 from tl_entk.kernel.blocks import sites_needed
 from tl_entk.kernel.gram import gram_diagonal
-from tl_entk.kernel.plan import Work, plan_passes
+from tl_entk.kernel.plan import Pass, Plan, measure_work, plan_passes
 from tl_entk.model.capture import frozen
-from tl_entk.model.factors import collect, measure_uses
-from tl_entk.model.request import Request
+from tl_entk.model.factors import collect
+from tl_entk.model.request import Request, Task
 from tl_entk.model.sites import partition
 
 
@@ -36,30 +37,31 @@ def squared_gradient_norms(
     sites = sites_needed(task.adapter, names)
     found = []
     with frozen(task.adapter.model), torch.enable_grad():
-        uses, outputs = measure_uses(task, sites)
-        floats = task.example_floats(uses)
+        work = measure_work(task, sites, request.dtype)
         for rows in torch.arange(len(task), device=task.inputs.device).split(batch_size):
-            itemsize = request.dtype.itemsize
-            work = Work(tuple(sites), uses, len(rows), outputs, floats, itemsize)
-            plan = plan_passes(work, memory_budget)
-            batch, total = task.take(rows), torch.zeros(len(rows), dtype=request.dtype)
-            total = total.to(task.inputs.device)
-            for step in plan.passes:
-                factors = collect(
-                    batch,
-                    step.sites,
-                    columns=step.columns,
-                    batch_size=plan.batch_size,
-                    dtype=request.dtype,
-                )
-                for site in step.sites:
-                    heads = gram_diagonal(factors[site.name])
-                    if site.name in names:
-                        total += heads.sum(0)
-                    else:
-                        total += sum(
-                            heads[h] for h, head in enumerate(site.head_names) if head in names
-                        )
-            found.append(total)
+            plan = plan_passes(replace(work, n=len(rows)), memory_budget)
+            batch = task.take(rows)
+            found.append(sum(_one_pass(batch, plan, step, names, request) for step in plan.passes))
             advance(len(rows))
     return torch.cat(found) * task.readout.scale
+
+
+def _one_pass(
+    batch: Task, plan: Plan, step: Pass, names: set[str], request: Request
+) -> Float[Tensor, " b"]:
+    """What some sites and outputs add to the squares."""
+    factors = collect(
+        batch,
+        step.sites,
+        columns=step.columns,
+        batch_size=plan.batch_size,
+        dtype=request.dtype,
+    )
+    total = torch.zeros(len(batch), dtype=request.dtype, device=batch.inputs.device)
+    for site in step.sites:
+        heads = gram_diagonal(factors[site.name])
+        if site.name in names:
+            total += heads.sum(0)
+        else:
+            total += heads[[head in names for head in site.head_names]].sum(0)
+    return total

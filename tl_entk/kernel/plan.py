@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import torch
 
 from feature_sets.errors import UserError
 from tl_entk.kernel.gram import gram_flops
+from tl_entk.model.factors import measure_uses
 from tl_entk.model.memory import examples_per_pass
+from tl_entk.model.request import Task
 from tl_entk.model.sites import Site
 
 Sites = tuple[Site, ...]
@@ -81,6 +85,26 @@ class Work:
             for site in self.sites
             for outputs in folded
         )
+
+
+def measure_work(task: Task, sites: Sequence[Site], dtype: torch.dtype) -> Work:
+    """The work that some sites' kernels are, from a forward pass of two examples.
+
+    Args:
+        task: its model's parameters frozen.
+        sites: whose kernels are wanted.
+        dtype: number format of factors and kernels.
+    """
+    uses, outputs = measure_uses(task, sites)
+    return Work(
+        tuple(sites),
+        uses,
+        n=len(task),
+        outputs=outputs,
+        example_floats=task.example_floats(uses),
+        itemsize=dtype.itemsize,
+        flattened=task.readout.flattened,
+    )
 
 
 @dataclass(frozen=True)
