@@ -5,6 +5,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 import tl_entk
 from feature_sets import FeatureSet
+from tl_entk.alignment.best_directions import LayerDirection
 from tl_entk.alignment.ranking import resamples
 from tl_entk.alignment.splitting import _strata, halves
 
@@ -91,6 +92,14 @@ def test_planted_directions_are_found_with_their_sign():
     for metric in ("ap", "auroc", "precision", "enrichment"):
         judged = getattr(verb, metric)
         assert judged.low <= judged.value <= judged.high
+
+
+def test_a_row_knows_layer_and_index_of_its_direction():
+    two_layers = [LayerDirection(str(i // 3), i % 3) for i in range(6)]
+    _, verb, _, plural = best(columns=two_layers).rows
+    assert (verb.place, verb.column) == (LayerDirection("0", 2), "layer 0, direction 2")
+    assert (plural.place, plural.direction) == (LayerDirection("1", 1), 4)
+    assert best().rows[1].place == LayerDirection(None, 2)
 
 
 def test_every_figure_is_scikit_learns_on_the_test_half():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -136,6 +138,19 @@ def test_key_frequencies_from_a_planted_embedding_and_kernel():
     planted = torch.from_numpy(features.group("a+b k=5").values)
     kernel = planted @ planted.T + 0.01 * torch.eye(841)
     assert key_frequencies(kernel_spectrum(kernel, features)) == [5]
+    two = fourier(x, y, 29, frequencies=[11, 5], families=["a", "a+b"])
+    assert list(kernel_spectrum(kernel, two)) == [11, 5]
+    with pytest.raises(ValueError, match=r"no frequencies: pass those of feature_sets\.fourier"):
+        kernel_spectrum(kernel, replace(features, frequencies=()))
+
+
+def test_parts_of_a_feature_set_keep_their_frequencies():
+    features = fourier(A, B, P, families=["a", "a+b"])
+    assert features.family("a+b").frequencies == (1, 1, 2, 2, 3, 3)
+    assert features.group("a k=2").frequencies == (2, 2)
+    assert features.rows(np.arange(20)).frequencies == features.frequencies
+    with pytest.raises(ValueError, match="1 frequencies for 12 features"):
+        replace(features, frequencies=(1,))
 
 
 def test_fourier_families():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -26,6 +26,22 @@ from tl_entk.directions.eigen import EigenDirections
 _BLOCK = 2048
 
 
+class LayerDirection(NamedTuple):
+    """Where a column of scores comes from.
+
+    Attributes:
+        layer: its layer; None where the columns are not of several layers.
+        direction: its place among the directions of that layer.
+    """
+
+    layer: str | None
+    direction: int
+
+    def __str__(self) -> str:
+        direction = f"direction {self.direction}"
+        return direction if self.layer is None else f"layer {self.layer}, {direction}"
+
+
 @dataclass(frozen=True)
 class DirectionRow:
     """One binary feature and the direction chosen for it.
@@ -36,6 +52,7 @@ class DirectionRow:
         positives: examples in the test half that have it.
         direction: index of the chosen column.
         column: name of the chosen column.
+        place: layer of the chosen column, and which of its directions.
         sign: +1 or -1, the side of the direction where the feature is.
         train_ap: average precision on the train half, which the choice maximized.
         ap: average precision on the test half.
@@ -50,6 +67,7 @@ class DirectionRow:
     positives: int
     direction: int
     column: str
+    place: LayerDirection
     sign: int
     train_ap: float
     ap: Judgement
@@ -145,7 +163,7 @@ def best_directions(
     seed: int = 0,
     n_bootstrap: int = 500,
     n_permutations: int = 200,
-    columns: Sequence[str] | None = None,
+    columns: Sequence[str | LayerDirection] | None = None,
 ) -> DirectionTable:
     r"""Choose direction and sign for every binary feature on one half and judge them on the other.
 
@@ -166,7 +184,8 @@ def best_directions(
         n_bootstrap: resamples of the test half for the 95 % intervals, the same for every feature
             and for every table of one split and seed.
         n_permutations: for the p-values; 0 leaves them out (p = 1).
-        columns: k names, for example "layer 3, direction 7"; default "direction 0" and so on.
+        columns: a name for each of the k columns, or its layer and direction from ``over_layers``;
+            default "direction 0" and so on.
 
     Returns:
         A row per feature, in the feature set's order.
@@ -189,7 +208,8 @@ def best_directions(
     """
     values = scores.scores if isinstance(scores, EigenDirections) else scores
     table = values.detach().cpu().double().numpy()
-    names = _column_names(table.shape[1], columns)
+    places = _column_places(table.shape[1], columns)
+    names = [str(name) for name in columns or places]
     _check(table, features)
     check_bootstrap(n_bootstrap)
     train, test = halves(features, split, seed)
@@ -212,6 +232,7 @@ def best_directions(
             positives=int(labels[1][:, i].sum()),
             direction=int(choice.columns[i]),
             column=names[choice.columns[i]],
+            place=places[choice.columns[i]],
             sign=int(choice.signs[i]),
             train_ap=float(choice.ap[i]),
             **{metric: samples[metric].mean([i]) for metric in METRICS},
@@ -224,11 +245,14 @@ def best_directions(
     )
 
 
-def _column_names(k: int, columns: Sequence[str] | None) -> list[str]:
-    names = [f"direction {i}" for i in range(k)] if columns is None else list(columns)
-    if len(names) != k:
-        raise UserError(f"{len(names)} names for {k} columns of scores: pass one per column.")
-    return names
+def _column_places(k: int, columns: Sequence[str | LayerDirection] | None) -> list[LayerDirection]:
+    if columns is not None and len(columns) != k:
+        raise UserError(f"{len(columns)} names for {k} columns of scores: pass one per column.")
+    places = [LayerDirection(None, index) for index in range(k)]
+    return [
+        column if isinstance(column, LayerDirection) else place
+        for column, place in zip(columns or places, places, strict=True)
+    ]
 
 
 def _check(scores: np.ndarray, features: FeatureSet) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
-from tl_entk.alignment.best_directions import best_directions
+from tl_entk.alignment.best_directions import LayerDirection, best_directions
 from tl_entk.alignment.splitting import halves, too_rare
 from tl_entk.directions.eigen import EigenDirections, eigendecompose
 from tl_entk.kernel.blocks import KernelBlocks, kernel_blocks
@@ -177,26 +177,26 @@ def _directions(
 
 def over_layers(
     scores: Mapping[str, Float[Tensor, "n k"] | EigenDirections],
-) -> tuple[Float[Tensor, "n columns"], list[str]]:
-    """The directions of all layers side by side, with their names: best over layers is one choice.
+) -> tuple[Float[Tensor, "n columns"], list[LayerDirection]]:
+    """The directions of all layers side by side, so that best over layers is one choice.
 
     Args:
         scores: layer to scores (n, k) or directions.
 
     Returns:
-        (n, all directions) and names such as "layer 3, direction 7".
+        (n, all directions), and where each is from; as text "layer 3, direction 7".
 
     Example:
-        >>> columns, names = over_layers({"0": torch.zeros(4, 2), "1": torch.ones(4, 1)})
-        >>> columns.shape, names[-1]
+        >>> columns, places = over_layers({"0": torch.zeros(4, 2), "1": torch.ones(4, 1)})
+        >>> columns.shape, str(places[-1])
         (torch.Size([4, 3]), 'layer 1, direction 0')
     """
-    parts, names = [], []
+    parts, places = [], []
     for layer, found in scores.items():
         values = found.scores if isinstance(found, EigenDirections) else found
         parts.append(values.detach().cpu().double())
-        names += [f"layer {layer}, direction {index}" for index in range(values.shape[1])]
-    return torch.cat(parts, 1), names
+        places += [LayerDirection(layer, index) for index in range(values.shape[1])]
+    return torch.cat(parts, 1), places
 
 
 def judge_sweep(
