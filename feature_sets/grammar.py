@@ -6,21 +6,23 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from spacy.language import Language
-from spacy.matcher import Matcher
-from spacy.tokens import Doc, Token
 
 from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
-from feature_sets.pipelines import load_pipeline, with_sentences
-from feature_sets.windows import Windows
 
-# what a user's own label may be: a function of the word, the name of a column that the windows
-# kept, or a spaCy matcher pattern (a list of token descriptions) that the word takes part in
-Rule = Callable[[Token], bool] | str | Sequence[Mapping[str, Any]]
+# the package binds its function of this module's name, and importing spaCy and torch is slow
+if TYPE_CHECKING:
+    from spacy.language import Language
+    from spacy.tokens import Doc, Token
+
+    from feature_sets.windows import Windows
+
+# what a user's own label may be: a function of the word (a spaCy token), the name of a column that
+# the windows kept, or a spaCy matcher pattern (a list of token descriptions) that the word is in
+Rule = Callable[[Any], bool] | str | Sequence[Mapping[str, Any]]
 
 _BLANK_LINES = re.compile(r"\n\s*\n")
 _LINE_BREAK = re.compile(r"\n")
@@ -84,6 +86,8 @@ def grammar(
 
     Source: arXiv 2510.00468, section 5 (tags and morphology; the other families are ours).
     """
+    from feature_sets.pipelines import load_pipeline, with_sentences
+
     nlp = with_sentences(nlp or load_pipeline())
     tokens = next_tokens(windows, nlp)
     columns = _Columns(len(tokens))
@@ -96,7 +100,7 @@ def grammar(
     columns.add("distance", "words to the sentence's end", [_to_end(token) for token in tokens])
     for name, rule in (own or {}).items():
         _add_own(columns, name, rule, windows, tokens, nlp)
-    return columns.feature_set()
+    return columns.to_features()
 
 
 class _Columns:
@@ -116,14 +120,14 @@ class _Columns:
             self.found[name] = (family, column)
         elif family == "own":
             raise UserError(
-                f"your label {name!r} is {column[0]:g} for every window: mend its rule, or drop it."
+                f"your label {name!r} is {column[0]:g} for every window: fix its rule, or drop it."
             )
 
     def one_per_value(self, family: str, values: Sequence[str], prefix: str = "") -> None:
         for value, _ in Counter(values).most_common():
             self.add(family, f"{prefix}{value}", [other == value for other in values])
 
-    def feature_set(self) -> FeatureSet:
+    def to_features(self) -> FeatureSet:
         names = tuple(self.found)
         families = tuple(family for family, _ in self.found.values())
         values = np.stack([column for _, column in self.found.values()], 1)
@@ -234,6 +238,8 @@ def _matched(
     pattern: Sequence[Mapping[str, Any]], tokens: Sequence[Token], nlp: Language
 ) -> dict[int, set[int]]:
     """Positions that a match of the pattern covers, by document."""
+    from spacy.matcher import Matcher
+
     matcher = Matcher(nlp.vocab)
     matcher.add("own", [[dict(item) for item in pattern]])
     documents = {id(token.doc): token.doc for token in tokens}
