@@ -17,8 +17,8 @@ from torch import Tensor
 
 from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
-from tl_entk.alignment.bootstrap import Judgement, Samples, check_bootstrap, rows_of
-from tl_entk.alignment.ranking import METRICS, Ranking, resamples
+from tl_entk.alignment.bootstrap import IntervalEstimate, Samples, check_bootstrap, rows_of
+from tl_entk.alignment.ranking import AP, METRICS, Ranking, resamples
 from tl_entk.alignment.splitting import halves
 from tl_entk.directions.eigen import EigenDirections
 
@@ -70,10 +70,10 @@ class DirectionRow:
     place: LayerDirection
     sign: int
     train_ap: float
-    ap: Judgement
-    auroc: Judgement
-    precision: Judgement
-    enrichment: Judgement
+    ap: IntervalEstimate
+    auroc: IntervalEstimate
+    precision: IntervalEstimate
+    enrichment: IntervalEstimate
     p_value: float
 
 
@@ -99,47 +99,56 @@ class DirectionTable:
         default_factory=lambda: np.zeros((0, 0), bool), repr=False, compare=False
     )
 
-    def macro(self, metric: str = "ap", family: str | None = None) -> Judgement:
-        """Mean over the features (of one family) on the test half.
+    def macro(self, metric: str = AP, family: str | None = None) -> IntervalEstimate:
+        """Mean over the features (of one family) on the test half, with its interval.
+
+        Args:
+            metric: "ap", "auroc", "precision" or "enrichment".
+            family: None for all features.
 
         Raises:
-            UserError: if there is no such metric or family.
+            UserError: if the metric or the family is unknown.
         """
-        return self._samples(metric).mean(self._rows(family))
+        return self._samples_of(metric).mean(self._rows_of(family))
 
     def difference(
-        self, other: DirectionTable, metric: str = "ap", family: str | None = None
-    ) -> Judgement:
+        self, other: DirectionTable, metric: str = AP, family: str | None = None
+    ) -> IntervalEstimate:
         """Macro mean of this table less that of another, over the same bootstrap examples.
 
+        Args:
+            other: a table of the same features, examples, split, seed and number of resamples.
+            metric: as for ``macro``.
+            family: as for ``macro``.
+
         Raises:
-            UserError: if the other table has another split, seed, number of resamples or other
-                features, or there is no such metric or family.
+            UserError: if the other table is not of the same, or the metric or the family is
+                unknown.
         """
-        return self._less(other, metric).mean(self._rows(family))
+        return self._paired_samples(other, metric).mean(self._rows_of(family))
 
     def feature_difference(
-        self, other: DirectionTable, feature: str, metric: str = "ap"
-    ) -> Judgement:
+        self, other: DirectionTable, feature: str, metric: str = AP
+    ) -> IntervalEstimate:
         """One feature's figure in this table less that in another, paired.
 
         Raises:
-            UserError: as ``difference``, or if there is no such feature.
+            UserError: as ``difference``, or if the feature is unknown.
         """
         names = [row.feature for row in self.rows]
         if feature not in names:
             raise UserError(f"no feature {feature!r}: there are {', '.join(names[:8])} ...")
-        return self._less(other, metric).mean([names.index(feature)])
+        return self._paired_samples(other, metric).mean([names.index(feature)])
 
-    def _rows(self, family: str | None) -> list[int]:
+    def _rows_of(self, family: str | None) -> list[int]:
         return rows_of([row.family for row in self.rows], family)
 
-    def _samples(self, metric: str) -> Samples:
+    def _samples_of(self, metric: str) -> Samples:
         if metric not in METRICS:
             raise UserError(f"no metric {metric!r}: there are {', '.join(METRICS)}.")
         return self.samples[metric]
 
-    def _less(self, other: DirectionTable, metric: str) -> Samples:
+    def _paired_samples(self, other: DirectionTable, metric: str) -> Samples:
         for name in ("split", "seed", "n_bootstrap"):
             ours, theirs = self.provenance[name], other.provenance[name]
             if ours != theirs:
@@ -152,7 +161,7 @@ class DirectionTable:
             raise UserError(
                 "the tables are of other features or examples: make both with one feature set."
             )
-        return self._samples(metric) - other._samples(metric)
+        return self._samples_of(metric) - other._samples_of(metric)
 
 
 def best_directions(
@@ -208,9 +217,9 @@ def best_directions(
     """
     values = scores.scores if isinstance(scores, EigenDirections) else scores
     table = values.detach().cpu().double().numpy()
-    places = _column_places(table.shape[1], columns)
+    places = _locate_columns(table.shape[1], columns)
     names = [str(name) for name in columns or places]
-    _check(table, features)
+    _check_scores(table, features)
     check_bootstrap(n_bootstrap)
     train, test = halves(features, split, seed)
     search = _Search(table[train], table[test])
@@ -245,7 +254,7 @@ def best_directions(
     )
 
 
-def _column_places(k: int, columns: Sequence[str | LayerDirection] | None) -> list[LayerDirection]:
+def _locate_columns(k: int, columns: Sequence[str | LayerDirection] | None) -> list[LayerDirection]:
     if columns is not None and len(columns) != k:
         raise UserError(f"{len(columns)} names for {k} columns of scores: pass one per column.")
     places = [LayerDirection(None, index) for index in range(k)]
@@ -255,7 +264,7 @@ def _column_places(k: int, columns: Sequence[str | LayerDirection] | None) -> li
     ]
 
 
-def _check(scores: np.ndarray, features: FeatureSet) -> None:
+def _check_scores(scores: np.ndarray, features: FeatureSet) -> None:
     n, k = scores.shape
     real = [
         name for name, binary in zip(features.names, features.is_binary, strict=True) if not binary
@@ -298,7 +307,7 @@ class _Search:
         ap = np.stack([ranking.average_precisions(labels) for ranking in self.train])
         ap = ap.reshape(-1, labels.shape[1])
         # where only rounding tells two apart, the first of them: the larger eigenvalue
-        best = (ap >= ap.max(0) - _rounding(ap)).argmax(0)
+        best = (ap >= ap.max(0) - _rounding_error(ap)).argmax(0)
         return _Choice(best // 2, 1 - 2 * (best % 2), ap[best, np.arange(len(best))])
 
     def test_ap(self, choice: _Choice, labels: Float[np.ndarray, "b m"]) -> np.ndarray:
@@ -346,10 +355,10 @@ class _Search:
             first = np.concatenate([half for half, _ in shuffled], 1, dtype=np.float32)
             second = np.concatenate([half for _, half in shuffled], 1)
             null = self.test_ap(self.choose(first), second).reshape(len(several), -1)
-            at_least += (null >= observed - _rounding(null)).sum(0)
+            at_least += (null >= observed - _rounding_error(null)).sum(0)
         return (1 + at_least) / (1 + count)
 
 
-def _rounding(values: np.ndarray) -> float:
+def _rounding_error(values: np.ndarray) -> float:
     """By how much two equal figures up to 1 may differ."""
     return 100 * float(np.finfo(values.dtype).eps)
