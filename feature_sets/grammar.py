@@ -97,7 +97,9 @@ def grammar(
         columns.one_per_value("relation", [f"dep={token.dep_}" for token in tokens])
     _add_position(columns, tokens)
     _add_word(columns, windows, tokens)
-    columns.add("distance", "words to the sentence's end", [_to_end(token) for token in tokens])
+    columns.add(
+        "distance", "words to the sentence's end", [_words_to_end(token) for token in tokens]
+    )
     for name, rule in (own or {}).items():
         _add_own(columns, name, rule, windows, tokens, nlp)
     return columns.to_features()
@@ -149,19 +151,21 @@ def _add_morphology(columns: _Columns, tokens: Sequence[Token]) -> None:
 
 
 def _add_position(columns: _Columns, tokens: Sequence[Token]) -> None:
-    columns.add("position", "first word of the sentence", [_first(token) for token in tokens])
-    columns.add("position", "inside a quotation", [_quoted(token) for token in tokens])
-    near = [_to_end(token) <= 3 and not token.is_punct for token in tokens]
+    columns.add(
+        "position", "first word of the sentence", [_opens_sentence(token) for token in tokens]
+    )
+    columns.add("position", "inside a quotation", [_is_quoted(token) for token in tokens])
+    near = [_words_to_end(token) <= 3 and not token.is_punct for token in tokens]
     columns.add("position", "sentence ends within 3 words", near)
 
 
-def _first(token: Token) -> bool:
+def _opens_sentence(token: Token) -> bool:
     """Whether only punctuation (an opening quotation mark) comes before it in its sentence."""
     before = token.doc[token.sent.start : token.i]
     return not token.is_punct and all(word.is_punct or word.is_space for word in before)
 
 
-def _quoted(token: Token) -> bool:
+def _is_quoted(token: Token) -> bool:
     """Whether a quotation mark is open in its paragraph, and it is none itself."""
     if token.text in ('"', "“", "”"):
         return False
@@ -173,7 +177,7 @@ def _quoted(token: Token) -> bool:
     return straight or before.count("“") > before.count("”")
 
 
-def _to_end(token: Token) -> int:
+def _words_to_end(token: Token) -> int:
     """Words after this one in its sentence, punctuation and white space left out."""
     rest = token.doc[token.i + 1 : token.sent.end]
     return sum(not (word.is_punct or word.is_space) for word in rest)
@@ -230,11 +234,11 @@ def _add_own(
     elif callable(rule):
         columns.add("own", name, [bool(rule(token)) for token in tokens])
     else:
-        covered = _matched(rule, tokens, nlp)
+        covered = _match_positions(rule, tokens, nlp)
         columns.add("own", name, [token.i in covered[id(token.doc)] for token in tokens])
 
 
-def _matched(
+def _match_positions(
     pattern: Sequence[Mapping[str, Any]], tokens: Sequence[Token], nlp: Language
 ) -> dict[int, set[int]]:
     """Positions that a match of the pattern covers, by document."""

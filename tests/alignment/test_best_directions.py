@@ -7,7 +7,7 @@ import tl_entk
 from feature_sets import FeatureSet
 from tl_entk.alignment.best_directions import LayerDirection
 from tl_entk.alignment.ranking import resamples
-from tl_entk.alignment.splitting import _strata, halves
+from tl_entk.alignment.splitting import _find_strata, halves
 
 pytestmark = pytest.mark.plain
 
@@ -61,10 +61,10 @@ def test_a_real_feature_and_a_binary_one_are_stratified_by_the_binary_one():
 def test_strata_of_one_example_are_merged():
     tags = np.eye(5)[np.repeat(np.arange(5), [1, 1, 5, 5, 8])][:, :4]
     names = ("a", "b", "c", "d")
-    strata = _strata(FeatureSet(tags, names, ("t",) * 4, names))
+    strata = _find_strata(FeatureSet(tags, names, ("t",) * 4, names))
     assert np.bincount(np.unique(strata, return_inverse=True)[1]).tolist() == [5, 5, 8, 2]
     # one alone has none to merge with and joins the largest stratum
-    strata = _strata(FeatureSet(tags[1:, 1:], names[1:], ("t",) * 3, names[1:]))
+    strata = _find_strata(FeatureSet(tags[1:, 1:], names[1:], ("t",) * 3, names[1:]))
     assert sorted(np.unique(strata, return_counts=True)[1]) == [5, 5, 9]
 
 

@@ -47,6 +47,19 @@ def test_overlap_equals_squared_principal_angles_of_scipy():
     assert overlap.overlap == pytest.approx((np.cos(angles) ** 2).sum())
 
 
+@pytest.mark.parametrize(("k", "f"), [(3, 5), (4, 2), (1, 1)])
+def test_overlap_is_the_projection_kernel_of_transformer_lens(k, f):
+    host = pytest.importorskip("transformer_lens.tools.analysis.projection_kernel")
+    vectors, features = random(30, k), random(30, f, 1)
+    theirs = host.projection_kernel(
+        host.orthonormal_subspace(vectors), host.orthonormal_subspace(features - features.mean(0))
+    )
+    ours = tl_entk.subspace_overlap(vectors, features)
+    assert ours.overlap == pytest.approx(float(theirs.score))
+    assert ours.max_overlap == min(theirs.rank_a, theirs.rank_b)
+    torch.testing.assert_close(ours.singular_values, theirs.cosines)
+
+
 def test_dependent_features_count_once():
     column = random(10, 1)
     assert orthonormal_basis(torch.cat([column, 2 * column], 1)).shape == (10, 1)
@@ -173,15 +186,15 @@ def test_fourier_of_an_even_modulus_has_no_empty_sine():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "mend"),
+    ("arguments", "fix"),
     [
         ({"frequencies": [4]}, "pass 1 to 3"),
         ({"frequencies": [0]}, "pass 1 to 3"),
         ({"families": ["c"]}, "there are"),
     ],
 )
-def test_fourier_refusals(arguments, mend):
-    with pytest.raises(ValueError, match=mend):
+def test_fourier_refusals(arguments, fix):
+    with pytest.raises(ValueError, match=fix):
         fourier(A, B, P, **arguments)
 
 

@@ -17,7 +17,13 @@ from torch import Tensor
 
 from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
-from tl_entk.alignment.bootstrap import IntervalEstimate, Samples, check_bootstrap, rows_of
+from tl_entk.alignment.bootstrap import (
+    IntervalEstimate,
+    Resampling,
+    Samples,
+    check_bootstrap,
+    rows_of,
+)
 from tl_entk.alignment.ranking import AP, METRICS, Ranking, resamples
 from tl_entk.alignment.splitting import halves
 from tl_entk.directions.eigen import EigenDirections
@@ -85,6 +91,7 @@ class DirectionTable:
         rows: one per feature.
         k: columns to choose from.
         n_test: examples judged on.
+        resampling: split, seed and number of resamples.
         provenance: of the directions, with split, seed and numbers of resamples.
         samples: metric to its bootstrap samples, for paired differences.
         labels: (n_test, f) features of the test half, to know tables of the same examples by.
@@ -93,6 +100,7 @@ class DirectionTable:
     rows: tuple[DirectionRow, ...]
     k: int
     n_test: int
+    resampling: Resampling
     provenance: dict[str, Any] = field(default_factory=dict)
     samples: dict[str, Samples] = field(default_factory=dict, repr=False, compare=False)
     labels: Bool[np.ndarray, "t f"] = field(
@@ -149,8 +157,8 @@ class DirectionTable:
         return self.samples[metric]
 
     def _paired_samples(self, other: DirectionTable, metric: str) -> Samples:
-        for name in ("split", "seed", "n_bootstrap"):
-            ours, theirs = self.provenance[name], other.provenance[name]
+        pairs = zip(Resampling._fields, self.resampling, other.resampling, strict=True)
+        for name, ours, theirs in pairs:
             if ours != theirs:
                 raise UserError(
                     f"tables of {name} = {ours} and {theirs} are not paired: make both with the "
@@ -227,11 +235,10 @@ def best_directions(
     choice = search.choose(labels[0])
     samples = search.judge(choice, labels[1], resamples(len(test), n_bootstrap, seed))
     p_values = search.p_values(choice, *labels, n_permutations, seed)
+    resampling = Resampling(split, seed, n_bootstrap)
     provenance = {
         **(scores.provenance if isinstance(scores, EigenDirections) else {}),
-        "split": split,
-        "seed": seed,
-        "n_bootstrap": n_bootstrap,
+        **resampling._asdict(),
         "n_permutations": n_permutations,
     }
     rows = [
@@ -250,7 +257,13 @@ def best_directions(
         for i, name in enumerate(features.names)
     ]
     return DirectionTable(
-        tuple(rows), table.shape[1], len(test), provenance, samples, labels[1].astype(bool)
+        tuple(rows),
+        table.shape[1],
+        len(test),
+        resampling,
+        provenance,
+        samples,
+        labels[1].astype(bool),
     )
 
 

@@ -10,11 +10,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from feature_sets.errors import UserError
+
+
+class Resampling(NamedTuple):
+    """What figures of one table must share with those of another to be paired.
+
+    Attributes:
+        split: share of the examples in the train half.
+        seed: of the split and of the resamples.
+        n_bootstrap: resamples of the test half.
+    """
+
+    split: float
+    seed: int
+    n_bootstrap: int
 
 
 @dataclass(frozen=True)
@@ -75,7 +90,7 @@ def rows_of(families: Sequence[str], family: str | None) -> list[int]:
     """Rows of one family; of all for None.
 
     Raises:
-        UserError: if there is no such family.
+        UserError: if the family is unknown.
 
     Example:
         >>> rows_of(["tag", "number", "tag"], "tag")

@@ -105,7 +105,7 @@ def sweep_directions(
         Candidate to layer to directions; the layer of the component "all layers" is "all".
 
     Raises:
-        UserError: for a component, normalization or readout that there is not.
+        UserError: for an unknown component, normalization or readout.
 
     Source: arXiv 2510.00468, section 2, and method notes of this project on normalization.
 
@@ -123,7 +123,7 @@ def sweep_directions(
     for normalization in normalizations:
         check_normalization(normalization)
     chosen = list(range(model.cfg.n_layers)) if layers is None else list(layers)
-    wanted = _wanted(components, chosen)
+    wanted = _choose_patterns(components, chosen)
     found: dict[Candidate, dict[str, EigenDirections]] = {}
     total = len(readouts) * len(normalizations) * len(wanted)
     with Progress("eigendirections of the sweep", total, progress) as bar:
@@ -131,8 +131,8 @@ def sweep_directions(
             blocks = kernel_blocks(
                 model,
                 tokens,
-                _readout(readout, seed),
-                lambda name: "[" not in name and _is_wanted(name, wanted),
+                _resolve_readout(readout, seed),
+                lambda name: "[" not in name and _matches_any(name, wanted),
                 position=position,
                 memory_budget=memory_budget,
                 progress=progress,
@@ -141,14 +141,16 @@ def sweep_directions(
                 kernel = blocks.sum(pattern)
                 for normalization in normalizations:
                     candidate = Candidate(readout, component, normalization)
-                    found.setdefault(candidate, {})[layer] = _directions(
+                    found.setdefault(candidate, {})[layer] = _decompose(
                         kernel, normalization, k, blocks, str(candidate), layer
                     )
                     bar.advance(1, readout)
     return found
 
 
-def _wanted(components: Sequence[str], layers: Sequence[int]) -> dict[tuple[str, str], str]:
+def _choose_patterns(
+    components: Sequence[str], layers: Sequence[int]
+) -> dict[tuple[str, str], str]:
     wanted = {}
     for component in components:
         pattern = COMPONENTS[component]
@@ -160,15 +162,15 @@ def _wanted(components: Sequence[str], layers: Sequence[int]) -> dict[tuple[str,
     return wanted
 
 
-def _is_wanted(name: str, wanted: Mapping[Any, str]) -> bool:
+def _matches_any(name: str, wanted: Mapping[Any, str]) -> bool:
     return any(glob_match(name, pattern) for pattern in wanted.values())
 
 
-def _readout(name: str, seed: int) -> ReadoutLike:
+def _resolve_readout(name: str, seed: int) -> ReadoutLike:
     return sampled_class_trace(CLASS_TRACE_SIGNS, seed) if name == "class_trace" else name
 
 
-def _directions(
+def _decompose(
     kernel: Tensor, normalization: str, k: int, blocks: KernelBlocks, name: str, layer: str
 ) -> EigenDirections:
     provenance = {**blocks.provenance, "candidate": name, "layer": layer}
