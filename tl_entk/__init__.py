@@ -54,7 +54,7 @@ Directions beside features
     compare                eNTK, PCA, probes and chance side by side
     probe_bases            probes on bases of your own
     Comparison             what both return
-    Judgement              a figure with its interval
+    IntervalEstimate       a figure with its interval
     sweep_directions       directions of every readout, component and normalization
     judge_sweep            which of them is best, within the train half
     embedding_spectrum     power of each frequency in an embedding
@@ -86,7 +86,7 @@ from feature_sets.errors import UserError
 from tl_entk.alignment.attribution import component_shares, head_shares, layer_shares
 from tl_entk.alignment.baselines import activations_at, pca_scores, random_directions
 from tl_entk.alignment.best_directions import DirectionTable, best_directions
-from tl_entk.alignment.bootstrap import Judgement
+from tl_entk.alignment.bootstrap import IntervalEstimate
 from tl_entk.alignment.comparison import Comparison, compare, probe_bases
 from tl_entk.alignment.frequencies import embedding_spectrum, kernel_spectrum, key_frequencies
 from tl_entk.alignment.overlap import (
@@ -192,7 +192,7 @@ __all__ = [  # noqa: RUF022 - grouped, as the docstring is
     "compare",
     "probe_bases",
     "Comparison",
-    "Judgement",
+    "IntervalEstimate",
     "sweep_directions",
     "judge_sweep",
     "embedding_spectrum",

@@ -76,7 +76,7 @@ def activations_at(
     for name in hooks:
         _check_hook(model, name)
     parts = [
-        _one_batch(adapter, tokens[rows], hooks, positions[rows])
+        _read_batch(adapter, tokens[rows], hooks, positions[rows])
         for rows in torch.arange(len(tokens)).split(batch_size)
     ]
     found = {name: torch.cat([part[name] for part in parts]) for name in hooks}
@@ -98,7 +98,7 @@ def _check_hook(model: Any, hook: str) -> None:
         )
 
 
-def _one_batch(
+def _read_batch(
     adapter: ModelAdapter,
     tokens: Int[Tensor, "b t"],
     hooks: Sequence[str],
@@ -114,10 +114,12 @@ def _one_batch(
     model: Any = adapter.model
     with torch.no_grad(), cut:
         _, cache = model.run_with_cache(tokens, names_filter=list(hooks))
-    return {hook: _at(cache, hook, tokens, positions) for hook in hooks}
+    return {hook: _select_positions(cache, hook, tokens, positions) for hook in hooks}
 
 
-def _at(cache: Any, hook: str, tokens: Tensor, positions: Tensor) -> Float[Tensor, "b d"]:
+def _select_positions(
+    cache: Any, hook: str, tokens: Tensor, positions: Tensor
+) -> Float[Tensor, "b d"]:
     if hook not in cache:
         raise UserError(f"hook {hook!r} did not fire: choose another, or switch it on.")
     value = cache[hook]

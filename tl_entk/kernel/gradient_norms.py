@@ -41,7 +41,8 @@ def squared_gradient_norms(
         for rows in torch.arange(len(task), device=task.inputs.device).split(batch_size):
             plan = plan_passes(replace(work, n=len(rows)), memory_budget)
             batch = task.take(rows)
-            found.append(sum(_one_pass(batch, plan, step, names, request) for step in plan.passes))
+            parts = [_one_pass(batch, plan, step, names, request) for step in plan.passes]
+            found.append(torch.stack(parts).sum(0))
             advance(len(rows))
     return torch.cat(found) * task.readout.scale
 
