@@ -124,7 +124,6 @@ def kernel_operator(
         precision=precision,
         normalization="plain",
     )
-    identity = {key: str(about[key]) for key in _IDENTITY}
     in_network = [name for name in names if not (whitened and name in _UNEMBEDDING_PARTS)]
     maps = weight_maps(adapter, in_network, task.inputs, whitened)
     short = find_shortcuts(Suffix(task, maps), adapter.cuts, precision) if maps else None
@@ -137,15 +136,17 @@ def kernel_operator(
         root = white.root.to(request.dtype)
         terms = _unembedding_terms(adapter, request, names, maps, white, budget)
     n, d = len(task), short.outputs if short else adapter.d_model
-    network = None
-    if short is not None:
-        network = ChunkedNetwork(
+    network = (
+        None
+        if short is None
+        else ChunkedNetwork(
             short.suffix,
             short.sizes,
             vector_bytes=n * d * request.dtype.itemsize,
             memory_budget=budget,
             exchange=terms.exchange if terms else no_exchange,
         )
+    )
     return KernelOperator(
         Parts(network, root, terms, task.readout.scale),
         n,
@@ -154,7 +155,7 @@ def kernel_operator(
         dtype=request.dtype,
         device=task.inputs.device,
         provenance=about,
-        identity=identity,
+        identity={key: str(about[key]) for key in _IDENTITY},
     )
 
 
