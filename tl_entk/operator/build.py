@@ -29,7 +29,7 @@ from tl_entk.operator.final_hidden import final_hidden_vectors, warn_of_capped_l
 from tl_entk.operator.network import ChunkedNetwork, no_exchange
 from tl_entk.operator.operator import KernelOperator, Parts
 from tl_entk.operator.precision import Precision, check_precision
-from tl_entk.operator.shortcuts import find_shortcuts
+from tl_entk.operator.shortcuts import Shortened, find_shortcuts
 from tl_entk.operator.suffix import Suffix
 from tl_entk.operator.unembedding_terms import UnembeddingTerms
 from tl_entk.operator.weight_maps import WeightMap
@@ -135,27 +135,32 @@ def kernel_operator(
         white = whitening(adapter.unembedding)
         root = white.root.to(request.dtype)
         terms = _unembedding_terms(adapter, request, names, maps, white, budget)
-    n, d = len(task), short.outputs if short else adapter.d_model
-    network = (
-        None
-        if short is None
-        else ChunkedNetwork(
-            short.suffix,
-            short.sizes,
-            vector_bytes=n * d * request.dtype.itemsize,
-            memory_budget=budget,
-            exchange=terms.exchange if terms else no_exchange,
-        )
-    )
+    d = short.outputs if short else adapter.d_model
+    parts = Parts(_network(request, short, terms, budget), root, terms, task.readout.scale)
     return KernelOperator(
-        Parts(network, root, terms, task.readout.scale),
-        n,
+        parts,
+        len(task),
         d,
         memory_budget=budget,
         dtype=request.dtype,
         device=task.inputs.device,
         provenance=about,
         identity={key: str(about[key]) for key in _IDENTITY},
+    )
+
+
+def _network(
+    request: Request, short: Shortened | None, terms: UnembeddingTerms | None, memory_budget: int
+) -> ChunkedNetwork | None:
+    """The part that runs the model; None where there is none."""
+    if short is None:
+        return None
+    return ChunkedNetwork(
+        short.suffix,
+        short.sizes,
+        vector_bytes=len(request.task) * short.outputs * request.dtype.itemsize,
+        memory_budget=memory_budget,
+        exchange=terms.exchange if terms else no_exchange,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -9,7 +11,7 @@ from torch import Tensor
 from feature_sets.errors import UserError
 from tl_entk.directions.symmetric_operator import SymmetricOperator
 from tl_entk.kernel.gradient_norms import squared_gradient_norms
-from tl_entk.kernel.normalize import norms_of
+from tl_entk.kernel.normalize import check_normalization, norms_of
 from tl_entk.model.adapters import adapt_transformer
 from tl_entk.model.checks import Position
 from tl_entk.model.memory import check_memory_budget
@@ -63,6 +65,33 @@ class NormalizedOperator(SymmetricOperator):
 
     def _take_mean_away(self, blocks: Float[Tensor, "n d b"]) -> Float[Tensor, "n d b"]:
         return blocks - blocks.mean(0) if self._centered else blocks
+
+
+def normalize_operator(
+    operator: SymmetricOperator,
+    normalization: str,
+    norms: Float[Tensor, " n"] | None,
+    measure_norms: Callable[[], Float[Tensor, " n"]],
+) -> SymmetricOperator:
+    """An operator after one of ``NORMALIZATIONS``.
+
+    Args:
+        operator: the plain kernel.
+        normalization: its name; "plain" leaves the operator as it is.
+        norms: gradient norm of every example, where they are at hand.
+        measure_norms: computes them where a cosine needs them.
+
+    Raises:
+        UserError: for an unknown normalization.
+    """
+    wanted = check_normalization(normalization)
+    if normalization == "plain":
+        return operator
+    if wanted.cosine and norms is None:
+        norms = measure_norms()
+    return NormalizedOperator(
+        operator, norms if wanted.cosine else None, centered=wanted.centered, name=normalization
+    )
 
 
 def gradient_norms(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,14 +13,13 @@ from torch import Tensor
 from feature_sets.errors import UserError
 from tl_entk.directions.eigen import EigenDirections
 from tl_entk.directions.solver import check_request, leading_eigenpairs, least_columns
-from tl_entk.directions.symmetric_operator import SymmetricOperator
 from tl_entk.kernel.normalize import check_normalization
 from tl_entk.model.checks import Position
 from tl_entk.model.memory import check_memory_budget
 from tl_entk.model.readouts import FINAL_HIDDEN, ReadoutLike
 from tl_entk.model.sites import Components
 from tl_entk.operator.build import kernel_operator
-from tl_entk.operator.normalized_operator import NormalizedOperator, gradient_norms
+from tl_entk.operator.normalized_operator import gradient_norms, normalize_operator
 from tl_entk.operator.operator import KernelOperator
 from tl_entk.operator.precision import Precision
 
@@ -91,45 +91,29 @@ def top_eigendirections(
         >>> eigen.scores.shape, bool(eigen.converged.all())
         (torch.Size([25, 4]), True)
     """
-    wanted = check_normalization(normalization)
     if normalization != "plain" and readout != FINAL_HIDDEN:
+        check_normalization(normalization)
         raise UserError(
             f"normalization {normalization!r} is for the kernel of all logits: leave readout out, "
             "or normalize the dense kernel of kernel_blocks."
         )
     budget = check_memory_budget(memory_budget)
     basis_budget = budget // 4
+    common = dict(position=position, memory_budget=budget - basis_budget)
+    measure_norms = partial(gradient_norms, model, tokens, component, progress=progress, **common)
     operator = kernel_operator(
-        model,
-        tokens,
-        component,
-        readout=readout,
-        position=position,
-        memory_budget=budget - basis_budget,
-        dtype=dtype,
-        precision=precision,
+        model, tokens, component, readout=readout, dtype=dtype, precision=precision, **common
     )
+    kernel = normalize_operator(operator, normalization, norms, measure_norms)
     limit = 20 * k + 200 if max_products is None else max_products
     check_request(operator.shape[0], k, tol, 1 if block_size is None else block_size, limit)
     if block_size is None:
         block_size = _block_size_that_fits(operator, k, basis_budget)
-    estimate = None
+    about = {}
     if progress:
         estimate = operator.estimate(k, block_size=block_size)
+        about["estimate"] = asdict(estimate)
         print(f"{operator.provenance['component']}: {estimate}")
-    if wanted.cosine and norms is None:
-        norms = gradient_norms(
-            model,
-            tokens,
-            component,
-            position=position,
-            memory_budget=budget - basis_budget,
-            progress=progress,
-        )
-    kernel: SymmetricOperator = operator
-    if normalization != "plain":
-        scale = norms if wanted.cosine else None
-        kernel = NormalizedOperator(operator, scale, centered=wanted.centered, name=normalization)
     operator.prepare(progress)
     eigen = leading_eigenpairs(
         kernel,
@@ -142,9 +126,7 @@ def top_eigendirections(
         resume=resume,
         progress=progress,
     )
-    if estimate is None:
-        return eigen
-    return replace(eigen, provenance={**eigen.provenance, "estimate": asdict(estimate)})
+    return replace(eigen, provenance=eigen.provenance | about)
 
 
 def _block_size_that_fits(operator: KernelOperator, k: int, basis_budget: int) -> int:
