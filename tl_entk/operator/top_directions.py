@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -91,20 +92,19 @@ def top_eigendirections(
         >>> eigen.scores.shape, bool(eigen.converged.all())
         (torch.Size([25, 4]), True)
     """
+    check_normalization(normalization)
     if normalization != "plain" and readout != FINAL_HIDDEN:
-        check_normalization(normalization)
         raise UserError(
             f"normalization {normalization!r} is for the kernel of all logits: leave readout out, "
             "or normalize the dense kernel of kernel_blocks."
         )
     budget = check_memory_budget(memory_budget)
     basis_budget = budget // 4
-    common = dict(position=position, memory_budget=budget - basis_budget)
+    common: dict[str, Any] = dict(position=position, memory_budget=budget - basis_budget)
     measure_norms = partial(gradient_norms, model, tokens, component, progress=progress, **common)
     operator = kernel_operator(
         model, tokens, component, readout=readout, dtype=dtype, precision=precision, **common
     )
-    kernel = normalize_operator(operator, normalization, norms, measure_norms)
     limit = 20 * k + 200 if max_products is None else max_products
     check_request(operator.shape[0], k, tol, 1 if block_size is None else block_size, limit)
     if block_size is None:
@@ -114,6 +114,7 @@ def top_eigendirections(
         estimate = operator.estimate(k, block_size=block_size)
         about["estimate"] = asdict(estimate)
         print(f"{operator.provenance['component']}: {estimate}")
+    kernel = normalize_operator(operator, normalization, norms, measure_norms)
     operator.prepare(progress)
     eigen = leading_eigenpairs(
         kernel,
