@@ -16,7 +16,7 @@ from tl_entk.experiments.superposition.model import SuperpositionSettings
 from tl_entk.model.checks import check_memory_budget
 
 # raised where results of earlier code must not be taken up
-FORMAT = 1
+FORMAT = 2
 RESULT = f"result-{FORMAT}.safetensors"
 COURSE = "course.safetensors"
 

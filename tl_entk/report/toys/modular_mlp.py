@@ -194,7 +194,7 @@ def _overlap_table(seeds: Seeds) -> Table:
 def _heatmaps(result: MLPResult, cliff: str) -> Picture:
     names = {NONE: "as found", NESTED: "two Laplacians", DIFFERENCE: "difference"}
     values = {
-        (label, f"epoch {epoch}"): result.projections[f"{epoch}/{cliff}/{name}"].numpy()
+        (label, f"epoch {epoch}"): result.shares(epoch, cliff, name).numpy()
         for name, label in names.items()
         for epoch in result.epochs
     }
