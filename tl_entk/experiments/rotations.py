@@ -24,8 +24,8 @@ from tl_entk.directions.unsupervised_rotation import (
 NONE = "no rotation"
 NESTED = "two Laplacians, one inside the other"
 DIFFERENCE = "difference of the two Laplacians"
-GRAPH = "graph of the directions' own neighbours"
-KERNEL_GRAPH = "graph of the kernel's neighbours"
+GRAPH = "graph of the directions' own neighbors"
+KERNEL_GRAPH = "graph of the kernel's neighbors"
 VARIMAX = "varimax"
 ICA = "ICA"
 PURE = 0.9
