@@ -14,6 +14,7 @@ from tl_entk.experiments.modular_transformer.task import ModularSettings
 from tl_entk.experiments.superposition import analysis as superposition
 from tl_entk.experiments.superposition.model import SuperpositionSettings
 from tl_entk.report import figures
+from tl_entk.report.page import Picture
 from tl_entk.report.toys import figures as toy_figures
 from tl_entk.report.toys.dynamics import (
     cost_table,
@@ -142,5 +143,7 @@ def test_a_toy_model_of_one_step_or_many_features(features, steps, tmp_path, mon
 @pytest.mark.plain
 def test_spectra_of_nothing_are_drawn():
     zeros = np.zeros(4)
-    figures.spectra({"zero": zeros}, ())
-    toy_figures.spectrum_panels({"zero": {"zero": zeros}}, {})
+    # a scale that does not suit the data shows when the figure is drawn
+    assert Picture("x", "", figures.spectra({"zero": zeros}, ())).png()
+    panels = toy_figures.spectrum_panels({"zero": {"zero": zeros}}, {})
+    assert Picture("x", "", panels).png()

@@ -43,15 +43,18 @@ def spectrum_panels(
     """
     figure, axes = panels(3.6 * max(2, len(spectra)), 3.5, 1, len(spectra))
     for axis, (title, lines) in zip(axes.flat, spectra.items(), strict=True):
-        for values in (faint or {}).get(title, ()):
-            _line(axis, values, floor, color="#c4cad0", lw=0.8, zorder=1)
+        others = (faint or {}).get(title, ())
+        for values in others:
+            _draw_spectrum(axis, values, floor, color="#c4cad0", lw=0.8, zorder=1)
         for (label, values), color in zip(lines.items(), COLORS * 2, strict=False):
-            _line(axis, values, floor, color=color, label=label, lw=1.1, marker="o", ms=2)
+            _draw_spectrum(axis, values, floor, color=color, label=label, lw=1.1, marker="o", ms=2)
         for (label, position), style in zip(
             marks.get(title, {}).items(), (":", "--", "-.") * 2, strict=False
         ):
             axis.axvline(position + 0.5, color=GRAY, lw=1, ls=style, label=label)
-        axis.set_yscale("log")
+        # kernels of zeros leave nothing that a logarithm could show
+        if any(values[0] > 0 for values in (*lines.values(), *others)):
+            axis.set_yscale("log")
         axis.set(xlabel="number of the mode, from 1")
         axis.set_title(title, fontsize=10)
         axis.legend(fontsize=7, edgecolor="none", framealpha=0.85)
@@ -59,7 +62,7 @@ def spectrum_panels(
     return figure
 
 
-def _line(axis: Axes, values: Values, floor: float, **style: object) -> None:
+def _draw_spectrum(axis: Axes, values: Values, floor: float, **style: object) -> None:
     relative = scale_to_first(values)
     shown = relative > floor
     axis.plot(np.arange(1, len(values) + 1)[shown], relative[shown], **style)  # type: ignore[arg-type]
