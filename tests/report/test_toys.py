@@ -15,15 +15,8 @@ from tl_entk.experiments.superposition import analysis as superposition
 from tl_entk.experiments.superposition.model import SuperpositionSettings
 from tl_entk.report import figures
 from tl_entk.report.page import Picture
+from tl_entk.report.toys import dynamics
 from tl_entk.report.toys import figures as toy_figures
-from tl_entk.report.toys.dynamics import (
-    cost_table,
-    course_picture,
-    timing,
-    timing_pictures,
-    timing_rows,
-    timing_table,
-)
 from tl_entk.report.toys.modular_mlp import write_mlp
 from tl_entk.report.toys.modular_transformer import write_outputs
 from tl_entk.report.toys.paper import summarize_timings
@@ -51,7 +44,7 @@ NO_RISE = {"falling": [0.9, 0.5, 0.3, 0.1], "flat": [0.5, 0.5, 0.5, 0.5]}
 @pytest.mark.parametrize("name", [*SHORT, *NO_RISE])
 def test_a_course_that_shows_little_is_reported(name):
     course = course_of({**SHORT, **NO_RISE}[name])
-    found = timing(course, "sum")
+    found = dynamics.timing(course, "sum")
     assert found.onset is None
     assert found.midpoint is None
     assert not found.relation
@@ -60,36 +53,36 @@ def test_a_course_that_shows_little_is_reported(name):
     else:
         assert found.peak is None
         assert found.plateau is None
-    (row,) = timing_rows({0: course}, "sum", "x")
+    (row,) = dynamics.timing_rows({0: course}, "sum", "x")
     assert row[-1] == "no grokking"
-    assert timing_table("x", [row]).cells()[0][5] == "none"
-    assert course_picture("x", "", course, "sum").png()
-    assert not timing_pictures({"x": {0: found}})
-    assert cost_table({"x": (course, 1.0)}).rows
+    assert dynamics.timing_table("x", [row]).cells()[0][5] == "none"
+    assert dynamics.course_picture("x", "", course, "sum").png()
+    assert not dynamics.timing_pictures({"x": {0: found}})
+    assert dynamics.cost_table({"x": (course, 1.0)}).rows
     assert "1 did not grok" in summarize_timings({"x": {0: found}})
 
 
 @pytest.mark.plain
 def test_grokking_without_a_rise_of_the_overlap():
     course = course_of([0.9, 0.5, 0.3, 0.1, 0.1], [0.0, 0.0, 0.5, 1.0, 1.0])
-    found = timing(course, "sum")
+    found = dynamics.timing(course, "sum")
     assert found.onset == 20
     assert found.peak is None
-    assert timing_rows({0: course}, "sum", "x")[0][-1] == "no rise of the overlap"
+    assert dynamics.timing_rows({0: course}, "sum", "x")[0][-1] == "no rise of the overlap"
     assert "1 without a rise" in summarize_timings({"x": {0: found}})
-    assert not timing_pictures({"x": {0: found}})
+    assert not dynamics.timing_pictures({"x": {0: found}})
 
 
 @pytest.mark.plain
 def test_accuracies_that_were_not_recorded():
     course = course_of([0.0, 0.5, 0.7, 0.8], [0.0, float("nan"), float("nan"), 1.0])
-    assert timing(course, "sum").onset is None
+    assert dynamics.timing(course, "sum").onset is None
 
 
 @pytest.mark.plain
 def test_a_course_that_groks_is_as_before():
     course = course_of([0.0, 0.1, 0.6, 0.9, 1.0], [0.0, 0.0, 0.5, 1.0, 1.0])
-    found = timing(course, "sum")
+    found = dynamics.timing(course, "sum")
     assert (found.peak, found.onset, found.relation) == (20, 20, "matches")
     assert found.plateau == (20, 20)
     assert found.spacing == 10
@@ -113,7 +106,7 @@ def test_an_mlp_whose_overlap_falls_and_one_without_cliffs(tmp_path):
     settings = MLPSettings(p=5, n=8, epochs=10, train_fraction=0.1)
     result, course = run_modular_mlp(settings, tmp_path, fits=False)
     falls = replace(course, overlaps={name: -torch.arange(3.0) for name in course.overlaps})
-    assert timing(falls, SUM).peak is None
+    assert dynamics.timing(falls, SUM).peak is None
     # kernels of zeros have no cliffs
     zeros = {name: torch.zeros_like(values) for name, values in result.eigenvalues.items()}
     flat = replace(result, eigenvalues=zeros, start=zeros)

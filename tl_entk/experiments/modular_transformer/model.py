@@ -75,9 +75,9 @@ def _build_hooked(common: dict[str, Any]) -> nn.Module:
     model = HookedTransformer(
         HookedTransformerConfig(**common, device="cpu", init_weights=False, dtype=torch.float32)
     )
-    for name, parameter in model.named_parameters():
-        if name.rpartition(".")[2].startswith("b_"):
-            nn.init.zeros_(parameter).requires_grad_(False)
+    for site in adapt(model).sites:
+        if site.kind == "bias":
+            nn.init.zeros_(site.parameter).requires_grad_(False)
     return model
 
 
