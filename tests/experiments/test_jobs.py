@@ -1,8 +1,14 @@
 """Jobs side by side: done once, taken up again, and honest about failures."""
 
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
+import torch
 
 from tl_entk.experiments.jobs import Job, run_jobs
 
@@ -20,6 +26,10 @@ def fail(path, text):
 
 def forget(path, text):
     pass
+
+
+def write_threads(path, text):
+    Path(path).write_text(str(torch.get_num_threads()))
 
 
 def jobs(folder, run=write, count=3):
@@ -61,3 +71,32 @@ def test_a_job_must_write_its_file(tmp_path):
         run_jobs(jobs(tmp_path, forget), workers=1)
     with pytest.raises(ValueError, match="1 or more"):
         run_jobs(jobs(tmp_path), workers=0)
+
+
+def test_processes_have_one_thread_each(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    run_jobs(jobs(tmp_path, write_threads), workers=2)
+    assert [(tmp_path / str(i)).read_text() for i in range(3)] == ["1"] * 3
+
+
+def test_an_interruption_ends_the_processes_and_says_so(tmp_path):
+    command = [sys.executable, "-W", "ignore", "-m", "tl_entk.commands.main", "superposition",
+               "--steps", "100000000", "--workers", "2", "--out", str(tmp_path)]  # fmt: skip
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True,
+        # a shell's background job would leave interruptions out
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    while len(psutil.Process(process.pid).children(recursive=True)) < 2:
+        assert process.poll() is None
+        time.sleep(0.2)
+    # long enough for the jobs to be under way
+    time.sleep(5)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "goes on where it stopped" in errors
+    assert "Traceback" not in errors
+    _, alive = psutil.wait_procs(workers, timeout=20)
+    assert not alive

@@ -15,16 +15,16 @@ from tl_entk.experiments.modular_mlp.analysis import (
     LAYER_1_FIRST,
     SUM,
     MLPResult,
-    analyse,
-    follow,
+    analyze,
+    follow_cliffs,
     kept_epochs,
     run_modular_mlp,
     torus_features,
 )
 from tl_entk.experiments.modular_mlp.model import MLPSettings, seeded_mlp, train_mlp
 from tl_entk.experiments.records import recall, store
-from tl_entk.experiments.rotations import DIFFERENCE, NESTED, purity_rows, residue_indicators
-from tl_entk.report.toys.mlp import write_mlp
+from tl_entk.experiments.rotations import DIFFERENCE, NESTED, mark_residues, measure_purities
+from tl_entk.report.toys.modular_mlp import write_mlp
 
 pytestmark = pytest.mark.plain
 
@@ -72,7 +72,7 @@ def trained():
 
     _, data = train_mlp(settings, callback=keep)
     features = torus_features(data, settings.p)
-    return analyse(settings, models, data, features, collapses=False, clock=Clock())
+    return analyze(settings, models, data, features, collapses=False, clock=Clock())
 
 
 def rows_of(result, cliff, rotation):
@@ -136,7 +136,9 @@ def test_the_last_record_is_of_the_trained_model(tmp_path):
 
 def test_tracking_does_not_change_the_training(tmp_path):
     plain, data = train_mlp(SMALL)
-    track = follow(SMALL, data, torus_features(data, SMALL.p), tmp_path / "course.safetensors")
+    track = follow_cliffs(
+        SMALL, data, torus_features(data, SMALL.p), tmp_path / "course.safetensors"
+    )
     tracked, _ = train_mlp(SMALL, callback=track)
     assert len(track.course().steps) == 13
     for one, other in zip(plain.parameters(), tracked.parameters(), strict=True):
@@ -146,11 +148,11 @@ def test_tracking_does_not_change_the_training(tmp_path):
 def test_purity_rows_know_waves_families_and_residues():
     _, data = seeded_mlp(MLPSettings(p=5, n=4))
     features = torus_features(data, 5)
-    indicators = residue_indicators(data.a, data.b, 5, ["a", "b", "a+b", "a-b"])
+    indicators = mark_residues(data.a, data.b, 5, ["a", "b", "a+b", "a-b"])
     wave = torch.from_numpy(features.family("a+b").values[:, :2])
     wave = wave / wave.norm(dim=0)
     residue = indicators[:, 11:12] - 0.2
-    rows = purity_rows(
+    rows = measure_purities(
         {"wave": wave, "residue": residue / residue.norm()}, features, indicators, cliff="c"
     )
     assert [round(r["mean"], 6) for r in rows] == [1.0, 0.5]
@@ -159,7 +161,7 @@ def test_purity_rows_know_waves_families_and_residues():
 
 
 @pytest.mark.parametrize(
-    ("settings", "mend"),
+    ("settings", "message"),
     [
         ({"p": 4}, "odd number"),
         ({"n": 0}, "from 1"),
@@ -169,6 +171,6 @@ def test_purity_rows_know_waves_families_and_residues():
         ({"seed": -1}, "seed from 0"),
     ],
 )
-def test_bad_settings(settings, mend):
-    with pytest.raises(ValueError, match=mend):
+def test_bad_settings(settings, message):
+    with pytest.raises(ValueError, match=message):
         MLPSettings(**settings)

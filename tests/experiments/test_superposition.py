@@ -132,7 +132,7 @@ def test_the_paper_s_regimes(settings):
 
 
 @pytest.mark.parametrize(
-    ("call", "mend"),
+    ("call", "message"),
     [
         (lambda: SuperpositionSettings(m=1), "count from 2"),
         (lambda: SuperpositionSettings(sparsity=1.0), "below 1"),
@@ -142,6 +142,6 @@ def test_the_paper_s_regimes(settings):
         (lambda: run_superposition(SuperpositionSettings(), (1.5,)), "from 0 to 1"),
     ],
 )
-def test_bad_settings(call, mend):
-    with pytest.raises(ValueError, match=mend):
+def test_bad_settings(call, message):
+    with pytest.raises(ValueError, match=message):
         call()

@@ -170,7 +170,7 @@ def test_training_learns(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("settings", "mend"),
+    ("settings", "message"),
     [
         ({"p": 3}, "odd number"),
         ({"p": 10}, "odd number"),
@@ -181,6 +181,6 @@ def test_training_learns(tmp_path):
         ({"epochs": 0}, "positive"),
     ],
 )
-def test_settings_out_of_range(settings, mend):
-    with pytest.raises(ValueError, match=mend):
+def test_settings_out_of_range(settings, message):
+    with pytest.raises(ValueError, match=message):
         ModularSettings(**settings)

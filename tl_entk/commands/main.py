@@ -23,7 +23,7 @@ from tl_entk.experiments.modular_transformer.analysis import (
     run_name,
 )
 from tl_entk.experiments.modular_transformer.task import ModularSettings
-from tl_entk.report.toys.modular import write_outputs
+from tl_entk.report.toys.modular_transformer import write_outputs
 
 app = typer.Typer(
     help="Features of a TransformerLens model from its empirical neural tangent kernel (eNTK).",

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
-import torch
-from threadpoolctl import threadpool_limits
+from joblib import Parallel, delayed, parallel_config
 
 from feature_sets.errors import UserError
 from tl_entk.tools.progress import Progress
@@ -39,6 +37,8 @@ class Job:
 def run_jobs(jobs: Sequence[Job], *, workers: int | None = None, progress: bool = False) -> None:
     """Run the jobs that are not done yet, the longest first, in processes of one thread each.
 
+    An interruption ends the processes; what they have not finished is run by the next call.
+
     Args:
         jobs: none needs another.
         workers: processes; default one per core, two at most. With one, jobs run in this process.
@@ -53,37 +53,26 @@ def run_jobs(jobs: Sequence[Job], *, workers: int | None = None, progress: bool 
         raise UserError(f"workers = {workers}: pass 1 or more.")
     left = sorted((job for job in jobs if not job.done.exists()), key=lambda job: -job.weight)
     total = max(1, round(sum(job.weight for job in left)))
-    with Progress("experiments", total, progress and bool(left)) as bar:
-        if workers == 1 or len(left) < 2:
-            for job in left:
-                _run(job)
-                bar.advance(round(job.weight), job.name)
-            return
-        # a fresh interpreter: forked processes and torch's threads do not go together
-        context = get_context("spawn")
-        others = set(active_children())
-        with ProcessPoolExecutor(workers, context, initializer=_one_thread) as pool:
-            running: dict[Future[None], Job] = {pool.submit(_run, job): job for job in left}
-            try:
-                while running:
-                    for future in wait(running, return_when=FIRST_COMPLETED).done:
-                        job = running.pop(future)
-                        future.result()
-                        bar.advance(round(job.weight), job.name)
-            except BaseException:
-                pool.shutdown(cancel_futures=True, wait=False)
-                for process in set(active_children()) - others:
-                    process.terminate()
-                raise
+    with (
+        Progress("experiments", total, progress and bool(left)) as bar,
+        # closed before its end, by a failure or an interruption, the generator ends its processes
+        closing(_run_each(left, min(workers, len(left)))) as finished,
+    ):
+        for job in finished:
+            bar.advance(round(job.weight), job.name)
 
 
-def _one_thread() -> None:
-    """Processes side by side share the cores: more threads would only wait for each other."""
-    torch.set_num_threads(1)
-    threadpool_limits(1)
+def _run_each(jobs: Sequence[Job], workers: int) -> Generator[Job, None, None]:
+    """The jobs as they end: in their order in this process, in any with several workers."""
+    if workers < 2:
+        return (_run(job) for job in jobs)
+    # processes side by side share the cores: more threads would only wait for each other
+    with parallel_config(backend="loky", inner_max_num_threads=1):
+        parallel = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)
+    return parallel(delayed(_run)(job) for job in jobs)
 
 
-def _run(job: Job) -> None:
+def _run(job: Job) -> Job:
     try:
         job.run(*job.arguments)
     except Exception as error:
@@ -91,3 +80,4 @@ def _run(job: Job) -> None:
         raise
     if not job.done.exists():
         raise RuntimeError(f"{job.name} ended without writing {job.done}.")
+    return job

@@ -85,7 +85,7 @@ def run_paper(
         model_class: of the Transformer.
         workers: processes side by side.
         progress: show progress bars.
-        say: told what happens.
+        say: called with a line on what happens.
 
     Raises:
         OSError: if the folder cannot be written to.
@@ -97,7 +97,9 @@ def run_paper(
         ]
         for seed in SEEDS
     }
-    author = {seed: superposition_job(_author(seed), (0.0,), folder, fits=True) for seed in SEEDS}
+    author = {
+        seed: superposition_job(_author_settings(seed), (0.0,), folder, fits=True) for seed in SEEDS
+    }
     mlps = {
         seed: mlp_job(MLPSettings(seed=seed), folder, collapses=seed == 0, fits=seed == 0)
         for seed in SEEDS
@@ -118,14 +120,14 @@ def run_paper(
         {seed: superposition_result(job) for seed, job in author.items()},
         mlp_result(narrow),
         {
-            seed: (recall(TransformerRecord, job.done), Course.load(_course(job)))
+            seed: (recall(TransformerRecord, job.done), Course.load(_course_file(job)))
             for seed, job in transformers.items()
         },
         shown,
     )
 
 
-def _author(seed: int) -> SuperpositionSettings:
+def _author_settings(seed: int) -> SuperpositionSettings:
     """The setting in which the paper's author checked the linearization."""
     return SuperpositionSettings(m=5, sparsity=0.9, seed=seed, features=10, examples=100)
 
@@ -134,14 +136,16 @@ def _transformer_job(seed: int, model_class: ModelClass, folder: Path) -> Job:
     settings = ModularSettings(seed=seed)
     home = folder / "models" / run_name(settings, model_class)
     arguments = (settings, model_class, folder, home / f"record-{FORMAT}.safetensors")
-    return Job(f"Transformer, seed {seed}", _transformer, arguments, arguments[-1], weight=100.0)
+    return Job(
+        f"Transformer, seed {seed}", _run_transformer, arguments, arguments[-1], weight=100.0
+    )
 
 
-def _course(job: Job) -> Path:
+def _course_file(job: Job) -> Path:
     return job.done.parent / "course.safetensors"
 
 
-def _transformer(
+def _run_transformer(
     settings: ModularSettings, model_class: ModelClass, folder: Path, file: Path
 ) -> None:
     result = run_modular_transformer(settings, folder, model_class=model_class)

@@ -24,21 +24,21 @@ from tl_entk.directions.unsupervised_rotation import (
 NONE = "no rotation"
 NESTED = "two Laplacians, one inside the other"
 DIFFERENCE = "difference of the two Laplacians"
-GRAPH = "graph of the directions' own neighbours"
-KERNEL_GRAPH = "graph of the kernel's neighbours"
+GRAPH = "graph of the directions' own neighbors"
+KERNEL_GRAPH = "graph of the kernel's neighbors"
 VARIMAX = "varimax"
 ICA = "ICA"
 PURE = 0.9
 
 
-def rotations_of(
+def rotate_every_way(
     vectors: Float[Tensor, "n k"],
     kernel: Float[Tensor, "n n"],
     laplacians: Sequence[csr_array],
     *,
     seed: int = 0,
 ) -> dict[str, Float[Tensor, "n k"]]:
-    """The directions under every rotation, by name; the first three know the torus, the rest not.
+    """The directions under every rotation, by name; all but the first three know no torus.
 
     ``DIFFERENCE`` rotates by L_1 - L_2: what is rough along both, as directions of other families
     that leaked into the cliff are, cancels, so that the smoothest waves are not mistaken for it.
@@ -64,39 +64,42 @@ def rotations_of(
         }
 
 
-def residue_indicators(
+def mark_residues(
     a: Int[Tensor, " n"], b: Int[Tensor, " n"], p: int, families: Sequence[str]
 ) -> Float[Tensor, "n f"]:
     """Columns that are 1 where a, b, a + b or a - b (mod p) has one value, and 0 elsewhere.
 
     Example:
         >>> a, b = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 0, 1])
-        >>> residue_indicators(a, b, 2, ["a+b"]).tolist()
+        >>> mark_residues(a, b, 2, ["a+b"]).tolist()
         [[1.0, 0.0], [0.0, 1.0], [0.0, 1.0], [1.0, 0.0]]
     """
     values = {"a": a, "b": b, "a+b": (a + b) % p, "a-b": (a - b) % p}
     return torch.cat([one_hot(values[family], p).double() for family in families], 1)
 
 
-def purity_rows(
+def measure_purities(
     rotated: dict[str, Float[Tensor, "n k"]],
     features: FeatureSet,
-    indicators: Float[Tensor, "n f"],
+    residues: Float[Tensor, "n f"],
     **about: Any,
 ) -> list[dict[str, Any]]:
-    """How much of each direction lies on one (family, frequency), one family, one residue.
+    """How much of the directions lies on one (family, frequency), one family, one residue.
 
     Args:
         rotated: directions by rotation.
         features: groups are (family, frequency).
-        indicators: 1 where a (or b, or their sum, ...) has one value, else 0.
+        residues: 1 where a (or b, or their sum, ...) has one value, else 0.
         about: further entries of every row.
+
+    Returns:
+        A row per rotation.
     """
     rows = []
     for name, directions in rotated.items():
         found = purity(directions, features)
         by_family = purity(directions, features, by="family")
-        by_residue = abs_cosines(directions, indicators).square().max(1).values
+        by_residue = abs_cosines(directions, residues).square().max(1).values
         rows.append(
             {
                 **about,

@@ -16,7 +16,7 @@ from tl_entk.experiments.superposition.model import SuperpositionSettings
 from tl_entk.model.memory import check_memory_budget
 
 # raised where results of earlier code must not be taken up
-FORMAT = 1
+FORMAT = 2
 RESULT = f"result-{FORMAT}.safetensors"
 COURSE = "course.safetensors"
 
@@ -29,10 +29,12 @@ def superposition_job(
     grid = "-".join(f"{beta:g}" for beta in betas)
     home = folder / name / f"beta-{grid}{'-fits' if fits else ''}"
     weight = 4 + len(betas) * (1 + settings.m / 10) + 10 * fits
-    return Job(name, _superposition, (settings, tuple(betas), fits, home), home / RESULT, weight)
+    return Job(
+        name, _run_superposition, (settings, tuple(betas), fits, home), home / RESULT, weight
+    )
 
 
-def _superposition(
+def _run_superposition(
     settings: SuperpositionSettings, betas: Sequence[float], fits: bool, home: Path
 ) -> None:
     store(run_superposition(settings, betas, fits=fits), home / RESULT)
@@ -50,7 +52,7 @@ def mlp_job(settings: MLPSettings, folder: Path, *, collapses: bool, fits: bool)
         _check_fits(settings)
     home = folder / name / f"course{'-collapses' * collapses}{'-fits' * fits}"
     weight = 30.0 + 30 * collapses + 30 * fits
-    return Job(name, _mlp, (settings, home, collapses, fits), home / RESULT, weight)
+    return Job(name, _run_mlp, (settings, home, collapses, fits), home / RESULT, weight)
 
 
 def _check_fits(settings: MLPSettings) -> None:
@@ -68,7 +70,7 @@ def _check_fits(settings: MLPSettings) -> None:
         )
 
 
-def _mlp(settings: MLPSettings, home: Path, collapses: bool, fits: bool) -> None:
+def _run_mlp(settings: MLPSettings, home: Path, collapses: bool, fits: bool) -> None:
     result, _ = run_modular_mlp(settings, home, collapses=collapses, fits=fits)
     store(result, home / RESULT)
 

@@ -63,12 +63,12 @@ def direction_card(direction: Direction, windows: Windows, decode: Callable[[int
     ]
     notes = [
         f"Best direction for: {', '.join(best)}" if best else "Best direction for no label.",
-        "Raises: " + _tokens(direction.tokens, decode),
-        "Lowers: " + _tokens(-direction.tokens, decode),
+        "Raises: " + _list_tokens(direction.tokens, decode),
+        "Lowers: " + _list_tokens(-direction.tokens, decode),
     ]
     examples = {
-        "Windows with the highest scores": _window_rows(order[:SHOWN_WINDOWS], scores, windows),
-        "Windows with the lowest scores": _window_rows(
+        "Windows with the highest scores": _list_windows(order[:SHOWN_WINDOWS], scores, windows),
+        "Windows with the lowest scores": _list_windows(
             order[::-1][:SHOWN_WINDOWS], scores, windows
         ),
     }
@@ -77,12 +77,12 @@ def direction_card(direction: Direction, windows: Windows, decode: Callable[[int
     return Card(title, direction.facts, picture, examples, notes)
 
 
-def _tokens(values: Float[Tensor, " d_vocab"], decode: Callable[[int], str]) -> str:
+def _list_tokens(values: Float[Tensor, " d_vocab"], decode: Callable[[int], str]) -> str:
     top = torch.topk(values, min(SHOWN_TOKENS, len(values))).indices.tolist()
     return "  ".join(repr(decode(token)) for token in top)
 
 
-def _window_rows(
+def _list_windows(
     rows: Sequence[int], scores: Sequence[float], windows: Windows
 ) -> list[tuple[str, ...]]:
     own = windows.model_words

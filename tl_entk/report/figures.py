@@ -14,8 +14,8 @@ from matplotlib.ticker import MaxNLocator
 
 from tl_entk.alignment.bootstrap import IntervalEstimate
 
-COLOURS = ("#3b6fb6", "#d1603d", "#4c9f70", "#8a5fa8", "#b8962e", "#5b6770", "#c65b8a", "#2f9aa0")
-GREY = "#8d959c"
+COLORS = ("#3b6fb6", "#d1603d", "#4c9f70", "#8a5fa8", "#b8962e", "#5b6770", "#c65b8a", "#2f9aa0")
+GRAY = "#8d959c"
 
 
 def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
@@ -26,19 +26,19 @@ def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, list
     return figure, list(axes.flat)
 
 
-def _colours(count: int) -> Sequence[Any]:
-    """Colours that can be told apart; of more lines than there are, from dark to light."""
-    if count <= len(COLOURS):
-        return COLOURS[:count]
+def _colors(count: int) -> Sequence[Any]:
+    """Colors that can be told apart; of more lines than there are, from dark to light."""
+    if count <= len(COLORS):
+        return COLORS[:count]
     return list(colormaps["viridis"](np.linspace(0, 0.92, count)))
 
 
 def training_curve(curve: Mapping[str, Sequence[float] | Sequence[int]]) -> Figure:
     """Accuracy and loss by epoch, on the training and the test part."""
     figure, (accuracy, loss) = _figure(9.0, 3.0, columns=2)
-    for part, colour in (("train", COLOURS[0]), ("test", COLOURS[1])):
-        accuracy.plot(curve["epoch"], curve[f"{part}_accuracy"], color=colour, label=part)
-        loss.plot(curve["epoch"], curve[f"{part}_loss"], color=colour, label=part)
+    for part, color in (("train", COLORS[0]), ("test", COLORS[1])):
+        accuracy.plot(curve["epoch"], curve[f"{part}_accuracy"], color=color, label=part)
+        loss.plot(curve["epoch"], curve[f"{part}_loss"], color=color, label=part)
     loss.set_yscale("log")
     accuracy.set(xlabel="epoch", ylabel="accuracy", ylim=(-0.02, 1.04))
     loss.set(xlabel="epoch", ylabel="cross-entropy (nats)")
@@ -51,12 +51,12 @@ def frequency_bars(
     kernel: Mapping[int, float],
     keys: tuple[Sequence[int], Sequence[int]],
 ) -> Figure:
-    """Power of each frequency in the embedding and in the kernel; key frequencies in colour."""
+    """Power of each frequency in the embedding and in the kernel; key frequencies in color."""
     figure, axes = _figure(9.0, 2.8, columns=2)
     titles = ("in the rows of W_E", "of the a + b pair in the W_U block")
     for axis, power, chosen, title in zip(axes, (weights, kernel), keys, titles, strict=True):
-        colours = [COLOURS[1] if k in chosen else "#c9cfd4" for k in power]
-        axis.bar(list(power), list(power.values()), color=colours)
+        colors = [COLORS[1] if k in chosen else "#c9cfd4" for k in power]
+        axis.bar(list(power), list(power.values()), color=colors)
         axis.set_xticks(list(power))
         axis.set(xlabel="frequency k", ylabel="power" if power is weights else "energy")
         axis.set_title(title, fontsize=10)
@@ -66,15 +66,25 @@ def frequency_bars(
 def spectra(eigenvalues: Mapping[str, Float[np.ndarray, " k"]], expected: Sequence[int]) -> Figure:
     """Leading eigenvalues of several kernels, relative to the first; expected cliffs marked."""
     figure, (axis,) = _figure(9.0, 3.6)
-    for (name, values), colour in zip(eigenvalues.items(), _colours(len(eigenvalues)), strict=True):
-        relative = np.clip(values / values[0], 1e-8, None)
-        axis.plot(np.arange(len(values)), relative, "o-", ms=3, lw=1, color=colour, label=name)
+    for (name, values), color in zip(eigenvalues.items(), _colors(len(eigenvalues)), strict=True):
+        relative = np.clip(scale_to_first(values), 1e-8, None)
+        axis.plot(np.arange(len(values)), relative, "o-", ms=3, lw=1, color=color, label=name)
     for position in expected:
-        axis.axvline(position - 0.5, color=GREY, lw=1, ls=":")
+        axis.axvline(position - 0.5, color=GRAY, lw=1, ls=":")
     axis.set_yscale("log")
     axis.set(xlabel="mode (counted from 0)", ylabel="eigenvalue / first")
     axis.legend(frameon=False, fontsize=8, ncols=2)
     return figure
+
+
+def scale_to_first(values: Float[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:
+    """Eigenvalues relative to the first; a kernel of zeros has zeros.
+
+    Example:
+        >>> scale_to_first(np.array([4.0, 1.0])).tolist(), scale_to_first(np.zeros(2)).tolist()
+        ([1.0, 0.25], [0.0, 0.0])
+    """
+    return values / values[0] if values[0] > 0 else np.zeros_like(values)
 
 
 def heatmap(
@@ -109,8 +119,8 @@ def heatmap(
     if numbers:
         for i, j in np.argwhere(np.isfinite(values)):
             value = values[i, j]
-            colour = "white" if value < 0.6 * highest else "black"
-            axis.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=6, color=colour)
+            color = "white" if value < 0.6 * highest else "black"
+            axis.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=6, color=color)
     figure.colorbar(image, ax=axis, label=label, fraction=0.04)
     return figure
 
@@ -120,7 +130,7 @@ def stacked_shares(shares: Mapping[str, Mapping[str, float]]) -> Figure:
     figure, (axis,) = _figure(9.0, 1.4 + 0.36 * len(shares))
     components = list(next(iter(shares.values())))
     left = np.zeros(len(shares))
-    palette = [*COLOURS, "#a3b86c", "#7a4b3a", "#46505a", "#d9a5a0"]
+    palette = [*COLORS, "#a3b86c", "#7a4b3a", "#46505a", "#d9a5a0"]
     for index, component in enumerate(components):
         width = np.array([share[component] for share in shares.values()])
         axis.barh(
@@ -142,15 +152,15 @@ def intervals(rows: Mapping[str, Mapping[str, IntervalEstimate]], label: str) ->
     """One line per row, one dot with its interval per basis."""
     figure, (axis,) = _figure(9.0, 1.2 + 0.26 * len(rows))
     bases = list(next(iter(rows.values())))
-    for index, (basis, colour) in enumerate(zip(bases, COLOURS, strict=False)):
+    for index, (basis, color) in enumerate(zip(bases, COLORS, strict=False)):
         found = [row[basis] for row in rows.values()]
         y = np.arange(len(rows)) + 0.16 * (index - (len(bases) - 1) / 2)
         value = np.array([f.value for f in found])
         spread = np.array([[f.value - f.low, f.high - f.value] for f in found]).T.clip(0)
-        axis.errorbar(value, y, xerr=spread, fmt="o", ms=3.5, lw=1, color=colour, label=basis)
+        axis.errorbar(value, y, xerr=spread, fmt="o", ms=3.5, lw=1, color=color, label=basis)
     axis.set_yticks(range(len(rows)), list(rows), fontsize=8)
     axis.invert_yaxis()
-    axis.axvline(0, color=GREY, lw=0.8)
+    axis.axvline(0, color=GRAY, lw=0.8)
     axis.set(xlabel=label)
     axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
@@ -159,16 +169,16 @@ def intervals(rows: Mapping[str, Mapping[str, IntervalEstimate]], label: str) ->
 def by_layer(curves: Mapping[str, Mapping[str, IntervalEstimate]], label: str) -> Figure:
     """One line per method over the layers, with its interval as a band."""
     figure, (axis,) = _figure(9.0, 3.6)
-    for (name, layers), colour in zip(curves.items(), COLOURS, strict=False):
+    for (name, layers), color in zip(curves.items(), COLORS, strict=False):
         x = [int(layer) for layer in layers if layer.isdigit()]
         found = [layers[str(layer)] for layer in x]
         if not found:
             # kernels of all layers together have one figure
-            axis.axhline(next(iter(layers.values())).value, color=colour, ls="--", label=name)
+            axis.axhline(next(iter(layers.values())).value, color=color, ls="--", label=name)
             continue
-        axis.plot(x, [f.value for f in found], "o-", ms=4, lw=1.3, color=colour, label=name)
+        axis.plot(x, [f.value for f in found], "o-", ms=4, lw=1.3, color=color, label=name)
         low, high = [f.low for f in found], [f.high for f in found]
-        axis.fill_between(x, low, high, color=colour, alpha=0.12, lw=0)
+        axis.fill_between(x, low, high, color=color, alpha=0.12, lw=0)
     axis.set(xlabel="layer", ylabel=label)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -181,13 +191,13 @@ def scores_by_group(groups: Mapping[str, Sequence[float]]) -> Figure:
     axis = figure.add_axes((0.14, 0.14, 0.84, 0.84))
     everything = np.concatenate([np.asarray(values) for values in groups.values()])
     edges = np.linspace(everything.min(), everything.max() + 1e-12, 41)
-    for row, (values, colour) in enumerate(zip(groups.values(), COLOURS * 9, strict=False)):
+    for row, (values, color) in enumerate(zip(groups.values(), COLORS * 9, strict=False)):
         counts, _ = np.histogram(values, edges)
         height = 0.85 * counts / max(1, counts.max())
-        axis.stairs(height - row, edges, baseline=-row, fill=True, color=colour)
+        axis.stairs(height - row, edges, baseline=-row, fill=True, color=color)
     axis.set_yticks([-row + 0.3 for row in range(len(groups))], list(groups), fontsize=7)
     axis.tick_params(axis="y", length=0)
     axis.tick_params(axis="x", labelsize=7)
     axis.spines[["top", "right", "left"]].set_visible(False)
-    axis.axvline(0, color=GREY, lw=0.6)
+    axis.axvline(0, color=GRAY, lw=0.6)
     return figure

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 
-from tl_entk.tools.files import write_atomically
+from tl_entk.results import Saveable, save
+from tl_entk.tools.files import write_atomically, write_json
 
 Cells = list[str | float | int]
 
@@ -39,7 +41,7 @@ class Table:
         writer.writerow(self.columns)
         writer.writerows(self.rows)
         path = folder / f"{self.name}.csv"
-        write_atomically(path, lambda temporary: temporary.write_text(text.getvalue()))
+        write_text(path, text.getvalue())
         return path
 
     def cells(self) -> list[list[str]]:
@@ -94,6 +96,11 @@ class Section:
     folded: bool = False
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all; in UTF-8, whatever the machine's own encoding is."""
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
 def _write_bytes(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
@@ -142,4 +149,40 @@ def write_page(
         (files("tl_entk.report") / "template.html.j2").read_text(encoding="utf-8")
     )
     page = template.render(title=title, lead=lead, figures=figures, blocks=blocks)
-    write_atomically(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))
+    write_text(path, page)
+
+
+def write_report(
+    out: Path,
+    title: str,
+    lead: str,
+    figures: Sequence[tuple[str, str]],
+    sections: Sequence[Section],
+    *,
+    results: Mapping[str, Saveable] | None = None,
+    summary: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a run's outputs: report.html with its figures and tables, and what it is made of.
+
+    Args:
+        out: folder; made if missing.
+        title: heading of the page.
+        lead: a paragraph under it.
+        figures: key figures (label, value) at the top.
+        sections: the body.
+        results: path within the folder to what :func:`tl_entk.save` writes there.
+        summary: JSON values, for results.json.
+
+    Returns:
+        The path of report.html.
+
+    Raises:
+        OSError: if the folder cannot be written to.
+    """
+    for name, result in (results or {}).items():
+        save(result, out / name)
+    if summary is not None:
+        write_json(out / "results.json", summary)
+    page = out / "report.html"
+    write_page(page, title, lead, figures, sections)
+    return page

@@ -7,18 +7,19 @@ there before and after rotation.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jaxtyping import Float
+from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from feature_sets import FeatureSet, fourier
 from tl_entk.alignment.overlap import group_projections, subspace_overlap
 from tl_entk.directions.cliffs import Cliff, find_cliffs
-from tl_entk.directions.eigen import eigendecompose
+from tl_entk.directions.eigen import EigenDirections, eigendecompose
 from tl_entk.directions.laplacians import torus_laplacians
 from tl_entk.directions.rotation import rotate_by_smoothness
 from tl_entk.dynamics.course import Course
@@ -31,9 +32,9 @@ from tl_entk.experiments.rotations import (
     DIFFERENCE,
     NESTED,
     NONE,
-    purity_rows,
-    residue_indicators,
-    rotations_of,
+    mark_residues,
+    measure_purities,
+    rotate_every_way,
 )
 from tl_entk.kernel.blocks import kernel_blocks
 from tl_entk.linearization.build_jacobian import jacobian
@@ -58,9 +59,10 @@ class MLPResult:
 
     Attributes:
         settings: of the training.
+        epochs: those whose directions were kept, the last being the trained model's.
         eigenvalues: kernel to its leading eigenvalues after training, by layer and collapse.
         start: the same of the class trace at epoch 0.
-        projections: "epoch/cliff/rotation" to (modes, groups): shares of the squared norm of each
+        projections: :func:`projection_key` to (modes, groups): shares of the squared norm of each
             direction on each (family, frequency).
         groups: names of those groups, by cliff.
         purities: rows of the rotations side by side, after training.
@@ -70,6 +72,7 @@ class MLPResult:
     """
 
     settings: dict[str, Any]
+    epochs: list[int]
     eigenvalues: dict[str, Float[Tensor, " _k"]]
     start: dict[str, Float[Tensor, " _k"]]
     projections: dict[str, Float[Tensor, "_k _g"]]
@@ -83,10 +86,14 @@ class MLPResult:
         """The three largest drops of a kernel's spectrum, largest first."""
         return find_cliffs((self.start if start else self.eigenvalues)[kernel], count=3)
 
-    @property
-    def epochs(self) -> list[int]:
-        """The epochs whose directions were kept."""
-        return sorted({int(key.partition("/")[0]) for key in self.projections})
+    def shares(self, epoch: int, cliff: str, rotation: str) -> Float[Tensor, "_k _g"]:
+        """Shares of a cliff's directions on the groups, at one of the epochs, as rotated."""
+        return self.projections[projection_key(epoch, cliff, rotation)]
+
+
+def projection_key(epoch: int, cliff: str, rotation: str) -> str:
+    """Under what the projections of one rotation are kept: files have text for names."""
+    return f"{epoch}/{cliff}/{rotation}"
 
 
 def recorded_epochs(settings: MLPSettings) -> list[int]:
@@ -130,7 +137,7 @@ def run_modular_mlp(
     fits: bool = True,
     progress: bool = False,
 ) -> tuple[MLPResult, Course]:
-    """Train the MLP, follow its kernels, and analyse them.
+    """Train the MLP, follow its kernels, and analyze them.
 
     Args:
         settings: of the task.
@@ -150,7 +157,7 @@ def run_modular_mlp(
     clock = Clock()
     data = seeded_mlp(settings)[1]
     features = torus_features(data, settings.p)
-    track = follow(settings, data, features, Path(folder) / "course.safetensors")
+    track = follow_cliffs(settings, data, features, Path(folder) / "course.safetensors")
     models: dict[int, nn.Module] = {}
 
     def callback(epoch: int, model: nn.Module, metrics: Callable[[], dict[str, float]]) -> None:
@@ -161,9 +168,9 @@ def run_modular_mlp(
     train_mlp(settings, callback=callback, progress=progress)
     clock.lap("training and tracking")
     course = track.course()
-    result = analyse(settings, models, data, features, collapses=collapses, clock=clock)
+    result = analyze(settings, models, data, features, collapses=collapses, clock=clock)
     if fits:
-        result.fits.extend(_fits(settings, models, data))
+        result.fits.extend(_fit_linearly(settings, models, data))
         clock.lap("linearization")
     result.seconds.update(clock.seconds, tracking=course.tracking_seconds)
     return result, course
@@ -174,7 +181,7 @@ def torus_features(data: MLPData, p: int) -> FeatureSet:
     return fourier(data.a.numpy(), data.b.numpy(), p, families=FAMILIES)
 
 
-def follow(settings: MLPSettings, data: MLPData, features: FeatureSet, path: Path) -> Track:
+def follow_cliffs(settings: MLPSettings, data: MLPData, features: FeatureSet, path: Path) -> Track:
     """A Track of layer 1 and of both layers, with the overlaps of their cliffs."""
     path.unlink(missing_ok=True)  # a training starts anew
     watches = {
@@ -194,7 +201,7 @@ def follow(settings: MLPSettings, data: MLPData, features: FeatureSet, path: Pat
     )
 
 
-def analyse(
+def analyze(
     settings: MLPSettings,
     models: Mapping[int, nn.Module],
     data: MLPData,
@@ -205,47 +212,88 @@ def analyse(
 ) -> MLPResult:
     """Spectra, overlaps and rotations of the models kept."""
     torus = torus_laplacians(data.a.numpy(), data.b.numpy(), settings.p)
-    k, last = _leading(settings), settings.epochs
+    first, last = min(models), settings.epochs
     spectra: dict[int, dict[str, Tensor]] = {}
     projections: dict[str, Tensor] = {}
-    purities: list[dict[str, Any]] = []
-    overlaps: dict[str, dict[str, float]] = {}
     groups: dict[str, list[str]] = {}
     for epoch, model in sorted(models.items()):
-        blocks = kernel_blocks(model, data.x, "class_trace")
-        kernels = {FULL: blocks.total(), **blocks}
-        eigen = {name: eigendecompose(kernel, k) for name, kernel in kernels.items()}
+        kernels, eigen = _decompose(settings, model, data)
         spectra[epoch] = {name: found.eigenvalues for name, found in eigen.items()}
         for cliff, (kernel, number, families) in CLIFFS.items():
-            modes = cliff_modes(settings, number)
-            vectors = eigen[kernel].vectors[:, modes.start : modes.stop]
-            first, second = (torus[family] for family in families)
-            chosen = features.family(*families)
-            rotated = {
-                NONE: vectors,
-                NESTED: rotate_by_smoothness(vectors, [first, second]).vectors,
-                DIFFERENCE: rotate_by_smoothness(vectors, [first - second]).vectors,
-            }
-            for name, directions in rotated.items():
-                key = f"{epoch}/{cliff}/{name}"
-                projections[key], groups[cliff] = group_projections(directions, chosen)
-            if epoch == last:
-                every = rotations_of(vectors, kernels[kernel], (first, second), seed=settings.seed)
-                indicators = residue_indicators(data.a, data.b, settings.p, families)
-                purities += purity_rows(every, features, indicators, cliff=cliff)
-                overlaps[cliff] = {
-                    family: subspace_overlap(vectors, features.family(family)).overlap
-                    for family in FAMILIES
-                }
+            vectors = _take_cliff(settings, eigen[kernel], number)
+            laplacians = [torus[family] for family in families]
+            for name, rotated in _rotate(vectors, laplacians).items():
+                shares = group_projections(rotated, features.family(*families))
+                projections[projection_key(epoch, cliff, name)], groups[cliff] = shares
+    # the loop ends with the trained model
+    purities, overlaps = _judge_cliffs(settings, kernels, eigen, data, features)
     clock.lap("rotations")
     after = dict(spectra[last])
     if collapses:
-        after |= _collapses(settings, models[last], data)
+        after |= _collapse_otherwise(settings, models[last], data)
         clock.lap("other collapses")
-    start = spectra[min(spectra)]
     return MLPResult(
-        settings.as_dict(), after, start, projections, groups, purities, overlaps, [], {}
+        settings=settings.as_dict(),
+        epochs=sorted(models),
+        eigenvalues=after,
+        start=spectra[first],
+        projections=projections,
+        groups=groups,
+        purities=purities,
+        overlaps=overlaps,
+        fits=[],
+        seconds={},
     )
+
+
+def _decompose(
+    settings: MLPSettings, model: nn.Module, data: MLPData
+) -> tuple[dict[str, Tensor], dict[str, EigenDirections]]:
+    """The class-trace kernels of both layers together and of each, and their leading directions."""
+    blocks = kernel_blocks(model, data.x, "class_trace")
+    kernels = {FULL: blocks.total(), **blocks}
+    k = _leading(settings)
+    return kernels, {name: eigendecompose(kernel, k) for name, kernel in kernels.items()}
+
+
+def _take_cliff(settings: MLPSettings, eigen: EigenDirections, number: int) -> Tensor:
+    """Directions of the first (0) or the second (1) cliff."""
+    modes = cliff_modes(settings, number)
+    return eigen.vectors[:, modes.start : modes.stop]
+
+
+def _rotate(vectors: Tensor, laplacians: Sequence[csr_array]) -> dict[str, Tensor]:
+    """A cliff's directions as they are, and rotated by what is known of the torus."""
+    first, second = laplacians
+    return {
+        NONE: vectors,
+        NESTED: rotate_by_smoothness(vectors, [first, second]).vectors,
+        DIFFERENCE: rotate_by_smoothness(vectors, [first - second]).vectors,
+    }
+
+
+def _judge_cliffs(
+    settings: MLPSettings,
+    kernels: Mapping[str, Tensor],
+    eigen: Mapping[str, EigenDirections],
+    data: MLPData,
+    features: FeatureSet,
+) -> tuple[list[dict[str, Any]], dict[str, dict[str, float]]]:
+    """Purities of every cliff under every rotation, and its overlap with every family."""
+    torus = torus_laplacians(data.a.numpy(), data.b.numpy(), settings.p)
+    purities: list[dict[str, Any]] = []
+    overlaps: dict[str, dict[str, float]] = {}
+    for cliff, (kernel, number, families) in CLIFFS.items():
+        vectors = _take_cliff(settings, eigen[kernel], number)
+        laplacians = [torus[family] for family in families]
+        rotated = rotate_every_way(vectors, kernels[kernel], laplacians, seed=settings.seed)
+        residues = mark_residues(data.a, data.b, settings.p, families)
+        purities += measure_purities(rotated, features, residues, cliff=cliff)
+        overlaps[cliff] = {
+            family: subspace_overlap(vectors, features.family(family)).overlap
+            for family in FAMILIES
+        }
+    return purities, overlaps
 
 
 def _leading(settings: MLPSettings) -> int:
@@ -253,7 +301,9 @@ def _leading(settings: MLPSettings) -> int:
     return min(settings.p**2, 2 * settings.cliff + 18)
 
 
-def _collapses(settings: MLPSettings, model: nn.Module, data: MLPData) -> dict[str, Tensor]:
+def _collapse_otherwise(
+    settings: MLPSettings, model: nn.Module, data: MLPData
+) -> dict[str, Tensor]:
     """Leading eigenvalues of the kernel's other collapses, both layers together."""
     k = _leading(settings)
     readouts: dict[str, ReadoutLike] = {
@@ -265,11 +315,12 @@ def _collapses(settings: MLPSettings, model: nn.Module, data: MLPData) -> dict[s
         name: eigendecompose(kernel_blocks(model, data.x, readout).total(), k).eigenvalues
         for name, readout in readouts.items()
     }
-    flattened = jacobian(model, data.x).eigendecompose(min(k, 2 * settings.p + 18), tol=1e-4)
+    J = jacobian(model, data.x)
+    flattened = J.eigendecompose(min(k, 2 * settings.p + 18, *J.shape), tol=1e-4)
     return {**found, "flattened": flattened.eigenvalues}
 
 
-def _fits(
+def _fit_linearly(
     settings: MLPSettings, models: Mapping[int, nn.Module], data: MLPData
 ) -> list[dict[str, Any]]:
     """The linearization before training, before grokking and after."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss, one_hot
 
-from feature_sets.errors import UserError
+from tl_entk.experiments.modular_addition import Additions, check_addition, split_additions
+from tl_entk.experiments.settings import Settings, check_counts, check_seed
 from tl_entk.tools.progress import Progress
 
 # step, model, the loop's metrics when asked for
@@ -18,7 +19,7 @@ Callback = Callable[[int, nn.Module, Callable[[], dict[str, float]]], None]
 
 
 @dataclass(frozen=True)
-class MLPSettings:
+class MLPSettings(Settings):
     """Settings of the modular-addition MLP (arXiv 2510.00468, v2 section 4 and v4 section 3).
 
     Raises:
@@ -34,25 +35,16 @@ class MLPSettings:
     epochs: int = 500
 
     def __post_init__(self) -> None:
-        if self.p < 5 or self.p % 2 == 0:
-            raise UserError(f"p = {self.p}: pass an odd number from 5 on.")
-        if self.n < 1 or self.epochs < 10 or self.seed < 0:
-            raise UserError("n counts from 1, epochs from 10 (a course has records), seed from 0.")
-        n_train = int(self.train_fraction * self.p**2)
-        if not 2 <= n_train <= self.p**2 - 2:
-            raise UserError(
-                f"train_fraction = {self.train_fraction} leaves one part (nearly) empty; pass "
-                "0 < x < 1 that leaves two pairs in either."
-            )
+        check_addition(self.p, self.train_fraction, least=2)
+        check_counts(1, n=self.n)
+        # a course has records
+        check_counts(10, epochs=self.epochs)
+        check_seed(self.seed)
 
     @property
     def cliff(self) -> int:
         """4 floor(p / 2): a cosine and a sine of every frequency, for two families."""
         return 4 * (self.p // 2)
-
-    def as_dict(self) -> dict[str, int | float]:
-        """The settings as plain JSON values."""
-        return asdict(self)
 
 
 class SquareMLP(nn.Module):
@@ -79,33 +71,17 @@ class SquareMLP(nn.Module):
 
 
 @dataclass(frozen=True, eq=False)
-class MLPData:
-    """All p^2 pairs, in the order n = a p + b, and the split of their indices.
+class MLPData(Additions):
+    """All p^2 pairs, their labels and their split, and the pairs as the MLP reads them.
 
     Attributes:
         x: (p^2, 2 p), the one-hot vectors of a and b beside each other.
-        labels: (p^2,), (a + b) mod p.
-        train: indices of the training part.
-        test: indices of the rest.
     """
 
-    x: Float[Tensor, "N two_p"]
-    labels: Int[Tensor, " N"]
-    train: Int[Tensor, " n_train"]
-    test: Int[Tensor, " n_test"]
+    x: Float[Tensor, "n two_p"]
 
     @property
-    def a(self) -> Int[Tensor, " N"]:
-        """First summand of every example."""
-        return self.x[:, : self.x.shape[1] // 2].argmax(1)
-
-    @property
-    def b(self) -> Int[Tensor, " N"]:
-        """Second summand of every example."""
-        return self.x[:, self.x.shape[1] // 2 :].argmax(1)
-
-    @property
-    def targets(self) -> Float[Tensor, "N p"]:
+    def targets(self) -> Float[Tensor, "n p"]:
         """The labels as one-hot vectors."""
         return one_hot(self.labels, self.x.shape[1] // 2).to(self.x.dtype)
 
@@ -122,12 +98,9 @@ def seeded_mlp(settings: MLPSettings) -> tuple[SquareMLP, MLPData]:
     generator = torch.Generator().manual_seed(settings.seed)
     first = torch.randn(n, 2 * p, generator=generator)
     second = torch.randn(p, n, generator=generator)
-    a, b = torch.arange(p).repeat_interleave(p), torch.arange(p).repeat(p)
-    x = torch.cat([one_hot(a, p), one_hot(b, p)], 1).float()
-    order = torch.randperm(p * p, generator=generator)
-    n_train = int(settings.train_fraction * p * p)
-    data = MLPData(x, (a + b) % p, order[:n_train], order[n_train:])
-    return SquareMLP(first, second), data
+    pairs = split_additions(p, settings.train_fraction, generator)
+    x = torch.cat([one_hot(pairs.a, p), one_hot(pairs.b, p)], 1).float()
+    return SquareMLP(first, second), MLPData(**vars(pairs), x=x)
 
 
 def metrics_of(model: nn.Module, data: MLPData) -> dict[str, float]:

@@ -28,14 +28,17 @@ from tl_entk.directions.laplacians import torus_laplacians
 from tl_entk.dynamics.course import Course
 from tl_entk.experiments.clock import Clock
 from tl_entk.experiments.modular_transformer.course import UNEMBED, follow_checkpoints
-from tl_entk.experiments.modular_transformer.task import ModelClass, ModularSettings
+from tl_entk.experiments.modular_transformer.model import weights_of
+from tl_entk.experiments.modular_transformer.task import ModelClass, ModularData, ModularSettings
 from tl_entk.experiments.modular_transformer.training import TrainedModel, train
 from tl_entk.experiments.records import settings_name
-from tl_entk.experiments.rotations import purity_rows, residue_indicators, rotations_of
+from tl_entk.experiments.rotations import mark_residues, measure_purities, rotate_every_way
 from tl_entk.kernel.blocks import kernel_blocks
 from tl_entk.kernel.kernel_blocks import KernelBlocks
 
 TOTAL = "total"
+# the biases are frozen at zero
+WEIGHTS_AND_HEADS = "*.W_*"
 ACTIVATIONS = "blocks.0.hook_resid_post"
 COMPARED = (UNEMBED, TOTAL)
 PCA_ROW = "PCA of the residual stream"
@@ -111,7 +114,7 @@ def run_modular_transformer(
     device: str = "cpu",
     progress: bool = False,
 ) -> ModularResult:
-    """Train or reuse the model of these settings and analyse it.
+    """Train or reuse the model of these settings and analyze it.
 
     Args:
         settings: task, sizes, optimizer and seed.
@@ -129,7 +132,7 @@ def run_modular_transformer(
     home = Path(folder) / "models" / run_name(settings, model_class)
     trained = train(settings, model_class, home, device=device, progress=progress)
     training_seconds = time.perf_counter() - started
-    return analyse(
+    return analyze(
         settings,
         model_class,
         trained,
@@ -151,7 +154,7 @@ def run_name(settings: ModularSettings, model_class: ModelClass) -> str:
     return settings_name(model_class, settings, ("seed", "p", "epochs"))
 
 
-def analyse(
+def analyze(
     settings: ModularSettings,
     model_class: ModelClass,
     trained: TrainedModel,
@@ -162,42 +165,22 @@ def analyse(
 ) -> ModularResult:
     """Kernels, key frequencies, alignment, shares, comparison and course of a trained model."""
     model, data = trained.model, trained.data
-    a, b, p = data.a.numpy(), data.b.numpy(), settings.p
     clock = Clock({"training": training_seconds})
-    blocks = kernel_blocks(model, data.tokens, "mean_logit", weights_and_heads, progress=progress)
+    blocks = kernel_blocks(model, data.tokens, "mean_logit", WEIGHTS_AND_HEADS, progress=progress)
     clock.lap("blocks")
-    everything = fourier(a, b, p, families=["a+b"])
-    weights = embedding_spectrum(model.W_E[:p])
-    kernel = kernel_spectrum(blocks[UNEMBED], everything)
+    weights, kernel = measure_spectra(trained, blocks)
     keys = key_frequencies(weights)
-    features = fourier(a, b, p, frequencies=sorted(keys))
-    matrices: dict[str, Tensor] = {TOTAL: blocks.total(), **blocks}
+    features = fourier(data.a.numpy(), data.b.numpy(), settings.p, frequencies=sorted(keys))
     modes = min(len(data.tokens), 4 * len(keys) + 1)
-    eigen = {
-        name: eigendecompose(
-            matrix,
-            min(len(matrix), modes + 12),
-            provenance={**blocks.provenance, "component": name},
-        )
-        for name, matrix in matrices.items()
-    }
+    eigen = decompose_blocks(blocks, modes + 12)
     clock.lap("eigendirections")
     activations = activations_at(model, data.tokens, ACTIVATIONS)
     k = min(modes, activations.shape[1])
-    overlaps = [
-        overlap_row(
-            name,
-            directions.vectors,
-            features,
-            find_cliffs(directions.eigenvalues, count=3, skip=2),
-        )
-        for name, directions in eigen.items()
-    ]
-    random = random_directions(len(data.tokens), modes, settings.seed)
-    overlaps += [
-        overlap_row(PCA_ROW, pca_scores(activations, k), features, []),
-        overlap_row(RANDOM_ROW, random, features, []),
-    ]
+    beside = {
+        PCA_ROW: pca_scores(activations, k),
+        RANDOM_ROW: random_directions(len(data.tokens), modes, settings.seed),
+    }
+    overlaps = measure_overlaps(eigen, features, beside)
     shares = {
         family: component_shares(blocks, torch.from_numpy(features.family(family).values))
         for family in features.family_names()
@@ -208,13 +191,7 @@ def analyse(
         for name in COMPARED
     }
     clock.lap("comparison")
-    # without the mean, which is one of them
-    first = eigen[UNEMBED].vectors[:, : 2 * len(keys) + 1]
-    sums = torch.linalg.svd(first - first.mean(0), full_matrices=False).U[:, : 2 * len(keys)]
-    torus = torus_laplacians(a, b, p)
-    rotated = rotations_of(sums, blocks[UNEMBED], (torus["a+b"], torus["a-b"]), seed=settings.seed)
-    indicators = residue_indicators(data.a, data.b, p, ["a+b"])
-    purities = purity_rows(rotated, features.family("a+b"), indicators, cliff="W_U, modes 0..2F")
+    purities = rotate_sums(settings, data, blocks, eigen[UNEMBED], features)
     clock.lap("rotations")
     course = follow_checkpoints(settings, trained, keys, course_file, progress=progress)
     clock.lap("course")
@@ -238,9 +215,56 @@ def analyse(
     )
 
 
-def weights_and_heads(name: str) -> bool:
-    """Every weight and head slice; the model's biases are frozen at zero."""
-    return ".b_" not in name
+def measure_spectra(
+    trained: TrainedModel, blocks: KernelBlocks
+) -> tuple[dict[int, float], dict[int, float]]:
+    """Frequency to power in W_E, and to energy of its a + b pair in the W_U block."""
+    data = trained.data
+    # the row after the p numbers is that of "="
+    embedding = weights_of(trained.model)["embed.W_E"][:-1]
+    waves = fourier(data.a.numpy(), data.b.numpy(), len(embedding), families=["a+b"])
+    return embedding_spectrum(embedding), kernel_spectrum(blocks[UNEMBED], waves)
+
+
+def decompose_blocks(blocks: KernelBlocks, k: int) -> dict[str, EigenDirections]:
+    """The k leading eigendirections of the total kernel and of every block, as many as it has."""
+    matrices: dict[str, Tensor] = {TOTAL: blocks.total(), **blocks}
+    return {
+        name: eigendecompose(
+            matrix, min(len(matrix), k), provenance={**blocks.provenance, "component": name}
+        )
+        for name, matrix in matrices.items()
+    }
+
+
+def measure_overlaps(
+    eigen: dict[str, EigenDirections], features: FeatureSet, beside: dict[str, Tensor]
+) -> list[OverlapRow]:
+    """A row per block with its cliffs, then a row per basis to compare with."""
+    rows = [
+        overlap_row(name, found.vectors, features, find_cliffs(found.eigenvalues, count=3, skip=2))
+        for name, found in eigen.items()
+    ]
+    return rows + [overlap_row(name, vectors, features, []) for name, vectors in beside.items()]
+
+
+def rotate_sums(
+    settings: ModularSettings,
+    data: ModularData,
+    blocks: KernelBlocks,
+    eigen: EigenDirections,
+    features: FeatureSet,
+) -> list[dict[str, Any]]:
+    """Purities of the W_U block's modes 0..2F, less the mean, under every rotation."""
+    p, width = settings.p, len(features.family("a+b"))
+    first = eigen.vectors[:, : width + 1]
+    # without the mean, which is one of them
+    sums = torch.linalg.svd(first - first.mean(0), full_matrices=False).U[:, :width]
+    torus = torus_laplacians(data.a.numpy(), data.b.numpy(), p)
+    laplacians = (torus["a+b"], torus["a-b"])
+    rotated = rotate_every_way(sums, blocks[UNEMBED], laplacians, seed=settings.seed)
+    residues = mark_residues(data.a, data.b, p, ["a+b"])
+    return measure_purities(rotated, features.family("a+b"), residues, cliff="W_U, modes 0..2F")
 
 
 def overlap_row(

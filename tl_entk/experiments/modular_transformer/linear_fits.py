@@ -17,7 +17,7 @@ from tl_entk.experiments.modular_transformer.training import TrainedModel
 
 
 def transformer_fits(settings: ModularSettings, trained: TrainedModel) -> list[dict[str, Any]]:
-    """Rows of the fits before training, when the training part is learnt, and at the end.
+    """Rows of the fits before training, when the training part is learned, and at the end.
 
     The loss is the cross-entropy. A kernel regression has a squared error, so the labels are put
     into units of the trained model's logits (:func:`logit_targets`). The model comes back with its
@@ -30,11 +30,11 @@ def transformer_fits(settings: ModularSettings, trained: TrainedModel) -> list[d
     model, data, curve = trained.model, trained.data, trained.curve
     accurate = dict(zip(curve.epoch, curve.train_accuracy, strict=True))
     last = max(trained.checkpoints)
-    learnt = next((e for e in trained.checkpoints if accurate[e] > 0.99), last)
+    learned = next((e for e in trained.checkpoints if accurate[e] > 0.99), last)
     with torch.no_grad():
         logits = model(data.tokens)[:, -1, : settings.p]
     targets = logit_targets(logits[data.train], data.labels[data.train], data.labels)
-    epochs = {0: "before training", learnt: "training part learnt", last: "trained"}
+    epochs = {0: "before training", learned: "training part learned", last: "trained"}
     rows = []
     for epoch, name in epochs.items():
         load_weights(model, load_file(trained.checkpoints[epoch]))

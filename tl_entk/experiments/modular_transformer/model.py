@@ -18,6 +18,7 @@ from tl_entk.experiments.modular_transformer.task import (
     seeded_start,
 )
 from tl_entk.model.adapters import adapt
+from tl_entk.model.sites import Site
 
 
 def build_model(
@@ -74,9 +75,9 @@ def _build_hooked(common: dict[str, Any]) -> nn.Module:
     model = HookedTransformer(
         HookedTransformerConfig(**common, device="cpu", init_weights=False, dtype=torch.float32)
     )
-    for name, parameter in model.named_parameters():
-        if name.rpartition(".")[2].startswith("b_"):
-            nn.init.zeros_(parameter).requires_grad_(False)
+    for site in adapt(model).sites:
+        if site.kind == "bias":
+            nn.init.zeros_(site.parameter).requires_grad_(False)
     return model
 
 
@@ -93,48 +94,41 @@ def _build_bridge(common: dict[str, Any]) -> nn.Module:
     return model
 
 
-def _to_linear(name: str, weight: Tensor) -> Tensor:
-    """HookedTransformer's layout to that of nn.Linear ([out, in]) or nn.Embedding."""
-    match name.rpartition(".")[2]:
-        case "W_E" | "W_pos":
-            return weight
-        case "W_Q" | "W_K" | "W_V":
-            return weight.permute(0, 2, 1).flatten(0, 1)
-        case "W_O":
-            return weight.flatten(0, 1).T
-        case _:
-            return weight.T
+def _to_layout(site: Site, weight: Tensor) -> Tensor:
+    """HookedTransformer's layout to that of the site: nn.Linear has (out, in), heads in a row."""
+    if not isinstance(site.output.module, nn.Linear):
+        return weight
+    if site.heads is None:
+        return weight.T
+    if site.heads.along == "output":
+        return weight.transpose(1, 2).flatten(0, 1)
+    return weight.flatten(0, 1).T
 
 
-def _from_linear(name: str, weight: Tensor, n_heads: int) -> Tensor:
-    """Inverse of :func:`_to_linear`."""
-    match name.rpartition(".")[2]:
-        case "W_E" | "W_pos":
-            return weight
-        case "W_Q" | "W_K" | "W_V":
-            return weight.unflatten(0, (n_heads, -1)).permute(0, 2, 1)
-        case "W_O":
-            return weight.T.unflatten(0, (n_heads, -1))
-        case _:
-            return weight.T
+def _from_layout(site: Site, weight: Tensor) -> Tensor:
+    """Inverse of :func:`_to_layout`."""
+    if not isinstance(site.output.module, nn.Linear):
+        return weight
+    if site.heads is None:
+        return weight.T
+    heads = (site.heads.count, -1)
+    if site.heads.along == "output":
+        return weight.unflatten(0, heads).transpose(1, 2)
+    return weight.T.unflatten(0, heads)
 
 
 def load_weights(model: Any, weights: Weights) -> None:
     """Copy weights under TransformerLens names into a model of either class, in place."""
-    adapter = adapt(model)
-    is_bridge = adapter.model_class == "TransformerBridge"
+    sites = adapt(model).by_name
     with torch.no_grad():
         for name, weight in weights.items():
-            parameter = adapter.by_name[name].parameter
-            parameter.copy_(_to_linear(name, weight) if is_bridge else weight)
+            sites[name].parameter.copy_(_to_layout(sites[name], weight))
 
 
 def weights_of(model: Any) -> Weights:
     """The model's weights under TransformerLens names, in HookedTransformer's layout (copies)."""
-    adapter = adapt(model)
-    is_bridge = adapter.model_class == "TransformerBridge"
-    weights = {s.name: s.parameter.detach() for s in adapter.sites if s.kind != "bias"}
     return {
-        name: (_from_linear(name, w, model.cfg.n_heads) if is_bridge else w).clone()
-        for name, w in weights.items()
+        site.name: _from_layout(site, site.parameter.detach()).clone()
+        for site in adapt(model).sites
+        if site.kind != "bias"
     }

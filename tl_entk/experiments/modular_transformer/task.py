@@ -1,11 +1,8 @@
-"""Modular addition as a task: the settings, the data and its split.
-
-The inputs are all p^2 pairs (a, b) as token sequences (a, b, =), the label is (a + b) mod p.
-"""
+"""Modular addition for the Transformer: the settings, the pairs as token sequences (a, b, =)."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
@@ -13,13 +10,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from feature_sets.errors import UserError
+from tl_entk.experiments.modular_addition import Additions, check_addition, split_additions
+from tl_entk.experiments.settings import Settings, check_counts, check_seed
 
 Weights = dict[str, Float[Tensor, "..."]]
 ModelClass = Literal["hooked", "bridge"]
 
 
 @dataclass(frozen=True)
-class ModularSettings:
+class ModularSettings(Settings):
     """Settings of the 1-layer modular-addition Transformer (arXiv 2510.00468, section 4).
 
     The defaults are the paper's. ``epochs`` counts passes over the training half; the seed
@@ -41,23 +40,14 @@ class ModularSettings:
     epochs: int = 4000
 
     def __post_init__(self) -> None:
-        if self.p < 5 or self.p % 2 == 0:
-            raise UserError(
-                f"p = {self.p}: pass an odd number from 5 on (key frequencies stand out from "
-                "others, and each has a cosine and a sine)."
-            )
-        if min(self.n_heads, self.d_model, self.d_mlp, self.epochs, self.batch_size) < 1:
-            raise UserError("sizes, epochs and batch_size count from 1; pass positive numbers.")
-        if self.seed < 0:
-            raise UserError(f"seed = {self.seed}: pass a number from 0 on.")
+        check_addition(self.p, self.train_fraction)
+        check_counts(1, d_model=self.d_model, n_heads=self.n_heads, d_mlp=self.d_mlp)
+        check_counts(1, epochs=self.epochs, batch_size=self.batch_size)
+        check_seed(self.seed)
         if self.d_model % self.n_heads:
             raise UserError(
                 f"d_model = {self.d_model} is not a multiple of n_heads = {self.n_heads}; "
                 "choose sizes that divide."
-            )
-        if not 0 < self.train_fraction < 1:
-            raise UserError(
-                f"train_fraction = {self.train_fraction} leaves one half empty; pass 0 < x < 1."
             )
 
     @property
@@ -65,28 +55,16 @@ class ModularSettings:
         """Width of one attention head."""
         return self.d_model // self.n_heads
 
-    def as_dict(self) -> dict[str, int | float]:
-        """The settings as plain JSON values."""
-        return asdict(self)
 
+@dataclass(frozen=True, eq=False)
+class ModularData(Additions):
+    """All p^2 pairs, their labels and their split, and the pairs as the Transformer reads them.
 
-class ModularData(NamedTuple):
-    """All p^2 examples, in the order n = a * p + b, and the split of their indices."""
+    Attributes:
+        tokens: (p^2, 3), (a, b, =); "=" is token p.
+    """
 
     tokens: Int[Tensor, "n 3"]
-    labels: Int[Tensor, " n"]
-    train: Int[Tensor, " n_train"]
-    test: Int[Tensor, " n_test"]
-
-    @property
-    def a(self) -> Int[Tensor, " n"]:
-        """First summand of every example."""
-        return self.tokens[:, 0]
-
-    @property
-    def b(self) -> Int[Tensor, " n"]:
-        """Second summand of every example."""
-        return self.tokens[:, 1]
 
 
 class SeededStart(NamedTuple):
@@ -110,13 +88,9 @@ def seeded_start(settings: ModularSettings) -> SeededStart:
             name: torch.empty(shape).normal_(0, fan**-0.5, generator=generator)
             for name, (shape, fan) in _weight_shapes(settings).items()
         }
-    p = settings.p
-    a = torch.arange(p).repeat_interleave(p)
-    b = torch.arange(p).repeat(p)
-    tokens = torch.stack([a, b, torch.full_like(a, p)], dim=1)
-    order = torch.randperm(p * p, generator=generator)
-    n_train = max(1, int(settings.train_fraction * p * p))
-    data = ModularData(tokens, (a + b) % p, order[:n_train], order[n_train:])
+    pairs = split_additions(settings.p, settings.train_fraction, generator)
+    equals = torch.full_like(pairs.a, settings.p)
+    data = ModularData(**vars(pairs), tokens=torch.stack([pairs.a, pairs.b, equals], dim=1))
     return SeededStart(weights, data, generator)
 
 

@@ -105,7 +105,7 @@ def train(
     curve_file = folder / "training-2.json"
     if curve_file.exists() and all(path.exists() for path in kept.values()):
         load_weights(model, load_file(kept[settings.epochs]))
-        curve = TrainingCurve(**json.loads(curve_file.read_text()))
+        curve = TrainingCurve(**json.loads(curve_file.read_text(encoding="utf-8")))
         return TrainedModel(model, start.data, curve, kept, reused=True)
     run = _Run(plain, settings, start.data, start.generator, folder / "resume.safetensors", device)
     first = run.resume()

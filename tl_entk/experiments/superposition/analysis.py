@@ -70,7 +70,7 @@ class SuperpositionResult:
     def cliff(self, beta: str = "0") -> Cliff | None:
         """The largest relative drop near the number n of features: among modes 0.4 n to 1.4 n."""
         n = len(self.products)
-        values = self.eigenvalues[beta][: int(1.4 * n) + 1]
+        values = self.eigenvalues[beta][: last_cliff_modes(n)]
         return next(iter(find_cliffs(values, count=1, skip=int(0.4 * n))), None)
 
     def first_cliff(self, beta: str = "0") -> Cliff | None:
@@ -87,6 +87,16 @@ class SuperpositionResult:
         return len(largest.indices.unique()), float(largest.values.mean())
 
 
+def last_cliff_modes(n: int) -> int:
+    """How many eigenvalues it takes to look for the last cliff of n features.
+
+    Example:
+        >>> last_cliff_modes(50)
+        71
+    """
+    return int(1.4 * n) + 1
+
+
 def run_superposition(
     settings: SuperpositionSettings,
     betas: Sequence[float] = BETAS,
@@ -94,7 +104,7 @@ def run_superposition(
     fits: bool = True,
     progress: bool = False,
 ) -> SuperpositionResult:
-    """Train a toy model and analyse it.
+    """Train a toy model and analyze it.
 
     Args:
         settings: of the regime.
@@ -112,7 +122,7 @@ def run_superposition(
     started = time.perf_counter()
     trained = train_toy_model(settings, progress=progress)
     seconds = {"training": time.perf_counter() - started}
-    return analyse(trained, betas, fits=fits, seconds=seconds)
+    return analyze(trained, betas, fits=fits, seconds=seconds)
 
 
 def check_betas(betas: Sequence[float]) -> None:
@@ -125,7 +135,7 @@ def check_betas(betas: Sequence[float]) -> None:
         raise UserError(f"betas = {list(betas)}: pass one or more numbers from 0 to 1.")
 
 
-def analyse(
+def analyze(
     trained: TrainedToyModel,
     betas: Sequence[float] = BETAS,
     *,
@@ -140,7 +150,8 @@ def analyse(
     J = jacobian(model, x)
     expanded = superposition(x).flatten(0, 1)
     eigenvalues, alignments = {}, {}
-    modes = min(MODES, *J.shape)
+    # past the n-th, where the last cliff is looked for
+    modes = min(max(MODES, last_cliff_modes(trained.settings.features)), *J.shape)
     for beta in sorted({0.0, *betas}):
         eigen = J.weighted(weights ** (beta / 2)).eigendecompose(modes)
         key = f"{beta:g}"
@@ -149,7 +160,7 @@ def analyse(
         alignments[key] = torch.nn.functional.normalize((top.T @ expanded).abs(), dim=1)
     seconds["kernels"] = time.perf_counter() - started
     started = time.perf_counter()
-    found = _fits(trained, model, x) if fits else []
+    found = _fit_linearly(trained, model, x) if fits else []
     seconds["linearization"] = time.perf_counter() - started
     return SuperpositionResult(
         trained.settings.as_dict(),
@@ -174,7 +185,7 @@ class _Weighted(nn.Module):
         return self.model(x) * self.root
 
 
-def _fits(trained: TrainedToyModel, model: nn.Module, x: Tensor) -> list[dict[str, Any]]:
+def _fit_linearly(trained: TrainedToyModel, model: nn.Module, x: Tensor) -> list[dict[str, Any]]:
     """The linearization before and after training: outputs all alike, and by importance."""
     start = seeded_toy_model(trained.settings)[0].double()
     models = {"before training": start, "trained": model}

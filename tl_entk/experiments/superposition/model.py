@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from feature_sets.errors import UserError
 from feature_sets.superposition import sparse_features
+from tl_entk.experiments.settings import Settings, check_counts, check_seed
 from tl_entk.model.linear_map import Bias, LinearMap
 from tl_entk.tools.progress import Progress
 
 
 @dataclass(frozen=True)
-class SuperpositionSettings:
+class SuperpositionSettings(Settings):
     """Settings of a toy model of superposition (arXiv 2510.00468, section 3).
 
     Attributes:
@@ -42,23 +43,18 @@ class SuperpositionSettings:
     learning_rate: float = 1e-3
 
     def __post_init__(self) -> None:
-        if min(self.m, self.features, self.examples) < 2 or self.steps < 1:
-            raise UserError("m, features and examples count from 2, steps from 1.")
+        check_counts(2, m=self.m, features=self.features, examples=self.examples)
+        check_counts(1, steps=self.steps)
+        check_seed(self.seed)
         if not 0 <= self.sparsity < 1:
             raise UserError(f"sparsity = {self.sparsity}: pass a probability from 0 to below 1.")
         if not 0 < self.decay <= 1:
             raise UserError(f"decay = {self.decay}: pass a factor above 0, up to 1.")
-        if self.seed < 0:
-            raise UserError(f"seed = {self.seed}: pass a number from 0 on.")
 
     @property
     def name(self) -> str:
         """What the regime is called in figures and tables."""
         return f"m = {self.m}, S = {self.sparsity:g}"
-
-    def as_dict(self) -> dict[str, int | float]:
-        """The settings as plain JSON values."""
-        return asdict(self)
 
 
 def paper_regimes(seed: int = 0) -> list[SuperpositionSettings]:

@@ -9,7 +9,7 @@ from jaxtyping import Float, Num, Shaped
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tl_entk.report.figures import COLOURS, GREY
+from tl_entk.report.figures import COLORS, GRAY, scale_to_first
 
 Values = Num[np.ndarray, " _k"]
 Matrix = Float[np.ndarray, "_rows _columns"]
@@ -38,20 +38,23 @@ def spectrum_panels(
     Args:
         spectra: title to lines (label, eigenvalues).
         marks: title to marks: label and the number of modes before the drop.
-        faint: title to further spectra, drawn in grey (other seeds).
+        faint: title to further spectra, drawn in gray (other seeds).
         floor: smaller ratios are left out.
     """
     figure, axes = panels(3.6 * max(2, len(spectra)), 3.5, 1, len(spectra))
     for axis, (title, lines) in zip(axes.flat, spectra.items(), strict=True):
-        for values in (faint or {}).get(title, ()):
-            _line(axis, values, floor, color="#c4cad0", lw=0.8, zorder=1)
-        for (label, values), colour in zip(lines.items(), COLOURS * 2, strict=False):
-            _line(axis, values, floor, color=colour, label=label, lw=1.1, marker="o", ms=2)
+        others = (faint or {}).get(title, ())
+        for values in others:
+            _draw_spectrum(axis, values, floor, color="#c4cad0", lw=0.8, zorder=1)
+        for (label, values), color in zip(lines.items(), COLORS * 2, strict=False):
+            _draw_spectrum(axis, values, floor, color=color, label=label, lw=1.1, marker="o", ms=2)
         for (label, position), style in zip(
             marks.get(title, {}).items(), (":", "--", "-.") * 2, strict=False
         ):
-            axis.axvline(position + 0.5, color=GREY, lw=1, ls=style, label=label)
-        axis.set_yscale("log")
+            axis.axvline(position + 0.5, color=GRAY, lw=1, ls=style, label=label)
+        # kernels of zeros leave nothing that a logarithm could show
+        if any(values[0] > 0 for values in (*lines.values(), *others)):
+            axis.set_yscale("log")
         axis.set(xlabel="number of the mode, from 1")
         axis.set_title(title, fontsize=10)
         axis.legend(fontsize=7, edgecolor="none", framealpha=0.85)
@@ -59,8 +62,8 @@ def spectrum_panels(
     return figure
 
 
-def _line(axis: Axes, values: Values, floor: float, **style: object) -> None:
-    relative = values / values[0]
+def _draw_spectrum(axis: Axes, values: Values, floor: float, **style: object) -> None:
+    relative = scale_to_first(values)
     shown = relative > floor
     axis.plot(np.arange(1, len(values) + 1)[shown], relative[shown], **style)  # type: ignore[arg-type]
 
@@ -76,7 +79,7 @@ def heatmap_grid(
     cuts: Sequence[int] = (),
     ticks: Mapping[int, str] | None = None,
 ) -> Figure:
-    """Matrices side by side: keys are (row's title, column's title); one colour scale.
+    """Matrices side by side: keys are (row's title, column's title); one color scale.
 
     ``cuts`` draws lines before these columns of every matrix; ``ticks`` names columns.
     """
@@ -115,8 +118,8 @@ def sweep(
     """A panel per quantity, a line per case."""
     figure, axes = panels(4.4 * len(curves), 3.0, 1, len(curves))
     for axis, (quantity, lines) in zip(axes.flat, curves.items(), strict=True):
-        for (name, y), colour in zip(lines.items(), COLOURS, strict=False):
-            axis.plot(x, y, "o-", ms=3.5, lw=1.2, color=colour, label=name)
+        for (name, y), color in zip(lines.items(), COLORS, strict=False):
+            axis.plot(x, y, "o-", ms=3.5, lw=1.2, color=color, label=name)
         axis.set(xlabel=x_label, ylabel=quantity, ylim=(0, limits[quantity]))
     axes[0, 0].legend(frameon=False, fontsize=8, loc="lower left")
     return figure
@@ -129,13 +132,13 @@ def course_panels(
     derivatives: Mapping[str, Values],
     *,
     onset: int | None,
-    peak: int,
+    peak: int | None,
     x_label: str = "epoch",
     until: float | None = None,
 ) -> Figure:
     """Accuracy, overlaps over their maximum, and the overlaps' derivative, one above the other.
 
-    The dashed line is the onset of grokking, the dotted one the derivative's peak.
+    The dashed line is the onset of grokking, the dotted one the derivative's peak, if there is one.
     """
     figure, axes = panels(9.0, 6.6, 3, 1, sharex=True)
     pairs = (
@@ -144,15 +147,17 @@ def course_panels(
         (derivatives, f"derivative per {x_label}"),
     )
     for axis, (lines, label) in zip(axes.flat, pairs, strict=True):
-        for (name, y), colour in zip(lines.items(), COLOURS, strict=False):
-            axis.plot(steps, y, "-", lw=1.3, color=colour, label=name)
+        for (name, y), color in zip(lines.items(), COLORS, strict=False):
+            axis.plot(steps, y, "-", lw=1.3, color=color, label=name)
         if onset is not None:
             axis.axvline(onset, color="black", lw=0.9, ls="--")
-        axis.axvline(peak, color="black", lw=0.9, ls=":")
+        if peak is not None:
+            axis.axvline(peak, color="black", lw=0.9, ls=":")
         axis.set_ylabel(label)
-        axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        if lines:
+            axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     axes[-1, 0].set_xlabel(x_label)
-    if until is not None:
+    if until:
         axes[-1, 0].set_xlim(-0.01 * until, until)
     return figure
 
@@ -160,10 +165,10 @@ def course_panels(
 def seeds_scatter(points: Mapping[str, Sequence[tuple[int, int]]], x_label: str) -> Figure:
     """Onset against peak, a panel per experiment, a dot per seed; on the line they coincide."""
     figure, axes = panels(3.6 * max(2, len(points)), 3.3, 1, len(points))
-    for axis, (name, pairs), colour in zip(axes.flat, points.items(), COLOURS, strict=False):
+    for axis, (name, pairs), color in zip(axes.flat, points.items(), COLORS, strict=False):
         high = 1.15 * max((max(pair) for pair in pairs), default=1)
-        axis.plot([0, high], [0, high], color=GREY, lw=0.8)
-        axis.plot(*zip(*pairs, strict=True), "o", ms=6, color=colour, alpha=0.7)
+        axis.plot([0, high], [0, high], color=GRAY, lw=0.8)
+        axis.plot(*zip(*pairs, strict=True), "o", ms=6, color=color, alpha=0.7)
         axis.set(xlim=(0, high), ylim=(0, high), xlabel=f"onset of grokking ({x_label})")
         axis.set_ylabel(f"derivative's peak ({x_label})")
         axis.set_title(name, fontsize=10)
@@ -173,7 +178,7 @@ def seeds_scatter(points: Mapping[str, Sequence[tuple[int, int]]], x_label: str)
 def grouped_bars(
     values: Mapping[str, Mapping[str, float]], label: str, *, highest: float = 1.0
 ) -> Figure:
-    """A group of bars per case, a colour per series."""
+    """A group of bars per case, a color per series."""
     series = list(dict.fromkeys(name for bars in values.values() for name in bars))
     figure, axes = panels(9.0, 0.8 + 0.19 * len(values) * (len(series) + 1))
     axis = axes[0, 0]
@@ -181,7 +186,7 @@ def grouped_bars(
     for index, name in enumerate(series):
         y = np.arange(len(values)) + height * (index - (len(series) - 1) / 2)
         widths = [bars.get(name, np.nan) for bars in values.values()]
-        axis.barh(y, widths, height=height, color=(COLOURS * 2)[index], label=name)
+        axis.barh(y, widths, height=height, color=(COLORS * 2)[index], label=name)
     axis.set_yticks(range(len(values)), list(values), fontsize=8)
     axis.invert_yaxis()
     axis.set(xlabel=label, xlim=(0, highest))

@@ -10,13 +10,12 @@ from tl_entk.dynamics.course import Course
 from tl_entk.experiments.modular_mlp.analysis import (
     FULL,
     FULL_SECOND,
-    MLPResult,
 )
 from tl_entk.experiments.modular_mlp.analysis import SUM as MLP_SUM
 from tl_entk.experiments.modular_transformer.analysis import headline
 from tl_entk.experiments.modular_transformer.course import SUM as TRANSFORMER_SUM
 from tl_entk.experiments.paper import SHOWN, PaperResult
-from tl_entk.report.page import Section, Table, write_page
+from tl_entk.report.page import Cells, Section, Table, write_report
 from tl_entk.report.toys.dynamics import (
     ONSET_RULE,
     Timing,
@@ -26,11 +25,19 @@ from tl_entk.report.toys.dynamics import (
     timing_rows,
     timing_table,
 )
-from tl_entk.report.toys.fits import fit_parts
-from tl_entk.report.toys.mlp import mlp_sections
-from tl_entk.report.toys.modular import transformer_sections
+from tl_entk.report.toys.linear_fits import fit_parts
+from tl_entk.report.toys.mlp_cliffs import overlap_bound
+from tl_entk.report.toys.modular_mlp import mlp_sections
+from tl_entk.report.toys.modular_transformer import transformer_sections
 from tl_entk.report.toys.paper_table import paper_table
 from tl_entk.report.toys.superposition import superposition_sections
+from tl_entk.report.toys.wording import (
+    format_cliff,
+    format_drops,
+    format_epoch,
+    format_overlap,
+    join_numbers,
+)
 
 
 def write_paper(result: PaperResult, out: Path, seconds: float) -> Path:
@@ -47,29 +54,13 @@ def write_paper(result: PaperResult, out: Path, seconds: float) -> Path:
     Raises:
         OSError: if the folder cannot be written to.
     """
-    page = out / "report.html"
-    mlp = result.mlp[0][0]
-    found = headline(result.shown)
-    overlap = mlp.overlaps[FULL_SECOND]["a+b"]
-    figures = [
-        *[
-            (f"superposition, {r.name}: last cliff", str(c.position if (c := r.cliff()) else "-"))
-            for r in result.superposition[0]
-        ],
-        ("MLP, second cliff on a + b", f"{overlap:.2f} of {_most(mlp)}"),
-        (
-            "Transformer, W_U on a + b",
-            f"{found['W_U_modes_0_to_2F_on_a+b']:.2f} of {found['most_possible']}",
-        ),
-    ]
-    figures.append(("computing, this call", f"{seconds / 60:.1f} min"))
-    write_page(
-        page,
+    return write_report(
+        out,
         "Feature identification via the empirical NTK: the paper's settings, run here",
         "Every setting of arXiv 2510.00468 that is no language model (for that: tl-entk "
-        f"language). Seeds {', '.join(map(str, result.mlp))}; the figures show seed 0, and seed "
+        f"language). Seeds {join_numbers(result.mlp)}; the figures show seed 0, and seed "
         f"{SHOWN} of the Transformer.",
-        figures,
+        [*_key_figures(result), ("computing, this call", f"{seconds / 60:.1f} min")],
         [
             Section(
                 "The paper's figures and ours",
@@ -88,30 +79,37 @@ def write_paper(result: PaperResult, out: Path, seconds: float) -> Path:
             _dynamics(result),
         ],
     )
-    return page
 
 
-def _most(result: MLPResult) -> int:
-    return 2 * (result.settings["p"] // 2)
+def _key_figures(result: PaperResult) -> list[tuple[str, str]]:
+    mlp, _ = result.mlp[0]
+    found = headline(result.shown)
+    sums = format_overlap(mlp.overlaps[FULL_SECOND]["a+b"], overlap_bound(mlp))
+    spans = format_overlap(found["W_U_modes_0_to_2F_on_a+b"], found["most_possible"])
+    return [
+        *[
+            (f"superposition, {toy.name}: last cliff", format_cliff(toy.cliff()))
+            for toy in result.superposition[0]
+        ],
+        ("MLP, second cliff on a + b", sums),
+        ("Transformer, W_U on a + b", spans),
+    ]
 
 
 def _narrow(result: PaperResult) -> Section:
     narrow, course = result.narrow
     found = timing(course, MLP_SUM)
-    rows: list[list[str | float | int]] = [
-        [cliff, *overlaps.values()] for cliff, overlaps in narrow.overlaps.items()
-    ]
-    drops = ", ".join(f"{c.position} ({c.ratio:.1f}x)" for c in narrow.cliffs(FULL))
+    rows: list[Cells] = [[cliff, *overlaps.values()] for cliff, overlaps in narrow.overlaps.items()]
     return Section(
         "MLP: a narrow one",
         f"n = {narrow.settings['n']} hidden units, seed {narrow.settings['seed']}: test accuracy "
         f"{float(course.metrics['test_accuracy'][-1]):.1%}, drops of both layers' kernel after "
-        f"{drops}; derivative's peak at epoch {found.peak}, onset "
-        f"{'none' if found.onset is None else f'at epoch {found.onset}'}.",
+        f"{format_drops(narrow.cliffs(FULL))}; derivative's peak: {format_epoch(found.peak)}; "
+        f"onset: {format_epoch(found.onset)}.",
         [
             Table(
                 "mlp_narrow_overlaps",
-                f"Overlap of each cliff's modes, of at most {_most(narrow)}.",
+                f"Overlap of each cliff's modes, of at most {overlap_bound(narrow)}.",
                 ("cliff", *next(iter(narrow.overlaps.values()))),
                 rows,
             )
@@ -167,20 +165,22 @@ def _dynamics(result: PaperResult) -> Section:
     return Section(
         "Does the derivative's peak foretell grokking?",
         f"{ONSET_RULE} MLP: both layers' second cliff on a + b. Transformer: W_U, modes 0..2F on "
-        f"a + b at the final key frequencies.\n\n{verdict(timings)}",
+        f"a + b at the final key frequencies.\n\n{summarize_timings(timings)}",
         [*timing_pictures(timings), timing_table("all", rows), cost_table(costs)],
     )
 
 
-def verdict(timings: Mapping[str, Mapping[int, Timing]]) -> str:
-    """How often the peak precedes, matches and follows the onset, in words."""
+def summarize_timings(timings: Mapping[str, Mapping[int, Timing]]) -> str:
+    """How often the peak precedes, matches and follows the onset, and where one is missing."""
     sentences: list[str] = []
     for name, found in timings.items():
         words: Sequence[str] = [t.relation for t in found.values() if t.relation]
         counts = ", ".join(
             f"{word} it in {words.count(word)}" for word in ("precedes", "matches", "follows")
         )
-        none = len(found) - len(words)
-        tail = f"; {none} did not grok" if none else ""
+        flat = sum(t.onset is None for t in found.values())
+        level = len(found) - len(words) - flat
+        tail = f"; {flat} did not grok" if flat else ""
+        tail += f"; {level} without a rise of the overlap" if level else ""
         sentences.append(f"{name}: of {len(found)} seeds the peak {counts}{tail}.")
     return " ".join(sentences)

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tl_entk.experiments.superposition.analysis import SuperpositionResult
-from tl_entk.report.page import Picture, Section, Table, write_page
+from tl_entk.report.page import Cells, Picture, Section, Table, write_report
 from tl_entk.report.toys import figures as draw
-from tl_entk.report.toys.fits import fit_parts
+from tl_entk.report.toys.linear_fits import fit_parts
+from tl_entk.report.toys.wording import format_cliff, join_numbers
 
 Seeds = Mapping[int, Sequence[SuperpositionResult]]
 
@@ -20,54 +21,67 @@ def superposition_sections(seeds: Seeds) -> list[Section]:
         seeds: seed to its regimes, the same regimes for every seed.
     """
     shown = next(iter(seeds.values()))
-    n = len(shown[0].products)
-    sections = [
-        Section(
-            "Superposition: spectra",
-            "The flattened kernel of all examples and outputs, (N C) x (N C), decomposed through "
-            f"J^T J. The paper's two cliffs: the last at the number of features, {n}; the first "
-            "beside the number of features that the model represents, counted as the diagonal "
-            "entries of W^T W above 0.75. First cliff: the largest relative drop of modes 9 to "
-            f"{n - 1}; last cliff: the largest of modes {int(0.4 * n)} to {int(1.4 * n)}, which "
-            f"may be the first one where that is larger than the drop after {n}. Grey: other "
-            "seeds.",
-            [_spectra(seeds), _cliff_table(seeds)],
-        ),
-        Section(
-            "Superposition: which features the eigenvectors pick out",
-            "|cos| of every top eigenvector with the expanded feature vectors (zero but at the "
-            "feature's own output), each eigenvector's entries then scaled to norm 1. Rows of the "
-            "Jacobian are multiplied by the importance I^(beta / 2): with beta = 0 eigenvalues of "
-            "different features crowd together and eigenvectors mix them; a little importance "
-            "sets them apart; with beta = 1 unimportant features fall below the rest of the "
-            "spectrum.",
-            [_heatmaps(shown), _sweep(shown), _picked_table(seeds)],
-        ),
+    return [
+        _spectra_section(seeds),
+        _feature_section(seeds),
         Section(
             "Superposition: what the weights hold",
             "W^T W: a diagonal entry near 1 is a represented feature, entries off the diagonal "
             "are interference.",
-            [_products(shown), _loss_table(seeds)],
+            [_draw_products(shown), _loss_table(seeds)],
         ),
+        *_fit_sections(shown),
     ]
+
+
+def _spectra_section(seeds: Seeds) -> Section:
+    n = len(next(iter(seeds.values()))[0].products)
+    return Section(
+        "Superposition: spectra",
+        "The flattened kernel of all examples and outputs, (N C) x (N C), decomposed through "
+        f"J^T J. The paper's two cliffs: the last at the number of features, {n}; the first "
+        "beside the number of features that the model represents, counted as the diagonal "
+        "entries of W^T W above 0.75. First cliff: the largest relative drop of modes 9 to "
+        f"{n - 1}; last cliff: the largest of modes {int(0.4 * n)} to {int(1.4 * n)}, which "
+        f"may be the first one where that is larger than the drop after {n}. Gray: other "
+        "seeds.",
+        [_draw_spectra(seeds), _cliff_table(seeds)],
+    )
+
+
+def _feature_section(seeds: Seeds) -> Section:
+    shown = next(iter(seeds.values()))
+    return Section(
+        "Superposition: which features the eigenvectors pick out",
+        "|cos| of every top eigenvector with the expanded feature vectors (zero but at the "
+        "feature's own output), each eigenvector's entries then scaled to norm 1. Rows of the "
+        "Jacobian are multiplied by the importance I^(beta / 2): with beta = 0 eigenvalues of "
+        "different features crowd together and eigenvectors mix them; a little importance "
+        "sets them apart; with beta = 1 unimportant features fall below the rest of the "
+        "spectrum.",
+        [_draw_heatmaps(shown), _draw_sweep(shown), _picked_table(seeds)],
+    )
+
+
+def _fit_sections(shown: Sequence[SuperpositionResult]) -> list[Section]:
     fits = {result.name: result.fits for result in shown if result.fits}
-    if fits:
-        sections.append(
-            Section(
-                "Superposition: does the linearization hold?",
-                "Kernel ridge regression with the flattened eNTK (ridge 5e-4), around the model "
-                "and around zero, of all outputs alike, and with every output weighted by the "
-                "root of its importance as in training. R² compares its predictions with the "
-                "model's outputs; the loss is the mean squared error of those outputs, over the "
-                "model's own. f is homogeneous in W (f = J (W/2, b)), so that the two coincide as "
-                "the ridge goes to zero.",
-                fit_parts("superposition", fits),
-            )
+    if not fits:
+        return []
+    return [
+        Section(
+            "Superposition: does the linearization hold?",
+            "Kernel ridge regression with the flattened eNTK (ridge 5e-4), around the model "
+            "and around zero, of all outputs alike, and with every output weighted by the "
+            "root of its importance as in training. R² compares its predictions with the "
+            "model's outputs; the loss is the mean squared error of those outputs, over the "
+            "model's own. f is homogeneous in W (f = J (W/2, b)), so that the two coincide as "
+            "the ridge goes to zero.",
+            fit_parts("superposition", fits),
         )
-    return sections
+    ]
 
 
-def _spectra(seeds: Seeds) -> Picture:
+def _draw_spectra(seeds: Seeds) -> Picture:
     first, *others = seeds.values()
     lines, marks, faint = {}, {}, {}
     for index, result in enumerate(first):
@@ -84,7 +98,7 @@ def _spectra(seeds: Seeds) -> Picture:
 
 
 def _cliff_table(seeds: Seeds) -> Table:
-    rows: list[list[str | float | int]] = []
+    rows: list[Cells] = []
     n = len(next(iter(seeds.values()))[0].products)
     for seed, regimes in seeds.items():
         for result in regimes:
@@ -118,7 +132,7 @@ def _cliff_table(seeds: Seeds) -> Table:
     )
 
 
-def _heatmaps(shown: Sequence[SuperpositionResult]) -> Picture:
+def _draw_heatmaps(shown: Sequence[SuperpositionResult]) -> Picture:
     betas = [beta for beta in ("0", "0.3", "1") if beta in shown[0].alignments]
     values = {
         (result.name, f"beta = {beta}"): result.alignments[beta].numpy()
@@ -131,7 +145,7 @@ def _heatmaps(shown: Sequence[SuperpositionResult]) -> Picture:
     return Picture("superposition_heatmaps", "Eigenvectors against features.", picture)
 
 
-def _sweep(shown: Sequence[SuperpositionResult]) -> Picture:
+def _draw_sweep(shown: Sequence[SuperpositionResult]) -> Picture:
     betas = [float(beta) for beta in shown[0].eigenvalues]
     found = {r.name: [r.picked(beta) for beta in r.eigenvalues] for r in shown}
     n = len(shown[0].products)
@@ -148,7 +162,7 @@ def _sweep(shown: Sequence[SuperpositionResult]) -> Picture:
 
 def _picked_table(seeds: Seeds) -> Table:
     betas = [b for b in next(iter(seeds.values()))[0].eigenvalues if b in ("0", "0.3", "1")]
-    rows: list[list[str | float | int]] = []
+    rows: list[Cells] = []
     for seed, regimes in seeds.items():
         for result in regimes:
             pairs = [result.picked(b) if b in result.alignments else ("", "") for b in betas]
@@ -162,7 +176,7 @@ def _picked_table(seeds: Seeds) -> Table:
     )
 
 
-def _products(shown: Sequence[SuperpositionResult]) -> Picture:
+def _draw_products(shown: Sequence[SuperpositionResult]) -> Picture:
     values = {("W^T W", result.name): result.products.abs().numpy() for result in shown}
     picture = draw.heatmap_grid(
         values, label="|entry|", row_label="feature", column_label="feature"
@@ -171,11 +185,12 @@ def _products(shown: Sequence[SuperpositionResult]) -> Picture:
 
 
 def _loss_table(seeds: Seeds) -> Table:
-    rows: list[list[str | float | int]] = [
-        [r.name, seed, f"{r.loss[0]:.2e}", f"{r.loss[-2]:.3e}", f"{r.loss[-1]:.3e}"]
-        for seed, regimes in seeds.items()
-        for r in regimes
-    ]
+    rows: list[Cells] = []
+    for seed, regimes in seeds.items():
+        for result in regimes:
+            loss = result.loss
+            before = f"{loss[-2]:.3e}" if len(loss) > 1 else ""
+            rows.append([result.name, seed, f"{loss[0]:.2e}", before, f"{loss[-1]:.3e}"])
     return Table(
         "superposition_losses",
         "Importance-weighted loss at the start, a hundred steps before the end, and at the end.",
@@ -200,16 +215,13 @@ def write_superposition(seeds: Seeds, out: Path) -> Path:
     shown = next(iter(seeds.values()))
     figures = []
     for result in shown:
-        last = result.cliff()
-        figures.append((f"{result.name}: last cliff after", str(last.position if last else "none")))
+        figures.append((f"{result.name}: last cliff after", format_cliff(result.cliff())))
         figures.append((f"{result.name}: W^T W > 0.75", str(result.represented)))
-    page = out / "report.html"
-    write_page(
-        page,
+    return write_report(
+        out,
         "Toy models of superposition: features from the flattened eNTK",
         "f(x) = ReLU(W^T W x + b), method of arXiv 2510.00468, section 3. Seeds "
-        f"{', '.join(map(str, seeds))}; the first is drawn.",
+        f"{join_numbers(seeds)}; the first is drawn.",
         figures,
         superposition_sections(seeds),
     )
-    return page
