@@ -82,7 +82,7 @@ def grammar(
 
     Raises:
         UserError: if the pipeline does not fit the windows, a column is missing, or a rule gives
-            the same for every window.
+            the same for every window, or all labels are.
 
     Source: arXiv 2510.00468, section 5 (tags and morphology; the other families are ours).
     """
@@ -130,6 +130,8 @@ class _Columns:
             self.add(family, f"{prefix}{value}", [other == value for other in values])
 
     def to_features(self) -> FeatureSet:
+        if not self.found:
+            raise UserError("every label is the same for all windows: pass more windows.")
         names = tuple(self.found)
         families = tuple(family for family, _ in self.found.values())
         values = np.stack([column for _, column in self.found.values()], 1)

@@ -65,6 +65,11 @@ def test_labels_of_plain_words_are_right(nlp):
     assert column(features, "several tokens") == [0, 1] * 5 + [0]
 
 
+def test_one_window_has_no_labels(nlp):
+    with pytest.raises(ValueError, match="same for all windows: pass more windows"):
+        grammar(windows_before(["dogs"]), nlp)
+
+
 def test_a_repetition_counts_within_the_window_only(nlp):
     story = "The dog saw a cat. Then the dog ran to it."
     words = ["dog", "saw", "dog"]

@@ -164,7 +164,7 @@ def read_until_it_breaks(texts, kind, message):
     return read
 
 
-def test_a_malformed_line_is_told_with_its_file_and_the_texts_read(tmp_path):
+def test_a_malformed_line_is_reported_with_its_file_and_the_texts_read(tmp_path):
     (tmp_path / "first.jsonl").write_text("\n".join([*LINES, '{"text": "Thr']))
     message = r"first\.jsonl broke at text 0 or soon after \(ArrowInvalid: .*\): repair the data\.$"
     assert read_until_it_breaks(read_texts(tmp_path / "first.jsonl"), ValueError, message) == []
@@ -192,7 +192,7 @@ def test_malformed_files_name_themselves(tmp_path, name, content):
 
 
 @pytest.mark.parametrize("part", ["one file", "folder"])
-def test_a_damaged_parquet_file_is_told(dataset, tmp_path, part):
+def test_a_damaged_parquet_file_is_reported(dataset, tmp_path, part):
     path = tmp_path / "train-00000-of-00001.parquet"
     dataset.to_parquet(path)
     whole = path.read_bytes()
@@ -205,7 +205,7 @@ def test_a_damaged_parquet_file_is_told(dataset, tmp_path, part):
     assert read_until_it_breaks(read_texts(source), ValueError, message) == []
 
 
-def test_a_damaged_folder_saved_to_disk_is_told(dataset, tmp_path):
+def test_a_damaged_folder_saved_to_disk_is_reported(dataset, tmp_path):
     dataset.save_to_disk(tmp_path)
     (arrow,) = tmp_path.glob("*.arrow")
     arrow.write_bytes(arrow.read_bytes()[:-200])
@@ -213,7 +213,7 @@ def test_a_damaged_folder_saved_to_disk_is_told(dataset, tmp_path):
         read_texts(tmp_path)
 
 
-def test_a_stream_of_the_hub_that_breaks_is_told(monkeypatch):
+def test_a_stream_of_the_hub_that_breaks_is_reported(monkeypatch):
     monkeypatch.setattr("feature_sets.texts.hub_answers", lambda endpoint: True)
     message = (
         r"^nobody/nothing broke at text 2 or soon after \(\w+: gone\): check the network and run "
@@ -229,7 +229,7 @@ def test_a_stream_of_the_hub_that_breaks_is_told(monkeypatch):
     read_until_it_breaks(read_texts("nobody/nothing"), ValueError, "bad row.*: repair the data")
 
 
-def test_a_data_set_that_breaks_is_told_and_an_interruption_passes():
+def test_a_data_set_that_breaks_is_reported_and_an_interruption_passes():
     message = "the IterableDataset broke at text 2 or soon after .*KeyError: 'n'.*repair the data"
     read_until_it_breaks(read_texts(breaking(KeyError("n"))), ValueError, message)
     lost = read_texts(breaking(ConnectionError("gone")))

@@ -494,7 +494,7 @@ def test_refusals(draw, wrong, error, message):
 
 
 @pytest.mark.usefixtures("untyped")
-def test_missing_windows_are_told(draw):
+def test_missing_windows_are_named(draw):
     with pytest.warns(UserWarning, match=r"missing: NOUN 6, VERB 6\. .*per_story"):
         windows = draw(FOXES, tags=["NOUN", "VERB"], per_tag=7, per_story=2)
     assert len(windows) == 2
