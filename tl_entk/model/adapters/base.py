@@ -100,6 +100,31 @@ class ModelAdapter:
         return getattr(self.cfg, "model_name", None) or "custom"
 
     @property
+    def n_layers(self) -> int:
+        """Number of blocks."""
+        return self.cfg.n_layers
+
+    @property
+    def d_model(self) -> int:
+        """Width of the residual stream."""
+        return self.cfg.d_model
+
+    @property
+    def n_heads(self) -> int:
+        """Attention heads of a block."""
+        return self.cfg.n_heads
+
+    @property
+    def context(self) -> int:
+        """The most tokens that the model reads."""
+        return self.cfg.n_ctx
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of tokens."""
+        return self.cfg.d_vocab
+
+    @property
     def n_outputs(self) -> int:
         """Number of logits."""
         return self.by_name[UNEMBEDDING].d_out
