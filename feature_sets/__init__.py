@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
+
+# bound here for good, as a submodule that is first imported later takes its name in the package
 from feature_sets.fourier import fourier
+from feature_sets.grammar import grammar
 
 if TYPE_CHECKING:
-    from feature_sets.grammar import grammar
     from feature_sets.pipelines import load_pipeline
     from feature_sets.selection import select_labels
     from feature_sets.texts import read_texts
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FeatureSet",
+    "UserError",
     "Windows",
     "context_windows",
     "fourier",
@@ -28,11 +30,10 @@ __all__ = [
     "select_labels",
 ]
 
-# imported when first asked for: what they need is slow to import
+# imported when first asked for: what they need (torch, spaCy) is slow to import
 _MODULE_OF = {
     "Windows": "windows",
     "context_windows": "windows",
-    "grammar": "grammar",
     "load_pipeline": "pipelines",
     "read_texts": "texts",
     "select_labels": "selection",
@@ -47,17 +48,5 @@ def __getattr__(name: str) -> Any:
     return value
 
 
-class _Package(ModuleType):
-    """This package, whose public names stay what they are.
-
-    The import system binds a submodule to its name in the package; where a function has the
-    same name (grammar), the function is bound instead.
-    """
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in _MODULE_OF and isinstance(value, ModuleType):
-            value = getattr(value, name)
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -68,10 +68,12 @@ class OwnWords:
             UserError: if ``continuation`` does not return token numbers, one row per window.
         """
         added = [row for batch in windows.split(self._batch_size) for row in self._continue(batch)]
-        reasons = [_reason(row, self._special) for row in added]
+        reasons = [_find_reason(row, self._special) for row in added]
         ready = [i for i, reason in enumerate(reasons) if not reason]
         found = [OwnWord("", "", reason) for reason in reasons]
-        prompts = self._prompts([windows[i].tolist() for i in ready], [added[i] for i in ready])
+        prompts = self._decode_added(
+            [windows[i].tolist() for i in ready], [added[i] for i in ready]
+        )
         whole, places, kept = [], [], []
         for i, (tail, new) in zip(ready, prompts, strict=True):
             if not new.strip():
@@ -103,14 +105,16 @@ class OwnWords:
             )
         if new.is_floating_point():
             raise UserError("continuation returned floats: return token numbers, not logits.")
-        return [self._cut(row) for row in new.tolist()]
+        return [self._cut_at_special(row) for row in new.tolist()]
 
-    def _cut(self, row: list[int]) -> list[int]:
+    def _cut_at_special(self, row: list[int]) -> list[int]:
         special = [k for k, token in enumerate(row) if token in self._special]
-        # a leading special token stays, to be told from an empty row
+        # a leading special token stays, as an empty row means something else
         return row[: max(special[0], 1)] if special else row
 
-    def _prompts(self, windows: list[list[int]], added: list[list[int]]) -> list[tuple[str, str]]:
+    def _decode_added(
+        self, windows: list[list[int]], added: list[list[int]]
+    ) -> list[tuple[str, str]]:
         """White space at the end of each window, and the text that its new tokens add."""
         bodies = [window[self._skip :] for window in windows]
         # decoded with the window before them, as a first token may lose its space
@@ -133,7 +137,7 @@ class OwnWords:
         return [self._tokenizer.decode(row, clean_up_tokenization_spaces=False) for row in rows]
 
 
-def _reason(row: list[int], special: set[int]) -> str:
+def _find_reason(row: list[int], special: set[int]) -> str:
     if not row:
         return EMPTY
     return SPECIAL if row[0] in special else ""

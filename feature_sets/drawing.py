@@ -109,18 +109,18 @@ class Reader:
         """The next stories.
 
         Raises:
-            UserError: if a column is missing, or has a number that is not finite,
-                or if a text is not a string, or a column has neither text nor a number.
+            UserError: if a text is not a string, or a column is missing or has something else than
+                text and finite numbers.
         """
         numbered = enumerate(islice(self._texts, count), self.read)
-        texts = [self._check(text, number) for number, text in numbered]
+        texts = [self._check_text(text, number) for number, text in numbered]
         self.ended = len(texts) < count
         self.read += len(texts)
         strings = [text.text for text in texts]
         found = zip(texts, tokenize(self._tokenizer, strings), self._tagger(strings), strict=True)
-        return [self._story(*parts) for parts in found]
+        return [self._find_places(*parts) for parts in found]
 
-    def _check(self, text: Any, number: int) -> Text:
+    def _check_text(self, text: Any, number: int) -> Text:
         text = Text(text, {}) if isinstance(text, str) else text
         if not isinstance(text, Text):
             raise UserError(
@@ -132,12 +132,12 @@ class Reader:
             raise UserError(
                 f"the texts have no column {missing[0]!r} to keep: there are {list(text.row)}."
             )
-        row = {name: _plain(text.row[name]) for name in self._columns}
+        row = {name: _to_python(text.row[name]) for name in self._columns}
         for name, value in row.items():
             _check_value(value, name, number)
         return Text(text.text, row)
 
-    def _story(self, text: Text, tokens: Tokens, words: TaggedWords) -> Story:
+    def _find_places(self, text: Text, tokens: Tokens, words: TaggedWords) -> Story:
         places = find_boundaries(text.text, tokens.offsets, words.spans, self._size)
         untried: dict[str, list[int]] = {tag: [] for tag in self._tags}
         for row, word in enumerate(places.word.tolist()):
@@ -146,7 +146,7 @@ class Reader:
         return Story(text, tokens, words, places, untried)
 
 
-def _plain(value: Any) -> Any:
+def _to_python(value: Any) -> Any:
     """The Python value of a numpy scalar."""
     return value.item() if isinstance(value, np.generic) else value
 
@@ -157,7 +157,7 @@ def _check_value(value: Any, name: str, number: int) -> None:
     if isinstance(value, str | int | float) and finite:
         return
     held = f"a {type(value).__name__}" if finite else f"the float {value}"
-    raise (TypeError if finite else ValueError)(
+    raise UserError(
         f"column {name!r} of text {number} holds {held}, which gives no label: leave out such "
         "rows, fill them in, or turn them into text or numbers."
     )
@@ -194,32 +194,32 @@ class Draw:
         """
         kept: list[tuple[Candidate, OwnWord | None]] = []
         pool: list[Story] = []
-        while wanted := self._wanted():
+        while wanted := self._count_wanted():
             if not reader.ended and 2 * len(pool) <= wanted:
                 pool += reader.take(wanted - len(pool))
-            pool = [story for story in pool if self._open(story)]
+            pool = [story for story in pool if self._has_more(story)]
             if not pool:
                 if reader.ended:
                     break
                 continue
-            wave = self._wave(pool)
+            wave = self._draw_wave(pool)
             passed = [pair for pair in zip(wave, judge(wave), strict=True) if self._settle(*pair)]
             kept += passed
             advance(len(passed))
         return kept
 
-    def _wanted(self) -> int:
+    def _count_wanted(self) -> int:
         """How many stories to have at hand: no more than the windows left could come from."""
         stories = -(-sum(self.left.values()) // self._per_story)
         return min(POOL, max(SMALL_POOL, stories)) if stories else 0
 
-    def _open(self, story: Story) -> bool:
+    def _has_more(self, story: Story) -> bool:
         """Whether a window of use may still come from the story."""
         return story.kept < self._per_story and any(
             rows and self.left[tag] for tag, rows in story.untried.items()
         )
 
-    def _wave(self, pool: Sequence[Story]) -> list[Candidate]:
+    def _draw_wave(self, pool: Sequence[Story]) -> list[Candidate]:
         """From every story as many candidates as it may still give; they count as kept."""
         wave = []
         for story in pool:
@@ -236,7 +236,7 @@ class Draw:
         return wave
 
     def _settle(self, candidate: Candidate, own: OwnWord | None) -> bool:
-        """Count a candidate, and give its place back to its tag if it fell."""
+        """Count a candidate, and give its place back to its tag if it is dropped."""
         counts = self.tag_counts[candidate.tag]
         counts["tried"] += 1
         reason = "" if own is None else own.reason or OTHER_TAG * (own.tag != candidate.tag)

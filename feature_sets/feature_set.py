@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Shaped
@@ -20,7 +20,8 @@ class FeatureSet:
         names: F names.
         families: family of each feature, for example "a+b".
         groups: features of one group are one thing with several coordinates, such as the cosine
-            and the sine of one frequency; alone, a feature is its own group.
+            and the sine of one frequency; a feature with a single one is its own group.
+        frequencies: frequency of each feature, where they are waves; else empty.
 
     Raises:
         UserError: if lengths differ, a name occurs twice, a feature is constant or not finite,
@@ -35,6 +36,7 @@ class FeatureSet:
     names: tuple[str, ...]
     families: tuple[str, ...]
     groups: tuple[str, ...]
+    frequencies: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         values = np.asarray(self.values)
@@ -47,12 +49,16 @@ class FeatureSet:
                 f"{count} features need as many names, families and groups, not "
                 f"{len(self.names)}, {len(self.families)}, {len(self.groups)}."
             )
+        if len(self.frequencies) not in (0, count):
+            raise UserError(
+                f"{len(self.frequencies)} frequencies for {count} features: pass one each, or none."
+            )
         if len(set(self.names)) < count:
             raise UserError("two features have one name: make the names unique.")
         for index, name in enumerate(self.names):
             column = self.values[:, index]
             if not np.isfinite(column).all():
-                raise UserError(f"feature {name!r} is not finite: drop or mend its values.")
+                raise UserError(f"feature {name!r} is not finite: drop it or fix its values.")
             if np.ptp(column) == 0:
                 raise UserError(f"feature {name!r} is constant over the examples: drop it.")
         kinds: dict[str, bool] = {}
@@ -80,7 +86,7 @@ class FeatureSet:
         """The features of these families.
 
         Raises:
-            UserError: for a family there is not; the message has those there are.
+            UserError: for an unknown family; the message has the known ones.
         """
         missing = [name for name in names if name not in self.families]
         if missing:
@@ -91,7 +97,7 @@ class FeatureSet:
         """The features of one group.
 
         Raises:
-            UserError: for a group there is not.
+            UserError: for an unknown group.
         """
         if name not in self.groups:
             raise UserError(f"no group {name!r}: there are {self.group_names()[:8]} ...")
@@ -104,6 +110,7 @@ class FeatureSet:
             tuple(self.names[i] for i in columns),
             tuple(self.families[i] for i in columns),
             tuple(self.groups[i] for i in columns),
+            tuple(self.frequencies[i] for i in columns) if self.frequencies else (),
         )
 
     def rows(self, rows: Sequence[int] | np.ndarray) -> FeatureSet:
@@ -112,7 +119,7 @@ class FeatureSet:
         Raises:
             UserError: if a feature is constant over them.
         """
-        return FeatureSet(self.values[np.asarray(rows)], self.names, self.families, self.groups)
+        return replace(self, values=self.values[np.asarray(rows)])
 
     def binary(self) -> FeatureSet:
         """The features that only take the values 0 and 1."""

@@ -63,18 +63,21 @@ def fourier(
         families: default all, see ``FAMILIES``.
 
     Returns:
-        Features named "cos a+b k=3", in groups "a+b k=3" and families "a+b". A sine that is
-        zero everywhere (k = p / 2 of an even p) is left out.
+        Features named "cos a+b k=3", in groups "a+b k=3" and families "a+b", with their
+        frequencies. A sine that is zero everywhere (k = p / 2 of an even p) is left out.
 
     Raises:
-        UserError: for a frequency or family that there is not, or a and b of different lengths.
+        UserError: for a frequency out of range, an unknown family, or a and b of different lengths.
 
     Source: arXiv 2510.00468, sections 3 and 4.
 
     Example:
         >>> a, b = np.divmod(np.arange(25), 5)
-        >>> fourier(a, b, 5, families=["a+b"]).names
+        >>> features = fourier(a, b, 5, families=["a+b"])
+        >>> features.names
         ('cos a+b k=1', 'sin a+b k=1', 'cos a+b k=2', 'sin a+b k=2')
+        >>> features.frequencies
+        (1, 1, 2, 2)
     """
     if a.shape != b.shape:
         raise UserError(
@@ -84,7 +87,7 @@ def fourier(
     for k in frequencies:
         if not 1 <= k <= p // 2:
             raise UserError(f"frequency {k} is out of range: pass 1 to {p // 2} for p = {p}.")
-    columns, names, groups, of_family = [], [], [], []
+    columns, names, of_family, groups, of_frequency = [], [], [], [], []
     for family in families:
         if family not in _FAMILIES:
             raise UserError(f"no family {family!r}: there are {list(FAMILIES)}.")
@@ -99,4 +102,11 @@ def fourier(
                 names.append(f"{wave} {family} k={k}")
                 groups.append(f"{family} k={k}")
                 of_family.append(family)
-    return FeatureSet(np.stack(columns, 1), tuple(names), tuple(of_family), tuple(groups))
+                of_frequency.append(int(k))
+    return FeatureSet(
+        np.stack(columns, 1),
+        tuple(names),
+        tuple(of_family),
+        tuple(groups),
+        tuple(of_frequency),
+    )

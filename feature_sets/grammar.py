@@ -6,21 +6,23 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from spacy.language import Language
-from spacy.matcher import Matcher
-from spacy.tokens import Doc, Token
 
 from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
-from feature_sets.pipelines import load_pipeline, with_sentences
-from feature_sets.windows import Windows
 
-# what a user's own label may be: a function of the word, the name of a column that the windows
-# kept, or a spaCy matcher pattern (a list of token descriptions) that the word takes part in
-Rule = Callable[[Token], bool] | str | Sequence[Mapping[str, Any]]
+# the package binds its function of this module's name, and importing spaCy and torch is slow
+if TYPE_CHECKING:
+    from spacy.language import Language
+    from spacy.tokens import Doc, Token
+
+    from feature_sets.windows import Windows
+
+# what a user's own label may be: a function of the word (a spaCy token), the name of a column that
+# the windows kept, or a spaCy matcher pattern (a list of token descriptions) that the word is in
+Rule = Callable[[Any], bool] | str | Sequence[Mapping[str, Any]]
 
 _BLANK_LINES = re.compile(r"\n\s*\n")
 _LINE_BREAK = re.compile(r"\n")
@@ -84,6 +86,8 @@ def grammar(
 
     Source: arXiv 2510.00468, section 5 (tags and morphology; the other families are ours).
     """
+    from feature_sets.pipelines import load_pipeline, with_sentences
+
     nlp = with_sentences(nlp or load_pipeline())
     tokens = next_tokens(windows, nlp)
     columns = _Columns(len(tokens))
@@ -93,10 +97,12 @@ def grammar(
         columns.one_per_value("relation", [f"dep={token.dep_}" for token in tokens])
     _add_position(columns, tokens)
     _add_word(columns, windows, tokens)
-    columns.add("distance", "words to the sentence's end", [_to_end(token) for token in tokens])
+    columns.add(
+        "distance", "words to the sentence's end", [_words_to_end(token) for token in tokens]
+    )
     for name, rule in (own or {}).items():
         _add_own(columns, name, rule, windows, tokens, nlp)
-    return columns.feature_set()
+    return columns.to_features()
 
 
 class _Columns:
@@ -116,14 +122,14 @@ class _Columns:
             self.found[name] = (family, column)
         elif family == "own":
             raise UserError(
-                f"your label {name!r} is {column[0]:g} for every window: mend its rule, or drop it."
+                f"your label {name!r} is {column[0]:g} for every window: fix its rule, or drop it."
             )
 
     def one_per_value(self, family: str, values: Sequence[str], prefix: str = "") -> None:
         for value, _ in Counter(values).most_common():
             self.add(family, f"{prefix}{value}", [other == value for other in values])
 
-    def feature_set(self) -> FeatureSet:
+    def to_features(self) -> FeatureSet:
         names = tuple(self.found)
         families = tuple(family for family, _ in self.found.values())
         values = np.stack([column for _, column in self.found.values()], 1)
@@ -145,19 +151,21 @@ def _add_morphology(columns: _Columns, tokens: Sequence[Token]) -> None:
 
 
 def _add_position(columns: _Columns, tokens: Sequence[Token]) -> None:
-    columns.add("position", "first word of the sentence", [_first(token) for token in tokens])
-    columns.add("position", "inside a quotation", [_quoted(token) for token in tokens])
-    near = [_to_end(token) <= 3 and not token.is_punct for token in tokens]
+    columns.add(
+        "position", "first word of the sentence", [_opens_sentence(token) for token in tokens]
+    )
+    columns.add("position", "inside a quotation", [_is_quoted(token) for token in tokens])
+    near = [_words_to_end(token) <= 3 and not token.is_punct for token in tokens]
     columns.add("position", "sentence ends within 3 words", near)
 
 
-def _first(token: Token) -> bool:
+def _opens_sentence(token: Token) -> bool:
     """Whether only punctuation (an opening quotation mark) comes before it in its sentence."""
     before = token.doc[token.sent.start : token.i]
     return not token.is_punct and all(word.is_punct or word.is_space for word in before)
 
 
-def _quoted(token: Token) -> bool:
+def _is_quoted(token: Token) -> bool:
     """Whether a quotation mark is open in its paragraph, and it is none itself."""
     if token.text in ('"', "“", "”"):
         return False
@@ -169,7 +177,7 @@ def _quoted(token: Token) -> bool:
     return straight or before.count("“") > before.count("”")
 
 
-def _to_end(token: Token) -> int:
+def _words_to_end(token: Token) -> int:
     """Words after this one in its sentence, punctuation and white space left out."""
     rest = token.doc[token.i + 1 : token.sent.end]
     return sum(not (word.is_punct or word.is_space) for word in rest)
@@ -226,14 +234,16 @@ def _add_own(
     elif callable(rule):
         columns.add("own", name, [bool(rule(token)) for token in tokens])
     else:
-        covered = _matched(rule, tokens, nlp)
+        covered = _match_positions(rule, tokens, nlp)
         columns.add("own", name, [token.i in covered[id(token.doc)] for token in tokens])
 
 
-def _matched(
+def _match_positions(
     pattern: Sequence[Mapping[str, Any]], tokens: Sequence[Token], nlp: Language
 ) -> dict[int, set[int]]:
     """Positions that a match of the pattern covers, by document."""
+    from spacy.matcher import Matcher
+
     matcher = Matcher(nlp.vocab)
     matcher.add("own", [[dict(item) for item in pattern]])
     documents = {id(token.doc): token.doc for token in tokens}

@@ -76,10 +76,10 @@ def select_labels(
             kept.append(index)
             continue
         column = features.values[:, index]
-        reason = _unsupported(column, min_positives)
+        reason = _lacks_support(column, min_positives)
         if reason is None and features.families[index] not in exempt:
             found = Counter(word for word, positive in zip(lower, column, strict=True) if positive)
-            reason = _uniform(found, min_words, top_share) or _redundant(
+            reason = _lacks_variety(found, min_words, top_share) or _repeats_another(
                 column, features, [i for i in kept if features.is_binary[i]], max_correlation
             )
         if reason is None:
@@ -91,14 +91,14 @@ def select_labels(
     return Selection(features.take(kept), dropped)
 
 
-def _unsupported(column: np.ndarray, least: int) -> str | None:
+def _lacks_support(column: np.ndarray, least: int) -> str | None:
     for count, side in ((int(column.sum()), "positive"), (int((1 - column).sum()), "negative")):
         if count < least:
             return f"{count} {side} examples, fewer than {least}"
     return None
 
 
-def _uniform(found: Counter[str], min_words: int, top_share: float) -> str | None:
+def _lacks_variety(found: Counter[str], min_words: int, top_share: float) -> str | None:
     if len(found) < min_words:
         return f"{len(found)} different words, fewer than {min_words}"
     word, count = found.most_common(1)[0]
@@ -106,7 +106,7 @@ def _uniform(found: Counter[str], min_words: int, top_share: float) -> str | Non
     return f"{share:.0%} of its words are {word!r}" if share > top_share else None
 
 
-def _redundant(
+def _repeats_another(
     column: np.ndarray, features: FeatureSet, kept: Sequence[int], most: float
 ) -> str | None:
     if not kept:

@@ -45,26 +45,26 @@ def read_texts(source: Any, *, column: str = "text", split: str = "train") -> It
         An iterator over the texts.
 
     Raises:
-        FileNotFoundError: for a path where there is nothing, or a folder without data.
+        FileNotFoundError: for a path where nothing is, or a folder without data.
         ConnectionError: if ``source`` is nothing local and the hub does not give it, or not to
             its end.
-        UserError: for a split or a column there is not, an empty source, a file not in UTF-8,
-            a malformed one or a data set that breaks while it is read,
-            or for a text that is not a string, or a source of another kind.
+        UserError: for an unknown split or column, an empty source, a file not in UTF-8, a
+            malformed one, a data set that breaks while it is read, a text that is not a string, or
+            a source of another kind.
 
     Example:
         >>> [text.text for text in read_texts(["Once upon a time.", "The end."])]
         ['Once upon a time.', 'The end.']
     """
     if isinstance(source, str | Path):
-        rows, name = _open(source, column, split), str(source)
+        rows, name = _open_source(source, column, split), str(source)
     else:
         kind = type(source).__name__
-        rows, name = _in_memory(source, column, split), f"the {kind}"
-    return _checked(rows, column, name)
+        rows, name = _rows_in_memory(source, column, split), f"the {kind}"
+    return _as_texts(rows, column, name)
 
 
-def _checked(rows: Iterable[Mapping[str, Any]], column: str, name: str) -> Iterator[Text]:
+def _as_texts(rows: Iterable[Mapping[str, Any]], column: str, name: str) -> Iterator[Text]:
     """Rows as texts; refuses what is no text when it comes up."""
     number = -1
     for number, row in enumerate(rows):
@@ -81,15 +81,15 @@ def _checked(rows: Iterable[Mapping[str, Any]], column: str, name: str) -> Itera
         raise UserError(f"{name} is empty: pass a source with at least one text.")
 
 
-def _in_memory(source: Any, column: str, split: str) -> Iterable[Mapping[str, Any]]:
+def _rows_in_memory(source: Any, column: str, split: str) -> Iterable[Mapping[str, Any]]:
     """Rows of a Python object."""
     # datasets is slow to import; who has one of its objects has imported it
     datasets = sys.modules.get("datasets")
     if datasets is not None:
         if isinstance(source, datasets.DatasetDict | datasets.IterableDatasetDict):
-            source = _split_of(source, split, "the data set")
+            source = _choose_split(source, split, "the data set")
         if isinstance(source, datasets.Dataset | datasets.IterableDataset):
-            return _unbroken(source, f"the {type(source).__name__}")
+            return _explain_breaks(source, f"the {type(source).__name__}")
     if isinstance(source, Mapping | bytes) or not isinstance(source, Iterable):
         raise UserError(
             f"cannot read texts from a {type(source).__name__}: pass strings, a data set, a path "
@@ -98,26 +98,26 @@ def _in_memory(source: Any, column: str, split: str) -> Iterable[Mapping[str, An
     return ({column: text} for text in source)
 
 
-def _open(source: str | Path, column: str, split: str) -> Iterable[Mapping[str, Any]]:
+def _open_source(source: str | Path, column: str, split: str) -> Iterable[Mapping[str, Any]]:
     """Rows of a local file or folder, or of a data set on the hub."""
     path = Path(source).expanduser()
     if path.is_dir():
-        return _folder(path, column, split)
+        return _rows_of_folder(path, column, split)
     if path.is_file():
         if path.suffix in _BUILDERS:
             return _rows_of_file(path)
-        return ({column: story} for story in _stories(path))
+        return ({column: story} for story in _read_stories(path))
     # a name on the hub is "name" or "owner/name"
     looks_local = path.suffix in (*_BUILDERS, ".txt") or str(source).startswith((".", "/", "~"))
     if isinstance(source, Path) or looks_local or str(source).count("/") > 1 or not str(source):
         raise FileNotFoundError(
-            f"no file or folder {str(source)!r}: pass a path there is, or the name of a data set "
+            f"no file or folder {str(source)!r}: pass one that is there, or the name of a data set "
             'on the Hugging Face hub such as "roneneldan/TinyStories".'
         )
-    return _from_hub(str(source), split)
+    return _stream_from_hub(str(source), split)
 
 
-def _from_hub(name: str, split: str) -> Iterable[Mapping[str, Any]]:
+def _stream_from_hub(name: str, split: str) -> Iterable[Mapping[str, Any]]:
     from huggingface_hub import constants
 
     if not constants.HF_HUB_OFFLINE and not hub_answers(constants.ENDPOINT):
@@ -137,10 +137,10 @@ def _from_hub(name: str, split: str) -> Iterable[Mapping[str, Any]]:
     except Exception as error:  # no network has many faces, of three libraries
         raise ConnectionError(
             f"cannot read {name!r}: it is no local file or folder, and the Hugging Face hub does "
-            f"not give it ({_told(error)}). Check the name and the network, or pass a local file "
-            "or folder."
+            f"not give it ({_one_line(error)}). Check the name and the network, or pass a local "
+            "file or folder."
         ) from error
-    return _unbroken(stream, name, from_hub=True)
+    return _explain_breaks(stream, name, from_hub=True)
 
 
 def _rows_of_file(path: Path) -> Iterable[Mapping[str, Any]]:
@@ -154,38 +154,38 @@ def _rows_of_file(path: Path) -> Iterable[Mapping[str, Any]]:
     try:
         rows = datasets.load_dataset(kind, data_files=str(path), split="train", streaming=True)
     except Exception as error:  # a malformed file has many faces too
-        raise UserError(f"cannot read {path} ({_told(error)}): repair the data.") from error
-    return _unbroken(rows, str(path))
+        raise UserError(f"cannot read {path} ({_one_line(error)}): repair the data.") from error
+    return _explain_breaks(rows, str(path))
 
 
-def _folder(path: Path, column: str, split: str) -> Iterable[Mapping[str, Any]]:
+def _rows_of_folder(path: Path, column: str, split: str) -> Iterable[Mapping[str, Any]]:
     """Rows of a folder, by what lies in it."""
     if any((path / name).exists() for name in ("dataset_dict.json", "state.json")):
-        return _saved_to_disk(path, split)
+        return _rows_saved_to_disk(path, split)
     if any(file.suffix in _BUILDERS for file in path.rglob("*.*")):
-        return _laid_out(path, split)
+        return _rows_laid_out(path, split)
     files = sorted(path.glob("*.txt"))
     if not files:
         raise FileNotFoundError(
             f"the folder {path} has no data: pass one written by save_to_disk, one with .parquet, "
             ".jsonl, .json or .csv files as on the hub, or one with .txt files."
         )
-    return ({column: story} for file in files for story in _stories(file))
+    return ({column: story} for file in files for story in _read_stories(file))
 
 
-def _saved_to_disk(path: Path, split: str) -> Iterable[Mapping[str, Any]]:
+def _rows_saved_to_disk(path: Path, split: str) -> Iterable[Mapping[str, Any]]:
     import datasets
 
     try:
         loaded = datasets.load_from_disk(str(path))
     except Exception as error:
-        raise UserError(f"cannot read {path} ({_told(error)}): repair the data.") from error
+        raise UserError(f"cannot read {path} ({_one_line(error)}): repair the data.") from error
     if isinstance(loaded, datasets.DatasetDict):
-        loaded = _split_of(loaded, split, str(path))
-    return _unbroken(loaded, str(path))
+        loaded = _choose_split(loaded, split, str(path))
+    return _explain_breaks(loaded, str(path))
 
 
-def _laid_out(path: Path, split: str) -> Iterable[Mapping[str, Any]]:
+def _rows_laid_out(path: Path, split: str) -> Iterable[Mapping[str, Any]]:
     """Rows of a folder laid out as on the hub."""
     import datasets
 
@@ -193,19 +193,19 @@ def _laid_out(path: Path, split: str) -> Iterable[Mapping[str, Any]]:
         rows = datasets.load_dataset(str(path), split=split, streaming=True)
     except Exception as error:
         raise UserError(
-            f"cannot read {path} with split={split!r} ({_told(error)}): repair the data, or pass "
-            "another split=."
+            f"cannot read {path} with split={split!r} ({_one_line(error)}): repair the data, or "
+            "pass another split=."
         ) from error
-    return _unbroken(rows, str(path))
+    return _explain_breaks(rows, str(path))
 
 
-def _split_of(splits: Mapping[str, Any], split: str, name: str) -> Any:
+def _choose_split(splits: Mapping[str, Any], split: str, name: str) -> Any:
     if split not in splits:
         raise UserError(f"{name} has no split {split!r}: pass split=, one of {list(splits)}.")
     return splits[split]
 
 
-def _unbroken(
+def _explain_breaks(
     rows: Iterable[Mapping[str, Any]], name: str, *, from_hub: bool = False
 ) -> Iterator[Mapping[str, Any]]:
     """Rows of a data set; says where and why it broke."""
@@ -218,20 +218,20 @@ def _unbroken(
         # a bad row is a ValueError of pyarrow or datasets; a connection fails in many ways
         broken = isinstance(error, ValueError | TypeError | KeyError)
         lost = isinstance(error, ConnectionError) or (from_hub and not broken)
-        mend = "check the network and run again" if lost else "repair the data"
+        fix = "check the network and run again" if lost else "repair the data"
         stop = f", or pass max_texts={at} to context_windows to stop before it" if at else ""
-        raise (ConnectionError if lost else ValueError)(
+        raise (ConnectionError if lost else UserError)(
             # rows come in blocks: the fault may lie further on in the block
-            f"{name} broke at text {at} or soon after ({_told(error)}): {mend}{stop}."
+            f"{name} broke at text {at} or soon after ({_one_line(error)}): {fix}{stop}."
         ) from error
 
 
-def _told(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     """A library's message, on one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
-def _stories(path: Path) -> Iterator[str]:
+def _read_stories(path: Path) -> Iterator[str]:
     """The stories of a text file, line by line."""
     lines: list[str] = []
     try:
@@ -241,14 +241,14 @@ def _stories(path: Path) -> Iterator[str]:
                 if line.strip() != SEPARATOR:
                     lines.append(line)
                     continue
-                yield from _story(lines)
+                yield from _join_story(lines)
                 lines = []
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is no text in UTF-8 ({error}): save it in UTF-8.") from error
-    yield from _story(lines)
+    yield from _join_story(lines)
 
 
-def _story(lines: list[str]) -> Iterator[str]:
+def _join_story(lines: list[str]) -> Iterator[str]:
     story = "".join(lines).strip()
     if story:
         yield story

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import rich.progress
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from feature_sets.agreement import REASONS, Continuation, OwnWord, OwnWords
 from feature_sets.boundaries import check_tokenizer
-from feature_sets.drawing import Candidate, Draw, Reader
+from feature_sets.drawing import Candidate, Draw, Judge, Reader
 from feature_sets.errors import UserError
 from feature_sets.tagging import Tagger
 from feature_sets.texts import Text
@@ -39,7 +40,7 @@ class Windows:
         pieces: model tokens that the next word takes; 1 is a whole-word token, 0 a word whose
             last token holds more than the word (as in "don't" for "do").
         columns: kept columns of the data set, a value per window.
-        counts: windows tried, kept, and fallen for each reason; kept and fallen add up to tried.
+        counts: windows tried, kept, and dropped for each reason; kept and dropped add up to tried.
         provenance: seed, length, tokenizer, pipeline and the other settings.
         tag_counts: ``counts`` of each tag.
 
@@ -79,8 +80,8 @@ class Windows:
         return story[int(self.window_start[i]) : int(self.start[i])]
 
     def report(self) -> str:
-        """How many windows were tried and kept of every tag, and why the others fell."""
-        return _report(self.counts, self.tag_counts, self.provenance)
+        """How many windows were tried and kept of every tag, and why the others were dropped."""
+        return _write_report(self.counts, self.tag_counts, self.provenance)
 
 
 _TEXTS = ("words", "model_words", "tags", "model_tags")
@@ -110,7 +111,8 @@ def context_windows(
     tokens. Stories are drawn from side by side, each up to ``per_story`` windows: first the tag
     that lacks most windows, then a random place of that tag. With ``continuation`` a window is
     kept only where the tag of the model's own next word is that of the text's; a story whose
-    window fell is drawn from again. The same seed gives the same windows, whatever the batch size.
+    window was dropped is drawn from again. The same seed gives the same windows, whatever the batch
+    size.
 
     Args:
         texts: strings, or what :func:`read_texts` returns; read no further than needed.
@@ -136,9 +138,8 @@ def context_windows(
 
     Raises:
         UserError: if the texts, a kept column's values, the tokenizer or the pipeline are something
-            else,
-            or for a slow tokenizer, a tag there is not, a pipeline without tags, a number
-            out of range or not finite, or if no window is kept.
+            else, for a slow tokenizer, an unknown tag, a pipeline without tags, a number out of
+            range or not finite, or if no window is kept.
 
     Warns:
         UserWarning: if the texts end before every tag has its number.
@@ -176,22 +177,9 @@ def context_windows(
         raise UserError("length = 1 leaves no token beside <bos>: pass 2 or more.")
     tagger = Tagger(nlp)
     own = continuation and OwnWords(continuation, tokenizer, tagger, len(bos), batch_size)
-
-    def judge(wave: Sequence[Candidate]) -> Sequence[OwnWord | None]:
-        if not own:
-            return [None] * len(wave)
-        rows = torch.tensor([bos + candidate.ids(size) for candidate in wave])
-        return own(rows, [c.story.text.text[c.window_start : c.span[0]] for c in wave])
-
     reader = Reader(texts, tokenizer, tagger, size, tags, keep_columns, max_texts)
     draw = Draw(tags, per_tag, per_story, seed)
-    with rich.progress.Progress(
-        *rich.progress.Progress.get_default_columns(),
-        rich.progress.MofNCompleteColumn(),
-        disable=not progress,
-    ) as bar:
-        task = bar.add_task("windows", total=per_tag * len(tags))
-        kept = draw.run(reader, judge, lambda count: bar.update(task, advance=count))
+    kept = _draw_with_bar(draw, reader, partial(_judge_candidates, own, bos, size), progress)
     provenance = {
         "seed": seed,
         "length": length,
@@ -207,13 +195,35 @@ def context_windows(
     }
     counts = {name: sum(c[name] for c in draw.tag_counts.values()) for name in _COUNTED}
     _check_kept(counts, draw, provenance)
-    return _windows(kept, bos, size, keep_columns, counts, draw.tag_counts, provenance)
+    return _build_windows(kept, bos, size, keep_columns, counts, draw.tag_counts, provenance)
 
 
 _COUNTED = ("tried", "kept", *REASONS)
 
 
-def _windows(
+def _judge_candidates(
+    own: OwnWords | None, bos: list[int], size: int, wave: Sequence[Candidate]
+) -> Sequence[OwnWord | None]:
+    """The model's own next word for each candidate; None where there is no agreement check."""
+    if own is None:
+        return [None] * len(wave)
+    rows = torch.tensor([bos + candidate.ids(size) for candidate in wave])
+    return own(rows, [c.story.text.text[c.window_start : c.span[0]] for c in wave])
+
+
+def _draw_with_bar(
+    draw: Draw, reader: Reader, judge: Judge, progress: bool
+) -> list[tuple[Candidate, OwnWord | None]]:
+    with rich.progress.Progress(
+        *rich.progress.Progress.get_default_columns(),
+        rich.progress.MofNCompleteColumn(),
+        disable=not progress,
+    ) as bar:
+        task = bar.add_task("windows", total=sum(draw.left.values()))
+        return draw.run(reader, judge, lambda count: bar.update(task, advance=count))
+
+
+def _build_windows(
     kept: Sequence[tuple[Candidate, OwnWord | None]],
     bos: list[int],
     size: int,
@@ -262,7 +272,7 @@ def _check_tags(tags: Sequence[str]) -> None:
 
 
 def _check_kept(counts: dict[str, int], draw: Draw, provenance: dict[str, Any]) -> None:
-    """Say that windows are missing.
+    """Warn where windows are missing.
 
     Raises:
         UserError: if all are.
@@ -270,23 +280,23 @@ def _check_kept(counts: dict[str, int], draw: Draw, provenance: dict[str, Any]) 
     missing = {tag: left for tag, left in draw.left.items() if left}
     if not missing:
         return
-    mend = (
+    fix = (
         "Pass more text, a higher per_story, a smaller per_tag, or leave out the tags that lack "
         "windows"
     )
     if not counts["kept"]:
-        report = _report(counts, draw.tag_counts, provenance)
-        raise UserError(f"no window was kept. {mend}; shorter windows fit short texts.\n{report}")
+        report = _write_report(counts, draw.tag_counts, provenance)
+        raise UserError(f"no window was kept. {fix}; shorter windows fit short texts.\n{report}")
     lacking = ", ".join(f"{tag} {left}" for tag, left in missing.items())
     warnings.warn(
         f"the texts ended before every tag had {provenance['per_tag']} windows; missing: "
-        f"{lacking}. {mend}.",
+        f"{lacking}. {fix}.",
         UserWarning,
         stacklevel=3,
     )
 
 
-def _report(
+def _write_report(
     counts: Mapping[str, int],
     tag_counts: Mapping[str, Mapping[str, int]],
     provenance: Mapping[str, Any],

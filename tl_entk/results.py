@@ -59,7 +59,9 @@ def save(result: Saveable, path: str | Path) -> Path:
         tensors, fields = result.tensors(), {}
     elif isinstance(result, FeatureSet):
         tensors = {"values": torch.as_tensor(result.values)}
-        fields = {k: list(getattr(result, k)) for k in ("names", "families", "groups")}
+        fields = {
+            k: list(getattr(result, k)) for k in ("names", "families", "groups", "frequencies")
+        }
     elif isinstance(result, Windows):
         tensors = {name: getattr(result, name) for name in _WINDOW_TENSORS}
         fields = {name: getattr(result, name) for name in (*_WINDOW_TEXTS, *_WINDOW_TABLES)}

@@ -18,6 +18,7 @@ from spacy.training import Example
 
 from feature_sets.english.treebank import documents_of, read_conllu
 from feature_sets.pipelines import EMBEDDED_FOLDER
+from feature_sets.texts import SEPARATOR
 
 HERE = Path(__file__).parent
 _NAMED = re.compile(r"\bnamed ([A-Z][a-z]+)\b")
@@ -74,11 +75,11 @@ def main() -> None:
     options = parser.parse_args()
     nlp = spacy.load(options.pipeline)
     scores = treebank_scores(nlp, options.treebank / "en_ewt-ud-test.conllu")
-    listed = set((HERE / "names.txt").read_text().split())
+    listed = set((HERE / "names.txt").read_text(encoding="utf-8").split())
     texts = [
         story
         for path in options.stories
-        for story in path.read_text(encoding="utf-8").split("<|endoftext|>")
+        for story in path.read_text(encoding="utf-8").split(SEPARATOR)
     ]
     if texts:
         scores |= name_scores(nlp, texts, listed)

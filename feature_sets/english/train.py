@@ -44,7 +44,7 @@ def main() -> None:
 
 def prepare(treebank: Path, work: Path, seed: int) -> tuple[Path, Path]:
     """The training and development parts as spaCy's binary files."""
-    names = (HERE / "names.txt").read_text().split()
+    names = (HERE / "names.txt").read_text(encoding="utf-8").split()
     rng = random.Random(seed)
     documents = read_conllu(treebank / "en_ewt-ud-train.conllu")
     documents += [with_names(sentences, names, rng) for sentences in documents]

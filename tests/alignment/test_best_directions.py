@@ -5,8 +5,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 import tl_entk
 from feature_sets import FeatureSet
+from tl_entk.alignment.best_directions import LayerDirection
 from tl_entk.alignment.ranking import resamples
-from tl_entk.alignment.splitting import _strata, halves
+from tl_entk.alignment.splitting import _find_strata, halves
 
 pytestmark = pytest.mark.plain
 
@@ -60,10 +61,10 @@ def test_a_real_feature_and_a_binary_one_are_stratified_by_the_binary_one():
 def test_strata_of_one_example_are_merged():
     tags = np.eye(5)[np.repeat(np.arange(5), [1, 1, 5, 5, 8])][:, :4]
     names = ("a", "b", "c", "d")
-    strata = _strata(FeatureSet(tags, names, ("t",) * 4, names))
+    strata = _find_strata(FeatureSet(tags, names, ("t",) * 4, names))
     assert np.bincount(np.unique(strata, return_inverse=True)[1]).tolist() == [5, 5, 8, 2]
     # one alone has none to merge with and joins the largest stratum
-    strata = _strata(FeatureSet(tags[1:, 1:], names[1:], ("t",) * 3, names[1:]))
+    strata = _find_strata(FeatureSet(tags[1:, 1:], names[1:], ("t",) * 3, names[1:]))
     assert sorted(np.unique(strata, return_counts=True)[1]) == [5, 5, 9]
 
 
@@ -91,6 +92,14 @@ def test_planted_directions_are_found_with_their_sign():
     for metric in ("ap", "auroc", "precision", "enrichment"):
         judged = getattr(verb, metric)
         assert judged.low <= judged.value <= judged.high
+
+
+def test_a_row_knows_layer_and_index_of_its_direction():
+    two_layers = [LayerDirection(str(i // 3), i % 3) for i in range(6)]
+    _, verb, _, plural = best(columns=two_layers).rows
+    assert (verb.place, verb.column) == (LayerDirection("0", 2), "layer 0, direction 2")
+    assert (plural.place, plural.direction) == (LayerDirection("1", 1), 4)
+    assert best().rows[1].place == LayerDirection(None, 2)
 
 
 def test_every_figure_is_scikit_learns_on_the_test_half():

@@ -6,7 +6,7 @@ from sklearn.metrics import average_precision_score, r2_score, roc_auc_score
 
 import tl_entk
 from feature_sets import FeatureSet, fourier
-from tl_entk.alignment.comparison import _r2, probe_bases, probe_validation
+from tl_entk.alignment.comparison import _mean_r2, probe_bases, probe_validation
 from tl_entk.alignment.probes import probe_scores
 from tl_entk.alignment.ranking import METRICS, resamples
 from tl_entk.alignment.splitting import halves
@@ -36,7 +36,7 @@ def compare(k=4, **arguments):
 def test_good_directions_beat_pca_and_chance_and_the_interval_says_so():
     table = compare()
     wave, big = table.rows
-    assert (wave.metric, big.metric) == ("R2", "AP")
+    assert (wave.metric, big.metric) == ("r2", "ap")
     assert wave.scores["eNTK"].value > 0.99
     assert big.scores["eNTK"].value == pytest.approx(1)
     for row in table.rows:
@@ -67,14 +67,14 @@ def test_real_probe_is_ridge_on_the_same_halves():
 def test_bootstrap_by_counts_equals_bootstrap_by_rows():
     truth, predicted = REAL[:50], REAL[:50] + 0.4 * RNG.standard_normal((50, 2))
     times = resamples(50, 20, seed=1)
-    samples = _r2(truth, predicted, times.astype(float))
+    samples = _mean_r2(truth, predicted, times.astype(float))
     drawn = [np.repeat(np.arange(50), row) for row in times]
     by_rows = [r2_score(truth[rows], predicted[rows]) for rows in drawn]
     np.testing.assert_allclose(samples, by_rows)
-    with_itself = _r2(truth, predicted, np.ones((1, 50)))
+    with_itself = _mean_r2(truth, predicted, np.ones((1, 50)))
     assert with_itself[0] == pytest.approx(r2_score(truth, predicted))
     constant = np.eye(50)[:1] * 50  # one example, fifty times
-    assert np.isnan(_r2(truth, predicted, constant)).all()
+    assert np.isnan(_mean_r2(truth, predicted, constant)).all()
 
 
 def test_the_seed_fixes_everything():
@@ -83,14 +83,36 @@ def test_the_seed_fixes_everything():
     assert first != compare(seed=6).rows
 
 
+def binary_features():
+    """Three binary features in two families."""
+    values = np.concatenate([BINARY, HIDDEN[:, 1:3] > 0.5], 1).astype(float)
+    return FeatureSet(values, ("big", "wide", "deep"), ("size", "size", "depth"), ("x", "y", "z"))
+
+
 def test_macro_is_the_mean_over_rows():
-    table = compare()
-    assert table.macro()["PCA"] == pytest.approx(
-        np.mean([row.scores["PCA"].value for row in table.rows])
+    table = probe_bases(
+        {"PCA": tl_entk.pca_scores(ACTIVATIONS, 4), "random": tl_entk.random_directions(N, 4)},
+        binary_features(),
+        n_bootstrap=50,
+        probe="ridge",
     )
-    assert table.macro("tags")["eNTK"] == table.rows[1].scores["eNTK"].value
+    figures = [row.scores["PCA"].value for row in table.rows]
+    assert table.macro("PCA").value == pytest.approx(np.mean(figures))
+    assert table.macro("PCA", family="size").value == pytest.approx(np.mean(figures[:2]))
+    assert table.macro("PCA", "ap", "depth") == table.rows[2].scores["PCA"]
     with pytest.raises(ValueError, match="no family"):
-        table.macro("nothing")
+        table.macro("PCA", family="nothing")
+
+
+def test_a_mean_is_of_one_metric():
+    table = compare()
+    wave, big = table.rows
+    assert table.macro("PCA", "r2") == table.macro("PCA", family="waves") == wave.scores["PCA"]
+    assert table.macro("PCA", "ap") == table.macro("PCA", family="tags") == big.scores["PCA"]
+    assert table.difference("eNTK", "PCA", "r2") == wave.difference
+    for mean in (lambda: table.macro("PCA"), lambda: table.difference("eNTK", "PCA")):
+        with pytest.raises(ValueError, match="pass metric='ap' or 'r2'"):
+            mean()
 
 
 @pytest.mark.parametrize("probe", ["logistic", "ridge"])
@@ -141,36 +163,39 @@ def test_a_group_of_binary_features_is_judged_by_their_mean():
             assert together.rows[0].metrics[metric][basis].value == pytest.approx(mean)
 
 
-def test_macro_difference_is_paired():
+def test_a_difference_is_paired():
     table = compare()
-    difference = table.macro_difference("eNTK", "PCA")
-    assert difference.value == pytest.approx(table.macro()["eNTK"] - table.macro()["PCA"])
-    assert difference.low > 0
-    assert table.macro_difference("eNTK", "PCA", "tags") == table.rows[1].difference
-    itself = table.macro_difference("PCA", "PCA")
-    assert itself.low == itself.high == 0
+    for metric in ("ap", "r2"):
+        difference = table.difference("eNTK", "PCA", metric)
+        ours, theirs = (table.macro(basis, metric).value for basis in ("eNTK", "PCA"))
+        assert difference.value == pytest.approx(ours - theirs)
+        assert difference.low > 0
+        itself = table.difference("PCA", "PCA", metric)
+        assert itself.low == itself.high == 0
+    assert table.difference("eNTK", "PCA", family="tags") == table.rows[1].difference
     # one basis under two names: both uncertain, and their difference not at all
     twice = tl_entk.compare(
         tl_entk.pca_scores(ACTIVATIONS, 4), features(), ACTIVATIONS, n_bootstrap=50
     )
-    assert twice.macro_judgement("eNTK").high - twice.macro_judgement("eNTK").low > 0.05
-    none = twice.macro_difference("eNTK", "PCA")
-    assert none.low == none.value == none.high == 0
+    for metric in ("ap", "r2"):
+        macro = twice.macro("eNTK", metric)
+        assert macro.high - macro.low > 0.05
+        none = twice.difference("eNTK", "PCA", metric)
+        assert none.low == none.value == none.high == 0
 
 
-def test_macro_judgement_has_the_interval_of_the_mean():
+def test_macro_has_the_interval_of_the_mean():
     table = compare()
-    assert table.macro_judgement("PCA").value == table.macro()["PCA"]
-    assert table.macro_judgement("PCA", "tags") == table.rows[1].scores["PCA"]
-    auroc = table.macro_judgement("PCA", "tags", "auroc")
+    assert table.macro("PCA", family="tags") == table.rows[1].scores["PCA"]
+    auroc = table.macro("PCA", "auroc", "tags")
     assert auroc == table.rows[1].metrics["auroc"]["PCA"]
-    assert table.macro_judgement("PCA", metric="auroc") == auroc
-    with pytest.raises(ValueError, match="no feature of waves has 'auroc': choose another"):
-        table.macro_judgement("PCA", "waves", "auroc")
+    assert table.macro("PCA", "auroc") == auroc
+    with pytest.raises(ValueError, match="no features of waves have 'auroc': choose another"):
+        table.macro("PCA", "auroc", "waves")
     with pytest.raises(ValueError, match="no metric 'f1'"):
-        table.macro_judgement("PCA", metric="f1")
+        table.macro("PCA", "f1")
     with pytest.raises(ValueError, match="no basis 'entk': there are eNTK"):
-        table.macro_difference("entk", "PCA")
+        table.difference("entk", "PCA", "ap")
 
 
 @pytest.mark.parametrize("probe", ["logistic", "ridge"])
@@ -186,7 +211,7 @@ def test_no_basis_knows_labels_that_were_shuffled(probe):
         probe=probe,
     )
     for basis in ("eNTK", "PCA", "random", "all activations"):
-        macro = table.macro_judgement(basis, metric="auroc")
+        macro = table.macro(basis, "auroc")
         # four features: three standard errors of their mean
         assert abs(macro.value - 0.5) < 3 * 0.06 / np.sqrt(4)
         inside = [
@@ -206,7 +231,7 @@ def test_eigendirections_bring_their_provenance():
 def test_truth_values_are_binary_features():
     ones = FeatureSet(BINARY.astype(bool), ("is big",), ("tags",), ("is big",))
     table = tl_entk.compare(torch.from_numpy(HIDDEN), ones, ACTIVATIONS, n_bootstrap=10)
-    assert table.rows[0].metric == "AP"
+    assert table.rows[0].metric == "ap"
 
 
 @pytest.mark.usefixtures("untyped")
@@ -273,9 +298,9 @@ def test_fourier_features_of_a_linear_code_are_fully_probed():
     features = fourier(a, b, 7, families=["a+b", "a-b"])
     activations = torch.from_numpy(features.values)
     table = tl_entk.compare(activations[:, :6], features, activations, n_bootstrap=10)
-    assert table.macro("a+b")["eNTK"] > 0.999
-    assert table.macro("a-b")["eNTK"] < 0.2
-    assert table.macro("a-b")["all activations"] > 0.999
+    assert table.macro("eNTK", family="a+b").value > 0.999
+    assert table.macro("eNTK", family="a-b").value < 0.2
+    assert table.macro("all activations", family="a-b").value > 0.999
 
 
 def test_bases_of_ones_own_are_probed_as_compare_does():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -43,6 +45,19 @@ def test_overlap_equals_squared_principal_angles_of_scipy():
     angles = scipy.linalg.subspace_angles(vectors.numpy(), (features - features.mean(0)).numpy())
     overlap = tl_entk.subspace_overlap(vectors, features)
     assert overlap.overlap == pytest.approx((np.cos(angles) ** 2).sum())
+
+
+@pytest.mark.parametrize(("k", "f"), [(3, 5), (4, 2), (1, 1)])
+def test_overlap_is_the_projection_kernel_of_transformer_lens(k, f):
+    host = pytest.importorskip("transformer_lens.tools.analysis.projection_kernel")
+    vectors, features = random(30, k), random(30, f, 1)
+    theirs = host.projection_kernel(
+        host.orthonormal_subspace(vectors), host.orthonormal_subspace(features - features.mean(0))
+    )
+    ours = tl_entk.subspace_overlap(vectors, features)
+    assert ours.overlap == pytest.approx(float(theirs.score))
+    assert ours.max_overlap == min(theirs.rank_a, theirs.rank_b)
+    torch.testing.assert_close(ours.singular_values, theirs.cosines)
 
 
 def test_dependent_features_count_once():
@@ -136,6 +151,19 @@ def test_key_frequencies_from_a_planted_embedding_and_kernel():
     planted = torch.from_numpy(features.group("a+b k=5").values)
     kernel = planted @ planted.T + 0.01 * torch.eye(841)
     assert key_frequencies(kernel_spectrum(kernel, features)) == [5]
+    two = fourier(x, y, 29, frequencies=[11, 5], families=["a", "a+b"])
+    assert list(kernel_spectrum(kernel, two)) == [11, 5]
+    with pytest.raises(ValueError, match=r"no frequencies: pass those of feature_sets\.fourier"):
+        kernel_spectrum(kernel, replace(features, frequencies=()))
+
+
+def test_parts_of_a_feature_set_keep_their_frequencies():
+    features = fourier(A, B, P, families=["a", "a+b"])
+    assert features.family("a+b").frequencies == (1, 1, 2, 2, 3, 3)
+    assert features.group("a k=2").frequencies == (2, 2)
+    assert features.rows(np.arange(20)).frequencies == features.frequencies
+    with pytest.raises(ValueError, match="1 frequencies for 12 features"):
+        replace(features, frequencies=(1,))
 
 
 def test_fourier_families():
@@ -158,15 +186,15 @@ def test_fourier_of_an_even_modulus_has_no_empty_sine():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "mend"),
+    ("arguments", "fix"),
     [
         ({"frequencies": [4]}, "pass 1 to 3"),
         ({"frequencies": [0]}, "pass 1 to 3"),
         ({"families": ["c"]}, "there are"),
     ],
 )
-def test_fourier_refusals(arguments, mend):
-    with pytest.raises(ValueError, match=mend):
+def test_fourier_refusals(arguments, fix):
+    with pytest.raises(ValueError, match=fix):
         fourier(A, B, P, **arguments)
 
 

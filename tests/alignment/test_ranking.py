@@ -128,7 +128,7 @@ def test_resamples_are_seeded_draws():
 
 
 def interval(labels, scores, metric, times):
-    """Judgement of the macro mean over columns."""
+    """The macro mean over columns, with its interval."""
     cases = [
         ranking_metrics(s[:, None], y, times)[metric][0, 0]
         for y, s in zip(labels.T, scores.T, strict=True)

@@ -5,6 +5,7 @@ import torch
 import tl_entk
 from feature_sets import FeatureSet
 from tests.models import build, tokens
+from tl_entk.alignment.best_directions import LayerDirection
 from tl_entk.alignment.readout_sweep import (
     COMPONENTS,
     NORMALIZATIONS,
@@ -140,9 +141,10 @@ def test_halves_takes_what_too_rare_leaves_whatever_the_strata():
 
 
 def test_columns_of_all_layers_are_named():
-    columns, names = over_layers({"2": torch.zeros(3, 2), "5": torch.ones(3, 2)})
+    columns, places = over_layers({"2": torch.zeros(3, 2), "5": torch.ones(3, 2)})
     assert columns.shape == (3, 4)
-    assert names == [
+    assert places[1:3] == [LayerDirection("2", 1), LayerDirection("5", 0)]
+    assert [str(place) for place in places] == [
         "layer 2, direction 0",
         "layer 2, direction 1",
         "layer 5, direction 0",

@@ -9,7 +9,7 @@ import torch
 
 import tl_entk
 from feature_sets import load_pipeline
-from tl_entk.alignment.bootstrap import Judgement
+from tl_entk.alignment.bootstrap import IntervalEstimate
 from tl_entk.alignment.readout_sweep import Candidate
 from tl_entk.experiments.language.data import _support
 from tl_entk.experiments.language.inputs import claim, fingerprint
@@ -204,10 +204,10 @@ def test_probes_have_a_layer_each_and_numbers_are_judged_by_r2(run):
     assert set(judged.probe_layer) == set(judged.probes.bases) >= {PCA, RANDOM, ALL, FLATTENED}
     assert list(judged.probes_by_layer) == ["4", "5"]
     metrics = {row.group: row.metric for row in judged.probes.rows}
-    assert metrics["words to the sentence's end"] == "R2"
+    assert metrics["words to the sentence's end"] == "r2"
     assert set(metrics) == {*result.data.features.names, *result.data.numbers}
-    binary = [row for row in judged.probes.rows if row.metric == "AP"]
-    macro = judged.probes.macro_judgement(ALL, None, "ap").value
+    binary = [row for row in judged.probes.rows if row.metric == "ap"]
+    macro = judged.probes.macro(ALL, "ap").value
     assert macro == pytest.approx(np.mean([row.scores[ALL].value for row in binary]))
 
 
@@ -311,8 +311,8 @@ def test_runs_with_other_settings_have_other_folders():
     [(0.01, 0.2, "beats PCA"), (-0.2, -0.01, "is below PCA"), (-0.1, 0.2, "cannot be told")],
 )
 def test_a_verdict_needs_the_whole_interval(low, high, verdict):
-    own, pca = Judgement(0.6, 0.5, 0.7), Judgement(0.5, 0.4, 0.6)
-    assert verdict in _said("ap", Judgement(0.05, low, high), own, pca)
+    own, pca = IntervalEstimate(0.6, 0.5, 0.7), IntervalEstimate(0.5, 0.4, 0.6)
+    assert verdict in _said("ap", IntervalEstimate(0.05, low, high), own, pca)
 
 
 def test_support_follows_the_windows_that_there_are(run):

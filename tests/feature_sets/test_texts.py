@@ -247,6 +247,24 @@ def test_a_generators_own_error_passes():
         list(read_texts(strings()))
 
 
+def run_python(code):
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+
+
+@pytest.mark.parametrize("name", ["grammar", "fourier"])
+@pytest.mark.parametrize("module_first", [True, False])
+def test_a_function_named_as_its_module_is_the_packages(name, module_first):
+    imports = [f"import feature_sets.{name}", f"from feature_sets import {name}"]
+    lines = [
+        *(imports if module_first else reversed(imports)),
+        "import feature_sets, sys",
+        f"assert {name} is feature_sets.{name} is sys.modules['feature_sets.{name}'].{name}",
+        f"assert callable({name}) and '{name}' in dir(feature_sets)",
+    ]
+    run_python("\n".join(lines))
+
+
 def test_the_package_imports_nothing_slow_and_a_function_stays_a_function():
     code = (
         "import sys, feature_sets\n"
@@ -256,9 +274,9 @@ def test_the_package_imports_nothing_slow_and_a_function_stays_a_function():
         "assert feature_sets.grammar is sys.modules['feature_sets.grammar'].grammar\n"
         "assert all(callable(getattr(feature_sets, name)) for name in feature_sets.__all__)\n"
     )
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+    run_python(code)
     import feature_sets
 
+    assert set(feature_sets.__all__) <= set(dir(feature_sets))
     with pytest.raises(AttributeError, match="no attribute 'grammer'"):
         feature_sets.grammer  # noqa: B018

@@ -151,7 +151,7 @@ def bpe():
 
 @pytest.fixture(scope="module")
 def draw(bpe, nlp):
-    """Windows of 10 tokens, one before a noun unless told otherwise."""
+    """Windows of 10 tokens, one before a noun by default."""
 
     def windows(texts, tokenizer=bpe, pipeline=nlp, **options):
         options = {"length": 10, "per_tag": 1, "tags": ["NOUN"]} | options

@@ -66,12 +66,7 @@ def activations_at(
         >>> activations_at(model, data.tokens, "blocks.0.hook_resid_post").shape
         torch.Size([25, 64])
     """
-    adapter = adapt(model)
-    if adapter.unembed_input is None:
-        raise UserError(
-            f"{adapter.model_name} has no TransformerLens hooks: take the activations of a module "
-            "of your own yourself, and hand them on as a tensor (n, d)."
-        )
+    adapter = _adapt_hooked(model)
     check_model(adapter)
     tokens = check_tokens(adapter, tokens)
     positions = check_position(position, *tokens.shape)
@@ -79,11 +74,26 @@ def activations_at(
     for name in hooks:
         _check_hook(model, name)
     parts = [
-        _one_batch(adapter, tokens[rows], hooks, positions[rows])
+        _read_batch(adapter, tokens[rows], hooks, positions[rows])
         for rows in torch.arange(len(tokens)).split(batch_size)
     ]
     found = {name: torch.cat([part[name] for part in parts]) for name in hooks}
     return found[hook] if isinstance(hook, str) else found
+
+
+def _adapt_hooked(model: Any) -> ModelAdapter:
+    """Adapter of a model that has TransformerLens' hooks.
+
+    Raises:
+        UserError: for a module of one's own.
+    """
+    adapter = adapt(model)
+    if adapter.unembed_input is None:
+        raise UserError(
+            f"{adapter.model_name} has no TransformerLens hooks: take the activations of a module "
+            "of your own yourself, and hand them on as a tensor (n, d)."
+        )
+    return adapter
 
 
 # laid out (examples, heads, positions, ...)
@@ -101,7 +111,7 @@ def _check_hook(model: Any, hook: str) -> None:
         )
 
 
-def _one_batch(
+def _read_batch(
     adapter: ModelAdapter,
     tokens: Int[Tensor, "b t"],
     hooks: Sequence[str],
@@ -117,10 +127,12 @@ def _one_batch(
     model: Any = adapter.model
     with torch.no_grad(), cut:
         _, cache = model.run_with_cache(tokens, names_filter=list(hooks))
-    return {hook: _at(cache, hook, tokens, positions) for hook in hooks}
+    return {hook: _select_positions(cache, hook, tokens, positions) for hook in hooks}
 
 
-def _at(cache: Any, hook: str, tokens: Tensor, positions: Tensor) -> Float[Tensor, "b d"]:
+def _select_positions(
+    cache: Any, hook: str, tokens: Tensor, positions: Tensor
+) -> Float[Tensor, "b d"]:
     if hook not in cache:
         raise UserError(f"hook {hook!r} did not fire: choose another, or switch it on.")
     value = cache[hook]

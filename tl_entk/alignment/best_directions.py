@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -17,13 +17,35 @@ from torch import Tensor
 
 from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
-from tl_entk.alignment.bootstrap import Judgement, Samples, check_bootstrap, rows_of
-from tl_entk.alignment.ranking import METRICS, Ranking, resamples
+from tl_entk.alignment.bootstrap import (
+    IntervalEstimate,
+    Resampling,
+    Samples,
+    check_bootstrap,
+    rows_of,
+)
+from tl_entk.alignment.ranking import AP, METRICS, Ranking, resamples
 from tl_entk.alignment.splitting import halves
 from tl_entk.directions.eigen import EigenDirections
 
 # label vectors scored together: many, to call numpy seldom; few, to stay near the cache
 _BLOCK = 2048
+
+
+class LayerDirection(NamedTuple):
+    """Where a column of scores comes from.
+
+    Attributes:
+        layer: its layer; None where the columns are not of several layers.
+        direction: its place among the directions of that layer.
+    """
+
+    layer: str | None
+    direction: int
+
+    def __str__(self) -> str:
+        direction = f"direction {self.direction}"
+        return direction if self.layer is None else f"layer {self.layer}, {direction}"
 
 
 @dataclass(frozen=True)
@@ -36,6 +58,7 @@ class DirectionRow:
         positives: examples in the test half that have it.
         direction: index of the chosen column.
         column: name of the chosen column.
+        place: layer of the chosen column, and which of its directions.
         sign: +1 or -1, the side of the direction where the feature is.
         train_ap: average precision on the train half, which the choice maximized.
         ap: average precision on the test half.
@@ -50,12 +73,13 @@ class DirectionRow:
     positives: int
     direction: int
     column: str
+    place: LayerDirection
     sign: int
     train_ap: float
-    ap: Judgement
-    auroc: Judgement
-    precision: Judgement
-    enrichment: Judgement
+    ap: IntervalEstimate
+    auroc: IntervalEstimate
+    precision: IntervalEstimate
+    enrichment: IntervalEstimate
     p_value: float
 
 
@@ -67,6 +91,7 @@ class DirectionTable:
         rows: one per feature.
         k: columns to choose from.
         n_test: examples judged on.
+        resampling: split, seed and number of resamples.
         provenance: of the directions, with split, seed and numbers of resamples.
         samples: metric to its bootstrap samples, for paired differences.
         labels: (n_test, f) features of the test half, to know tables of the same examples by.
@@ -75,55 +100,65 @@ class DirectionTable:
     rows: tuple[DirectionRow, ...]
     k: int
     n_test: int
+    resampling: Resampling
     provenance: dict[str, Any] = field(default_factory=dict)
     samples: dict[str, Samples] = field(default_factory=dict, repr=False, compare=False)
     labels: Bool[np.ndarray, "t f"] = field(
         default_factory=lambda: np.zeros((0, 0), bool), repr=False, compare=False
     )
 
-    def macro(self, metric: str = "ap", family: str | None = None) -> Judgement:
-        """Mean over the features (of one family) on the test half.
+    def macro(self, metric: str = AP, family: str | None = None) -> IntervalEstimate:
+        """Mean over the features (of one family) on the test half, with its interval.
+
+        Args:
+            metric: "ap", "auroc", "precision" or "enrichment".
+            family: None for all features.
 
         Raises:
-            UserError: if there is no such metric or family.
+            UserError: if the metric or the family is unknown.
         """
-        return self._samples(metric).mean(self._rows(family))
+        return self._samples_of(metric).mean(self._rows_of(family))
 
     def difference(
-        self, other: DirectionTable, metric: str = "ap", family: str | None = None
-    ) -> Judgement:
+        self, other: DirectionTable, metric: str = AP, family: str | None = None
+    ) -> IntervalEstimate:
         """Macro mean of this table less that of another, over the same bootstrap examples.
 
+        Args:
+            other: a table of the same features, examples, split, seed and number of resamples.
+            metric: as for ``macro``.
+            family: as for ``macro``.
+
         Raises:
-            UserError: if the other table has another split, seed, number of resamples or other
-                features, or there is no such metric or family.
+            UserError: if the other table is not of the same, or the metric or the family is
+                unknown.
         """
-        return self._less(other, metric).mean(self._rows(family))
+        return self._paired_samples(other, metric).mean(self._rows_of(family))
 
     def feature_difference(
-        self, other: DirectionTable, feature: str, metric: str = "ap"
-    ) -> Judgement:
+        self, other: DirectionTable, feature: str, metric: str = AP
+    ) -> IntervalEstimate:
         """One feature's figure in this table less that in another, paired.
 
         Raises:
-            UserError: as ``difference``, or if there is no such feature.
+            UserError: as ``difference``, or if the feature is unknown.
         """
         names = [row.feature for row in self.rows]
         if feature not in names:
             raise UserError(f"no feature {feature!r}: there are {', '.join(names[:8])} ...")
-        return self._less(other, metric).mean([names.index(feature)])
+        return self._paired_samples(other, metric).mean([names.index(feature)])
 
-    def _rows(self, family: str | None) -> list[int]:
+    def _rows_of(self, family: str | None) -> list[int]:
         return rows_of([row.family for row in self.rows], family)
 
-    def _samples(self, metric: str) -> Samples:
+    def _samples_of(self, metric: str) -> Samples:
         if metric not in METRICS:
             raise UserError(f"no metric {metric!r}: there are {', '.join(METRICS)}.")
         return self.samples[metric]
 
-    def _less(self, other: DirectionTable, metric: str) -> Samples:
-        for name in ("split", "seed", "n_bootstrap"):
-            ours, theirs = self.provenance[name], other.provenance[name]
+    def _paired_samples(self, other: DirectionTable, metric: str) -> Samples:
+        pairs = zip(Resampling._fields, self.resampling, other.resampling, strict=True)
+        for name, ours, theirs in pairs:
             if ours != theirs:
                 raise UserError(
                     f"tables of {name} = {ours} and {theirs} are not paired: make both with the "
@@ -134,7 +169,7 @@ class DirectionTable:
             raise UserError(
                 "the tables are of other features or examples: make both with one feature set."
             )
-        return self._samples(metric) - other._samples(metric)
+        return self._samples_of(metric) - other._samples_of(metric)
 
 
 def best_directions(
@@ -145,7 +180,7 @@ def best_directions(
     seed: int = 0,
     n_bootstrap: int = 500,
     n_permutations: int = 200,
-    columns: Sequence[str] | None = None,
+    columns: Sequence[str | LayerDirection] | None = None,
 ) -> DirectionTable:
     r"""Choose direction and sign for every binary feature on one half and judge them on the other.
 
@@ -166,7 +201,8 @@ def best_directions(
         n_bootstrap: resamples of the test half for the 95 % intervals, the same for every feature
             and for every table of one split and seed.
         n_permutations: for the p-values; 0 leaves them out (p = 1).
-        columns: k names, for example "layer 3, direction 7"; default "direction 0" and so on.
+        columns: a name for each of the k columns, or its layer and direction from ``over_layers``;
+            default "direction 0" and so on.
 
     Returns:
         A row per feature, in the feature set's order.
@@ -189,8 +225,9 @@ def best_directions(
     """
     values = scores.scores if isinstance(scores, EigenDirections) else scores
     table = values.detach().cpu().double().numpy()
-    names = _column_names(table.shape[1], columns)
-    _check(table, features)
+    places = _locate_columns(table.shape[1], columns)
+    names = [str(name) for name in columns or places]
+    _check_scores(table, features)
     check_bootstrap(n_bootstrap)
     train, test = halves(features, split, seed)
     search = _Search(table[train], table[test])
@@ -198,11 +235,10 @@ def best_directions(
     choice = search.choose(labels[0])
     samples = search.judge(choice, labels[1], resamples(len(test), n_bootstrap, seed))
     p_values = search.p_values(choice, *labels, n_permutations, seed)
+    resampling = Resampling(split, seed, n_bootstrap)
     provenance = {
         **(scores.provenance if isinstance(scores, EigenDirections) else {}),
-        "split": split,
-        "seed": seed,
-        "n_bootstrap": n_bootstrap,
+        **resampling._asdict(),
         "n_permutations": n_permutations,
     }
     rows = [
@@ -212,6 +248,7 @@ def best_directions(
             positives=int(labels[1][:, i].sum()),
             direction=int(choice.columns[i]),
             column=names[choice.columns[i]],
+            place=places[choice.columns[i]],
             sign=int(choice.signs[i]),
             train_ap=float(choice.ap[i]),
             **{metric: samples[metric].mean([i]) for metric in METRICS},
@@ -220,18 +257,27 @@ def best_directions(
         for i, name in enumerate(features.names)
     ]
     return DirectionTable(
-        tuple(rows), table.shape[1], len(test), provenance, samples, labels[1].astype(bool)
+        tuple(rows),
+        table.shape[1],
+        len(test),
+        resampling,
+        provenance,
+        samples,
+        labels[1].astype(bool),
     )
 
 
-def _column_names(k: int, columns: Sequence[str] | None) -> list[str]:
-    names = [f"direction {i}" for i in range(k)] if columns is None else list(columns)
-    if len(names) != k:
-        raise UserError(f"{len(names)} names for {k} columns of scores: pass one per column.")
-    return names
+def _locate_columns(k: int, columns: Sequence[str | LayerDirection] | None) -> list[LayerDirection]:
+    if columns is not None and len(columns) != k:
+        raise UserError(f"{len(columns)} names for {k} columns of scores: pass one per column.")
+    places = [LayerDirection(None, index) for index in range(k)]
+    return [
+        column if isinstance(column, LayerDirection) else place
+        for column, place in zip(columns or places, places, strict=True)
+    ]
 
 
-def _check(scores: np.ndarray, features: FeatureSet) -> None:
+def _check_scores(scores: np.ndarray, features: FeatureSet) -> None:
     n, k = scores.shape
     real = [
         name for name, binary in zip(features.names, features.is_binary, strict=True) if not binary
@@ -274,7 +320,7 @@ class _Search:
         ap = np.stack([ranking.average_precisions(labels) for ranking in self.train])
         ap = ap.reshape(-1, labels.shape[1])
         # where only rounding tells two apart, the first of them: the larger eigenvalue
-        best = (ap >= ap.max(0) - _rounding(ap)).argmax(0)
+        best = (ap >= ap.max(0) - _rounding_error(ap)).argmax(0)
         return _Choice(best // 2, 1 - 2 * (best % 2), ap[best, np.arange(len(best))])
 
     def test_ap(self, choice: _Choice, labels: Float[np.ndarray, "b m"]) -> np.ndarray:
@@ -322,10 +368,10 @@ class _Search:
             first = np.concatenate([half for half, _ in shuffled], 1, dtype=np.float32)
             second = np.concatenate([half for _, half in shuffled], 1)
             null = self.test_ap(self.choose(first), second).reshape(len(several), -1)
-            at_least += (null >= observed - _rounding(null)).sum(0)
+            at_least += (null >= observed - _rounding_error(null)).sum(0)
         return (1 + at_least) / (1 + count)
 
 
-def _rounding(values: np.ndarray) -> float:
+def _rounding_error(values: np.ndarray) -> float:
     """By how much two equal figures up to 1 may differ."""
     return 100 * float(np.finfo(values.dtype).eps)

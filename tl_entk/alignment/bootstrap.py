@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -17,9 +18,29 @@ from jaxtyping import Float
 from feature_sets.errors import UserError
 
 
+class Resampling(NamedTuple):
+    """What figures of one table must share with those of another to be paired.
+
+    Attributes:
+        split: share of the examples in the train half.
+        seed: of the split and of the resamples.
+        n_bootstrap: resamples of the test half.
+    """
+
+    split: float
+    seed: int
+    n_bootstrap: int
+
+
 @dataclass(frozen=True)
-class Judgement:
-    """A figure on the test half with its 95 % bootstrap interval."""
+class IntervalEstimate:
+    """A figure on the test half with its 95 % bootstrap interval.
+
+    Attributes:
+        value: the figure.
+        low: lower end of the interval; NaN where no resample has the figure.
+        high: upper end.
+    """
 
     value: float
     low: float
@@ -47,15 +68,15 @@ class Samples:
     def __sub__(self, other: Samples) -> Samples:
         return Samples(self.values - other.values, self.resampled - other.resampled)
 
-    def mean(self, rows: Sequence[int]) -> Judgement:
-        """Judgement of the mean over some rows."""
+    def mean(self, rows: Sequence[int]) -> IntervalEstimate:
+        """The mean over some rows, with its interval."""
         value = float(self.values[rows].mean())
         samples = self._over(rows)
         if not len(samples):
-            return Judgement(value, float("nan"), float("nan"))
+            return IntervalEstimate(value, float("nan"), float("nan"))
         ends = value + np.percentile(samples, (2.5, 97.5)) - samples.mean()
         low, high = np.clip(ends, *self.bounds)
-        return Judgement(value, float(low), float(high))
+        return IntervalEstimate(value, float(low), float(high))
 
     def _over(self, rows: Sequence[int]) -> Float[np.ndarray, " b"]:
         """Mean over the rows in every resample in which one of them has a figure."""
@@ -69,7 +90,7 @@ def rows_of(families: Sequence[str], family: str | None) -> list[int]:
     """Rows of one family; of all for None.
 
     Raises:
-        UserError: if there is no such family.
+        UserError: if the family is unknown.
 
     Example:
         >>> rows_of(["tag", "number", "tag"], "tag")

@@ -3,7 +3,8 @@
 Every basis gives k scores per example; a linear probe on them is fitted on the train half and
 judged on the test half, the same halves for every feature. A probe on all activations is the
 ceiling, k random directions are the floor. A binary feature is judged by average precision (AP),
-with AUROC, precision at quota and enrichment beside it; a real one by R^2.
+with AUROC, precision at quota and enrichment beside it; a real one by R^2. A mean over features is
+always of one metric.
 """
 
 from __future__ import annotations
@@ -20,14 +21,15 @@ from torch import Tensor
 from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
 from tl_entk.alignment.baselines import pca_scores, random_directions
-from tl_entk.alignment.bootstrap import Judgement, Samples, check_bootstrap, rows_of
+from tl_entk.alignment.bootstrap import IntervalEstimate, Samples, check_bootstrap, rows_of
 from tl_entk.alignment.probes import Probe, probe_scores
-from tl_entk.alignment.ranking import METRICS, Ranking, resamples
+from tl_entk.alignment.ranking import AP, METRICS, Ranking, resamples
 from tl_entk.alignment.splitting import halves, too_rare
 from tl_entk.directions.eigen import EigenDirections
 
-_MAIN = "main"
-_R2_BOUNDS = (-float("inf"), 1.0)
+R2 = "r2"
+# metric to the values it can take
+BOUNDS = {**METRICS, R2: (-float("inf"), 1.0)}
 
 
 @dataclass(frozen=True)
@@ -37,20 +39,20 @@ class ComparisonRow:
     Attributes:
         group: its name; a group of several features is judged by their mean.
         family: its family.
-        metric: "R2" or "AP".
-        scores: basis to judgement on the test half, by ``metric``.
+        metric: "ap" of a binary group, "r2" of a real one.
+        scores: basis to its figure on the test half, by ``metric``.
         difference: the first basis less the second (eNTK less PCA), paired over the same
             bootstrap examples.
         metrics: every metric ("ap", "auroc", "precision", "enrichment"; "r2" of real features)
-            to basis to judgement.
+            to basis to its figure.
     """
 
     group: str
     family: str
     metric: str
-    scores: dict[str, Judgement]
-    difference: Judgement
-    metrics: dict[str, dict[str, Judgement]]
+    scores: dict[str, IntervalEstimate]
+    difference: IntervalEstimate
+    metrics: dict[str, dict[str, IntervalEstimate]]
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Comparison:
         n_test: examples judged on.
         provenance: of the eNTK directions, with split, seed and probe.
         samples: basis to metric to the rows' bootstrap samples, NaN where a row does not have
-            the metric; "main" is AP or R2 as a row has it.
+            the metric.
     """
 
     rows: tuple[ComparisonRow, ...]
@@ -77,58 +79,67 @@ class Comparison:
         """The bases in order."""
         return list(self.samples)
 
-    def macro(self, family: str | None = None) -> dict[str, float]:
-        """Mean over the rows (of one family) per basis.
-
-        Raises:
-            UserError: if there is no such family.
-        """
-        rows = [self.rows[i] for i in self._rows(family, None)]
-        means = {name: [row.scores[name].value for row in rows] for name in self.bases}
-        return {name: float(np.mean(values)) for name, values in means.items()}
-
-    def macro_judgement(
-        self, basis: str, family: str | None = None, metric: str | None = None
-    ) -> Judgement:
-        """Mean over the rows (of one family) of one basis, with its interval.
+    def macro(
+        self, basis: str, metric: str | None = None, family: str | None = None
+    ) -> IntervalEstimate:
+        """Mean over the rows (of one family) that have the metric, with its interval.
 
         Args:
             basis: one of ``bases``.
-            family: None for all rows that have the metric.
-            metric: None for the main one of every row, AP or R2.
+            metric: "ap", "auroc", "precision", "enrichment" or "r2"; None for AP or R^2, whichever
+                all the rows are judged by.
+            family: None for all rows.
 
         Raises:
-            UserError: if there is no such basis or family, or no row of it has the metric.
+            UserError: if the basis, the metric or the family is unknown, no row has the metric,
+                or without a metric if some rows are judged by AP and some by R^2.
         """
-        return self._samples(basis, metric).mean(self._rows(family, metric))
+        metric, rows = self._choose_rows(metric, family)
+        return self._samples_of(basis, metric).mean(rows)
 
-    def macro_difference(
-        self, basis: str, other: str, family: str | None = None, metric: str | None = None
-    ) -> Judgement:
-        """Mean over the rows of one basis less that of another, over the same bootstrap examples.
+    def difference(
+        self, basis: str, other: str, metric: str | None = None, family: str | None = None
+    ) -> IntervalEstimate:
+        """Macro mean of one basis less that of another, over the same bootstrap examples.
+
+        Args:
+            basis: one of ``bases``.
+            other: another of them.
+            metric: as for ``macro``.
+            family: as for ``macro``.
 
         Raises:
-            UserError: as ``macro_judgement``.
+            UserError: as ``macro``.
         """
-        difference = self._samples(basis, metric) - self._samples(other, metric)
-        return difference.mean(self._rows(family, metric))
+        metric, rows = self._choose_rows(metric, family)
+        return (self._samples_of(basis, metric) - self._samples_of(other, metric)).mean(rows)
 
-    def _samples(self, basis: str, metric: str | None) -> Samples:
+    def _samples_of(self, basis: str, metric: str) -> Samples:
         if basis not in self.samples:
             raise UserError(f"no basis {basis!r}: there are {', '.join(self.samples)}.")
-        if metric not in (None, *self.samples[basis]):
-            raise UserError(f"no metric {metric!r}: there are {', '.join(self.samples[basis])}.")
-        return self.samples[basis][metric or _MAIN]
+        return self.samples[basis][metric]
 
-    def _rows(self, family: str | None, metric: str | None) -> list[int]:
+    def _choose_rows(self, metric: str | None, family: str | None) -> tuple[str, list[int]]:
+        """The metric to take the mean of, and the rows of the family that have it."""
         rows = rows_of([row.family for row in self.rows], family)
-        having = [row for row in rows if metric in (None, _MAIN, *self.rows[row].metrics)]
+        of_what = f"features of {family}" if family else "features"
+        if metric is None:
+            judged_by = sorted({self.rows[row].metric for row in rows})
+            if len(judged_by) > 1:
+                raise UserError(
+                    f"some {of_what} are judged by AP and some by R^2, which have no mean: pass "
+                    f"metric={AP!r} or {R2!r}."
+                )
+            metric = judged_by[0]
+        if metric not in BOUNDS:
+            raise UserError(f"no metric {metric!r}: there are {', '.join(BOUNDS)}.")
+        having = [row for row in rows if metric in self.rows[row].metrics]
         if not having:
             raise UserError(
-                f"no feature of {family or 'the set'} has {metric!r}: choose another family, or "
-                f"one of {', '.join(self.rows[rows[0]].metrics)}."
+                f"no {of_what} have {metric!r}: choose another family, or one of "
+                f"{', '.join(self.rows[rows[0]].metrics)}."
             )
-        return having
+        return metric, having
 
 
 def compare(
@@ -157,7 +168,7 @@ def compare(
             many layers. Real features are probed by ridge regression.
 
     Returns:
-        One row per feature group with judgements and the paired difference eNTK - PCA.
+        One row per feature group with its figures and the paired difference eNTK - PCA.
 
     Raises:
         UserError: if numbers of examples differ, k exceeds the activations' width, or a binary
@@ -243,10 +254,10 @@ def probe_bases(
         predicted = probe_scores(
             inputs[train], truth[train], inputs[test], features.is_binary, probe
         )
-        samples[name] = _judge(features, truth[test], predicted, times)
+        samples[name] = _judge_predictions(features, truth[test], predicted, times)
     provenance = {"split": split, "seed": seed, "n_bootstrap": n_bootstrap, "probe": probe}
     k = next(iter(bases.values())).shape[1]
-    return Comparison(_rows(features, samples), k, len(test), provenance, samples)
+    return Comparison(_build_rows(features, samples), k, len(test), provenance, samples)
 
 
 def probe_validation(scores: Float[Tensor, "n k"], features: FeatureSet, seed: int = 0) -> float:
@@ -280,32 +291,33 @@ def _check_lengths(n: int, k: int, features: FeatureSet, activations: Tensor) ->
         )
 
 
-def _rows(
+def _build_rows(
     features: FeatureSet, samples: dict[str, dict[str, Samples]]
 ) -> tuple[ComparisonRow, ...]:
     rows = []
-    ours, others = (samples[name][_MAIN] for name in list(samples)[:2])
+    ours, theirs = list(samples.values())[:2]
     for i, group in enumerate(features.group_names()):
         first = features.groups.index(group)
         binary = features.is_binary[first]
+        main = AP if binary else R2
         metrics = {
             metric: {name: samples[name][metric].mean([i]) for name in samples}
-            for metric in (METRICS if binary else ("r2",))
+            for metric in (METRICS if binary else (R2,))
         }
         rows.append(
             ComparisonRow(
                 group,
                 features.families[first],
-                "AP" if binary else "R2",
-                metrics["ap" if binary else "r2"],
-                (ours - others).mean([i]),
+                main,
+                metrics[main],
+                (ours[main] - theirs[main]).mean([i]),
                 metrics,
             )
         )
     return tuple(rows)
 
 
-def _judge(
+def _judge_predictions(
     features: FeatureSet,
     truth: Float[np.ndarray, "t f"],
     predicted: Float[np.ndarray, "t f"],
@@ -314,23 +326,20 @@ def _judge(
     """Every metric of every group on the test half (first) and on its resamples."""
     weights = np.concatenate([np.ones((1, len(truth))), times])
     groups = features.group_names()
-    figures = {name: np.full((len(weights), len(groups)), np.nan) for name in (*METRICS, "r2")}
+    figures = {name: np.full((len(weights), len(groups)), np.nan) for name in BOUNDS}
     for i, group in enumerate(groups):
         members = [j for j, name in enumerate(features.groups) if name == group]
         found = (
-            _ranked(truth[:, members], predicted[:, members], weights)
+            _mean_ranking_metrics(truth[:, members], predicted[:, members], weights)
             if features.is_binary[members[0]]
-            else {"r2": _r2(truth[:, members], predicted[:, members], weights)}
+            else {R2: _mean_r2(truth[:, members], predicted[:, members], weights)}
         )
         for metric, values in found.items():
             figures[metric][:, i] = values
-    bounds = {**METRICS, "r2": _R2_BOUNDS}
-    judged = {name: Samples(f[0], f[1:], bounds[name]) for name, f in figures.items()}
-    main = np.where(np.isnan(figures["ap"][0]), figures["r2"], figures["ap"])
-    return {**judged, _MAIN: Samples(main[0], main[1:], _R2_BOUNDS)}
+    return {name: Samples(f[0], f[1:], BOUNDS[name]) for name, f in figures.items()}
 
 
-def _ranked(
+def _mean_ranking_metrics(
     truth: np.ndarray, scores: np.ndarray, weights: Float[np.ndarray, "w t"]
 ) -> dict[str, Float[np.ndarray, " w"]]:
     """Ranking metrics under every weighting; the mean over a group's features."""
@@ -339,7 +348,7 @@ def _ranked(
     return {metric: np.mean([one[metric] for one in found], 0) for metric in METRICS}
 
 
-def _r2(
+def _mean_r2(
     truth: np.ndarray, predicted: np.ndarray, weights: Float[np.ndarray, "w t"]
 ) -> Float[np.ndarray, " w"]:
     """R^2 under every weighting by sums over examples; the mean over a group's features."""

@@ -44,7 +44,8 @@ def kernel_spectrum(
         family: which family's pairs to measure.
 
     Raises:
-        UserError: if the numbers of examples differ, or there is no such family.
+        UserError: if the numbers of examples differ, the family is unknown, or the features have
+            no frequencies.
     """
     if len(features.values) != len(kernel):
         raise UserError(
@@ -52,8 +53,11 @@ def kernel_spectrum(
             "for the same examples."
         )
     chosen = features.family(family)
-    spans = {name: torch.from_numpy(chosen.group(name).values) for name in chosen.group_names()}
-    return {int(name.rpartition("=")[2]): e for name, e in energies(kernel, spans).items()}
+    if not chosen.frequencies:
+        raise UserError("the features have no frequencies: pass those of feature_sets.fourier.")
+    frequency = dict(zip(chosen.groups, chosen.frequencies, strict=True))
+    spans = {name: torch.from_numpy(chosen.group(name).values) for name in frequency}
+    return {frequency[name]: energy for name, energy in energies(kernel, spans).items()}
 
 
 def key_frequencies(spectrum: Mapping[int, float]) -> list[int]:

@@ -29,7 +29,7 @@ def probe_scores(
     binary: list[bool],
     probe: Probe = "logistic",
 ) -> Float[np.ndarray, "b f"]:
-    """What probes fitted on the train half say of the test half.
+    """Predictions for the test half of probes fitted on the train half.
 
     Args:
         train: (a, d) inputs, such as scores on d directions.
@@ -42,7 +42,7 @@ def probe_scores(
         Predicted values of real features; of binary ones a score to rank the examples by.
 
     Raises:
-        UserError: if there is no such probe.
+        UserError: if the probe is unknown.
 
     Example:
         >>> x = np.arange(20.0)[:, None]
@@ -52,23 +52,23 @@ def probe_scores(
     """
     if probe not in ("logistic", "ridge"):
         raise UserError(f"no probe {probe!r}: pass 'logistic' or 'ridge'.")
-    alone = [i for i, is_binary in enumerate(binary) if is_binary and probe == "logistic"]
-    together = [i for i in range(len(binary)) if i not in alone]
+    logistic = [i for i, is_binary in enumerate(binary) if is_binary and probe == "logistic"]
+    ridge = [i for i in range(len(binary)) if i not in logistic]
     found = np.empty((len(test), len(binary)))
-    if together:
-        found[:, together] = _ridge(train, targets[:, together], test)
-    for i in alone:
-        found[:, i] = _logistic(train, targets[:, i], test)
+    if ridge:
+        found[:, ridge] = _fit_ridge(train, targets[:, ridge], test)
+    for i in logistic:
+        found[:, i] = _fit_logistic(train, targets[:, i], test)
     return found
 
 
-def _ridge(x: np.ndarray, targets: np.ndarray, x_test: np.ndarray) -> np.ndarray:
+def _fit_ridge(x: np.ndarray, targets: np.ndarray, x_test: np.ndarray) -> np.ndarray:
     """One fit for all targets, with a penalty for each."""
     probe = make_pipeline(StandardScaler(), RidgeCV(_PENALTIES, alpha_per_target=True))
     return probe.fit(x, targets).predict(x_test).reshape(len(x_test), -1)
 
 
-def _logistic(x: np.ndarray, y: np.ndarray, x_test: np.ndarray) -> np.ndarray:
+def _fit_logistic(x: np.ndarray, y: np.ndarray, x_test: np.ndarray) -> np.ndarray:
     """Scores of a logistic probe; the penalty has the best average precision over folds."""
     folds = int(max(2, min(5, y.sum(), (1 - y).sum())))
     classifier = LogisticRegressionCV(

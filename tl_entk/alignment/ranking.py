@@ -21,9 +21,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-# metric to the values it can take
+AP = "ap"
+# metric of a ranking to the values it can take
 METRICS = {
-    "ap": (0.0, 1.0),
+    AP: (0.0, 1.0),
     "auroc": (0.0, 1.0),
     "precision": (0.0, 1.0),
     "enrichment": (0.0, float("inf")),
@@ -53,7 +54,7 @@ class Curve:
             precision = np.where(self.everything > 0, self.positives / self.everything, 0)
             at_quota = possible * self._hits(before) / total
             return {
-                "ap": possible * (gained * precision).sum(0) / total,
+                AP: possible * (gained * precision).sum(0) / total,
                 "auroc": possible
                 * (negatives * (before + gained / 2)).sum(0)
                 / (total * (size - total)),

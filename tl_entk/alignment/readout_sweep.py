@@ -17,7 +17,7 @@ from torch import Tensor
 
 from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
-from tl_entk.alignment.best_directions import best_directions
+from tl_entk.alignment.best_directions import LayerDirection, best_directions
 from tl_entk.alignment.splitting import halves, too_rare
 from tl_entk.directions.eigen import EigenDirections, eigendecompose
 from tl_entk.kernel.blocks import KernelBlocks, kernel_blocks
@@ -105,7 +105,7 @@ def sweep_directions(
         Candidate to layer to directions; the layer of the component "all layers" is "all".
 
     Raises:
-        UserError: for a component, normalization or readout that there is not.
+        UserError: for an unknown component, normalization or readout.
 
     Source: arXiv 2510.00468, section 2, and method notes of this project on normalization.
 
@@ -123,7 +123,7 @@ def sweep_directions(
     for normalization in normalizations:
         check_normalization(normalization)
     chosen = list(range(model.cfg.n_layers)) if layers is None else list(layers)
-    wanted = _wanted(components, chosen)
+    wanted = _choose_patterns(components, chosen)
     found: dict[Candidate, dict[str, EigenDirections]] = {}
     total = len(readouts) * len(normalizations) * len(wanted)
     with Progress("eigendirections of the sweep", total, progress) as bar:
@@ -131,8 +131,8 @@ def sweep_directions(
             blocks = kernel_blocks(
                 model,
                 tokens,
-                _readout(readout, seed),
-                lambda name: "[" not in name and _is_wanted(name, wanted),
+                _resolve_readout(readout, seed),
+                lambda name: "[" not in name and _matches_any(name, wanted),
                 position=position,
                 memory_budget=memory_budget,
                 progress=progress,
@@ -141,14 +141,16 @@ def sweep_directions(
                 kernel = blocks.sum(pattern)
                 for normalization in normalizations:
                     candidate = Candidate(readout, component, normalization)
-                    found.setdefault(candidate, {})[layer] = _directions(
+                    found.setdefault(candidate, {})[layer] = _decompose(
                         kernel, normalization, k, blocks, str(candidate), layer
                     )
                     bar.advance(1, readout)
     return found
 
 
-def _wanted(components: Sequence[str], layers: Sequence[int]) -> dict[tuple[str, str], str]:
+def _choose_patterns(
+    components: Sequence[str], layers: Sequence[int]
+) -> dict[tuple[str, str], str]:
     wanted = {}
     for component in components:
         pattern = COMPONENTS[component]
@@ -160,15 +162,15 @@ def _wanted(components: Sequence[str], layers: Sequence[int]) -> dict[tuple[str,
     return wanted
 
 
-def _is_wanted(name: str, wanted: Mapping[Any, str]) -> bool:
+def _matches_any(name: str, wanted: Mapping[Any, str]) -> bool:
     return any(glob_match(name, pattern) for pattern in wanted.values())
 
 
-def _readout(name: str, seed: int) -> ReadoutLike:
+def _resolve_readout(name: str, seed: int) -> ReadoutLike:
     return sampled_class_trace(CLASS_TRACE_SIGNS, seed) if name == "class_trace" else name
 
 
-def _directions(
+def _decompose(
     kernel: Tensor, normalization: str, k: int, blocks: KernelBlocks, name: str, layer: str
 ) -> EigenDirections:
     provenance = {**blocks.provenance, "candidate": name, "layer": layer}
@@ -177,26 +179,26 @@ def _directions(
 
 def over_layers(
     scores: Mapping[str, Float[Tensor, "n k"] | EigenDirections],
-) -> tuple[Float[Tensor, "n columns"], list[str]]:
-    """The directions of all layers side by side, with their names: best over layers is one choice.
+) -> tuple[Float[Tensor, "n columns"], list[LayerDirection]]:
+    """The directions of all layers side by side, so that best over layers is one choice.
 
     Args:
         scores: layer to scores (n, k) or directions.
 
     Returns:
-        (n, all directions) and names such as "layer 3, direction 7".
+        (n, all directions), and where each is from; as text "layer 3, direction 7".
 
     Example:
-        >>> columns, names = over_layers({"0": torch.zeros(4, 2), "1": torch.ones(4, 1)})
-        >>> columns.shape, names[-1]
+        >>> columns, places = over_layers({"0": torch.zeros(4, 2), "1": torch.ones(4, 1)})
+        >>> columns.shape, str(places[-1])
         (torch.Size([4, 3]), 'layer 1, direction 0')
     """
-    parts, names = [], []
+    parts, places = [], []
     for layer, found in scores.items():
         values = found.scores if isinstance(found, EigenDirections) else found
         parts.append(values.detach().cpu().double())
-        names += [f"layer {layer}, direction {index}" for index in range(values.shape[1])]
-    return torch.cat(parts, 1), names
+        places += [LayerDirection(layer, index) for index in range(values.shape[1])]
+    return torch.cat(parts, 1), places
 
 
 def judge_sweep(

@@ -48,9 +48,9 @@ def halves(
         >>> tags[train].sum(0).tolist(), tags[test].sum(0).tolist()
         ([3.0, 3.0], [3.0, 3.0])
     """
-    train, test = _split(features, split, seed)
+    train, test = _draw_split(features, split, seed)
     for rows, half in ((train, "train"), (test, "test")):
-        for index in _rare(features, rows):
+        for index in _find_rare(features, rows):
             positives = int(features.values[rows, index].sum())
             raise UserError(
                 f"{features.names[index]!r} has {positives} positives and "
@@ -78,8 +78,8 @@ def too_rare(features: FeatureSet, split: float = 0.5, seed: int = 0) -> list[st
     found: set[str] = set()
     kept = features
     while len(kept):
-        parts = _split(kept, split, seed)
-        rare = {kept.names[index] for rows in parts for index in _rare(kept, rows)}
+        parts = _draw_split(kept, split, seed)
+        rare = {kept.names[index] for rows in parts for index in _find_rare(kept, rows)}
         if not rare:
             break
         found |= rare
@@ -87,7 +87,7 @@ def too_rare(features: FeatureSet, split: float = 0.5, seed: int = 0) -> list[st
     return [name for name in features.names if name in found]
 
 
-def _split(
+def _draw_split(
     features: FeatureSet, split: float, seed: int
 ) -> tuple[Int[np.ndarray, " train"], Int[np.ndarray, " test"]]:
     n = len(features.values)
@@ -96,7 +96,7 @@ def _split(
             f"split = {split} of {n} examples leaves one half empty: pass a share between 0 and 1."
         )
     size = round(split * n)
-    strata = _strata(features)
+    strata = _find_strata(features)
     if strata is not None and len(np.unique(strata)) > min(size, n - size):
         strata = None
     train, test = train_test_split(
@@ -105,7 +105,7 @@ def _split(
     return train, test
 
 
-def _strata(features: FeatureSet) -> Int[np.ndarray, " n"] | None:
+def _find_strata(features: FeatureSet) -> Int[np.ndarray, " n"] | None:
     """Stratum of every example; None where nothing can be stratified by."""
     binary = np.array(features.is_binary)
     families = np.array(features.families)
@@ -119,13 +119,13 @@ def _strata(features: FeatureSet) -> Int[np.ndarray, " n"] | None:
     chosen = next((labels for labels in found if labels.shape[1] > 1), found[0])
     strata = np.where(chosen.any(1), chosen.argmax(1), chosen.shape[1])
     sizes = np.bincount(strata)
-    alone = np.isin(strata, np.flatnonzero(sizes == 1))
+    single = np.isin(strata, np.flatnonzero(sizes == 1))
     # a lone stratum has no other to merge with: it joins the largest
-    strata[alone] = len(sizes) if alone.sum() > 1 else sizes.argmax()
+    strata[single] = len(sizes) if single.sum() > 1 else sizes.argmax()
     return strata
 
 
-def _rare(features: FeatureSet, rows: np.ndarray) -> list[int]:
+def _find_rare(features: FeatureSet, rows: np.ndarray) -> list[int]:
     """Binary features with too few positives or negatives among these examples."""
     positives = features.values[rows].sum(0)
     fewest = np.minimum(positives, len(rows) - positives)

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from tl_entk.alignment.bootstrap import Judgement
+from tl_entk.alignment.bootstrap import IntervalEstimate
 
 COLOURS = ("#3b6fb6", "#d1603d", "#4c9f70", "#8a5fa8", "#b8962e", "#5b6770", "#c65b8a", "#2f9aa0")
 GREY = "#8d959c"
@@ -138,7 +138,7 @@ def stacked_shares(shares: Mapping[str, Mapping[str, float]]) -> Figure:
     return figure
 
 
-def intervals(rows: Mapping[str, Mapping[str, Judgement]], label: str) -> Figure:
+def intervals(rows: Mapping[str, Mapping[str, IntervalEstimate]], label: str) -> Figure:
     """One line per row, one dot with its interval per basis."""
     figure, (axis,) = _figure(9.0, 1.2 + 0.26 * len(rows))
     bases = list(next(iter(rows.values())))
@@ -156,7 +156,7 @@ def intervals(rows: Mapping[str, Mapping[str, Judgement]], label: str) -> Figure
     return figure
 
 
-def by_layer(curves: Mapping[str, Mapping[str, Judgement]], label: str) -> Figure:
+def by_layer(curves: Mapping[str, Mapping[str, IntervalEstimate]], label: str) -> Figure:
     """One line per method over the layers, with its interval as a band."""
     figure, (axis,) = _figure(9.0, 3.6)
     for (name, layers), colour in zip(curves.items(), COLOURS, strict=False):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tl_entk.alignment.bootstrap import Judgement
+from tl_entk.alignment.bootstrap import IntervalEstimate
 from tl_entk.experiments.language.judging import FLATTENED, PCA, RANDOM
 from tl_entk.experiments.language.run import LanguageResult
 
@@ -69,7 +69,9 @@ def _unconverged(result: LanguageResult) -> list[str]:
     ]
 
 
-def _said(metric: str, difference: Judgement, own: Judgement, pca: Judgement) -> str:
+def _said(
+    metric: str, difference: IntervalEstimate, own: IntervalEstimate, pca: IntervalEstimate
+) -> str:
     if difference.low > 0:
         verdict = "beats PCA"
     elif difference.high < 0:

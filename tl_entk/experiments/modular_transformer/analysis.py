@@ -271,7 +271,10 @@ def headline(result: ModularResult) -> dict[str, Any]:
         "W_U_modes_0_to_2F_on_a+b": row.first["a+b"],
         "W_U_modes_2F+1_to_4F_on_axis_sum": row.second["axis sum"],
         "most_possible": 2 * f,
-        "probe_R2": {name: table.macro() for name, table in result.comparisons.items()},
+        "probe_R2": {
+            name: {basis: table.macro(basis, "r2").value for basis in table.bases}
+            for name, table in result.comparisons.items()
+        },
         "seconds": result.seconds,
         "model_reused": result.trained.reused,
     }

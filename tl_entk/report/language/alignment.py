@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from tl_entk.alignment.bootstrap import Judgement
+from tl_entk.alignment.bootstrap import IntervalEstimate
+from tl_entk.alignment.ranking import METRICS
 from tl_entk.experiments.language.judging import FLATTENED, PCA, RANDOM
 from tl_entk.experiments.language.run import LanguageResult
 from tl_entk.report import figures as draw
 from tl_entk.report.page import Cells, Picture, Table
 
-METRICS = ("ap", "auroc", "precision", "enrichment")
 
-
-def interval(found: Judgement, sign: str = "") -> str:
+def interval(found: IntervalEstimate, sign: str = "") -> str:
     """A figure with its interval, as text."""
     return f"{found.value:{sign}.2f} ({found.low:{sign}.2f} to {found.high:{sign}.2f})"
 

@@ -8,6 +8,8 @@ from tl_entk.report import figures as draw
 from tl_entk.report.language.alignment import interval
 from tl_entk.report.page import Cells, Picture, Table
 
+_LABELS = {"ap": "AP", "r2": "R²"}
+
 
 def probe_table(result: LanguageResult) -> Table:
     """Average precision of probes, each basis at its own layer; R^2 of labels that are numbers."""
@@ -15,14 +17,13 @@ def probe_table(result: LanguageResult) -> Table:
     first, second, *_ = probes.bases
     rows: list[Cells] = []
     for family in [None, *result.data.features.family_names()]:
-        macro = [probes.macro_judgement(basis, family, "ap") for basis in probes.bases]
-        difference = probes.macro_difference(first, second, family, "ap")
+        macro = [probes.macro(basis, "ap", family) for basis in probes.bases]
+        difference = probes.difference(first, second, "ap", family)
         name = family or "all binary labels"
         rows.append([name, "AP", *map(interval, macro), interval(difference, "+")])
     for row in probes.rows:
         scores = [interval(row.scores[basis]) for basis in probes.bases]
-        metric = row.metric.replace("R2", "R²")
-        rows.append([row.group, metric, *scores, interval(row.difference, "+")])
+        rows.append([row.group, _LABELS[row.metric], *scores, interval(row.difference, "+")])
     columns = [f"{basis} (layer {layers[basis]})" for basis in probes.bases]
     return Table(
         "probes",
@@ -38,7 +39,7 @@ def probe_figure(result: LanguageResult) -> Picture:
     order = dict.fromkeys([FLATTENED, judged.winner, PCA, RANDOM, *judged.probes.bases])
     curves = {
         basis: {
-            layer: found.macro_judgement(basis)
+            layer: found.macro(basis, "ap")
             for layer, found in judged.probes_by_layer.items()
             if basis in found.bases
         }
@@ -57,7 +58,7 @@ def probe_layer_table(result: LanguageResult) -> Table:
     rows: list[Cells] = []
     for basis in result.judged.probes.bases:
         figures = [
-            interval(found.macro_judgement(basis)) if basis in found.bases else ""
+            interval(found.macro(basis, "ap")) if basis in found.bases else ""
             for found in by_layer.values()
         ]
         if any(figures):

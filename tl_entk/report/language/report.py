@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tl_entk.alignment.ranking import METRICS
 from tl_entk.alignment.readout_sweep import CLASS_TRACE_SIGNS
 from tl_entk.experiments.language.judging import FLATTENED, PCA, RANDOM
 from tl_entk.experiments.language.run import LanguageResult
@@ -13,7 +14,7 @@ from tl_entk.model.provenance import versions
 from tl_entk.report.language import alignment as alignment
 from tl_entk.report.language import details as details
 from tl_entk.report.language import probes as probes
-from tl_entk.report.language.alignment import METRICS, interval
+from tl_entk.report.language.alignment import interval
 from tl_entk.report.language.cards import language_cards
 from tl_entk.report.page import Section, write_page
 from tl_entk.results import save

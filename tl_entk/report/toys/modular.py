@@ -288,9 +288,9 @@ def _comparison(name: str, comparison: Comparison) -> list[Picture | Table]:
     rows, bases = {row.group: row.scores for row in comparison.rows}, comparison.bases
     macro: list[list[str | float | int]] = []
     for family in dict.fromkeys(row.family for row in comparison.rows):
-        mean = comparison.macro(family)
+        means = [comparison.macro(basis, family=family).value for basis in bases]
         differences = [r.difference.value for r in comparison.rows if r.family == family]
-        macro.append([family, *[mean[b] for b in bases], float(np.mean(differences))])
+        macro.append([family, *means, float(np.mean(differences))])
     detail = [
         [row.group]
         + [x for b in bases for x in (row.scores[b].value, row.scores[b].low, row.scores[b].high)]
