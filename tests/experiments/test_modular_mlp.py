@@ -24,7 +24,7 @@ from tl_entk.experiments.modular_mlp.analysis import (
 from tl_entk.experiments.modular_mlp.model import MLPSettings, seeded_mlp, train_mlp
 from tl_entk.experiments.records import recall, store
 from tl_entk.experiments.rotations import DIFFERENCE, NESTED, purity_rows, residue_indicators
-from tl_entk.report.toys.mlp import write_mlp
+from tl_entk.report.toys.modular_mlp import write_mlp
 
 pytestmark = pytest.mark.plain
 

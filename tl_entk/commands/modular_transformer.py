@@ -19,7 +19,7 @@ from tl_entk.experiments.modular_transformer.analysis import (
     run_name,
 )
 from tl_entk.experiments.modular_transformer.task import ModularSettings
-from tl_entk.report.toys.modular import write_outputs
+from tl_entk.report.toys.modular_transformer import write_outputs
 
 
 @with_settings(ModularSettings)

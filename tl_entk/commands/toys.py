@@ -34,7 +34,7 @@ from tl_entk.experiments.toy_jobs import (
     superposition_result,
 )
 from tl_entk.report.toys.dynamics import timing
-from tl_entk.report.toys.mlp import write_mlp
+from tl_entk.report.toys.modular_mlp import write_mlp
 from tl_entk.report.toys.superposition import write_superposition
 
 Linearization = Annotated[bool, typer.Option(help="Check the linearization too (first seed).")]

@@ -26,9 +26,9 @@ from tl_entk.report.toys.dynamics import (
     timing_rows,
     timing_table,
 )
-from tl_entk.report.toys.fits import fit_parts
-from tl_entk.report.toys.mlp import mlp_sections
-from tl_entk.report.toys.modular import transformer_sections
+from tl_entk.report.toys.linear_fits import fit_parts
+from tl_entk.report.toys.modular_mlp import mlp_sections
+from tl_entk.report.toys.modular_transformer import transformer_sections
 from tl_entk.report.toys.paper_table import paper_table
 from tl_entk.report.toys.superposition import superposition_sections
 

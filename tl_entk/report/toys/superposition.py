@@ -8,7 +8,7 @@ from pathlib import Path
 from tl_entk.experiments.superposition.analysis import SuperpositionResult
 from tl_entk.report.page import Picture, Section, Table, write_page
 from tl_entk.report.toys import figures as draw
-from tl_entk.report.toys.fits import fit_parts
+from tl_entk.report.toys.linear_fits import fit_parts
 
 Seeds = Mapping[int, Sequence[SuperpositionResult]]
 

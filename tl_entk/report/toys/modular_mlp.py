@@ -27,7 +27,7 @@ from tl_entk.report.toys.dynamics import (
     timing_rows,
     timing_table,
 )
-from tl_entk.report.toys.fits import fit_parts
+from tl_entk.report.toys.linear_fits import fit_parts
 from tl_entk.report.toys.rotations import rotation_bars, rotation_table
 
 Seeds = Mapping[int, tuple[MLPResult, Course]]
