@@ -22,6 +22,7 @@ from tl_entk.alignment.splitting import halves, too_rare
 from tl_entk.directions.eigen import EigenDirections, eigendecompose
 from tl_entk.kernel.blocks import KernelBlocks, kernel_blocks
 from tl_entk.kernel.normalize import NORMALIZATIONS, check_normalization, normalize
+from tl_entk.model.adapters import adapt
 from tl_entk.model.checks import Position
 from tl_entk.model.readouts import ReadoutLike, sampled_class_trace
 from tl_entk.model.sites import glob_match
@@ -36,6 +37,8 @@ COMPONENTS: dict[str, str] = {
     "all layers": "blocks.*",
 }
 ALL_LAYERS = "all layers"
+# what its layer is called among the others
+TOGETHER = "all"
 # backward passes of a class trace where the vocabulary is too large for one each
 CLASS_TRACE_SIGNS = 32
 
@@ -122,7 +125,7 @@ def sweep_directions(
             raise UserError(f"no component {component!r}: there are {list(COMPONENTS)}.")
     for normalization in normalizations:
         check_normalization(normalization)
-    chosen = list(range(model.cfg.n_layers)) if layers is None else list(layers)
+    chosen = list(range(adapt(model).n_layers)) if layers is None else list(layers)
     wanted = _choose_patterns(components, chosen)
     found: dict[Candidate, dict[str, EigenDirections]] = {}
     total = len(readouts) * len(normalizations) * len(wanted)
@@ -155,7 +158,7 @@ def _choose_patterns(
     for component in components:
         pattern = COMPONENTS[component]
         if component == ALL_LAYERS:
-            wanted[component, "all"] = pattern
+            wanted[component, TOGETHER] = pattern
         else:
             for layer in layers:
                 wanted[component, str(layer)] = pattern.format(layer=layer)

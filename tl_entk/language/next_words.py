@@ -79,7 +79,7 @@ def greedy_continuation(
     adapter = adapt(model)
     check_model(adapter)
     tokens = _checked(adapter, tokens)
-    length, context = tokens.shape[1], adapter.cfg.n_ctx
+    length, context = tokens.shape[1], adapter.context
     # the last new token is not read again
     if n_new < 1 or length + n_new - 1 > context:
         raise UserError(

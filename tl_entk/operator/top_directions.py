@@ -144,4 +144,5 @@ def top_eigendirections(
         progress=progress,
     )
     provenance = {**eigen.provenance, "estimate": asdict(estimate)}
-    return replace(eigen, provenance=provenance)
+    space = "final_hidden" if readout == FINAL_HIDDEN else eigen.space
+    return replace(eigen, provenance=provenance, space=space)
