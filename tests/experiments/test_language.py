@@ -84,9 +84,9 @@ def test_everything_is_chosen_within_the_train_half(run, monkeypatch):
     kept = changed.take([labels.names.index(name) for name in features.names])
     assert not np.array_equal(kept.values[:, :8], features.values[:, :8])
     # tags elsewhere would be split otherwise: the split of all windows is held fixed
-    plain = tl_entk.alignment.splitting._split
+    plain = tl_entk.alignment.splitting._draw_split
     monkeypatch.setattr(
-        "tl_entk.alignment.splitting._split",
+        "tl_entk.alignment.splitting._draw_split",
         lambda found, *rest: (train, test) if len(found.values) == n else plain(found, *rest),
     )
     data = replace(result.data, features=kept, labels=changed)

@@ -9,7 +9,25 @@ from typing import cast, get_args
 import torch
 
 from feature_sets.errors import UserError
+from tl_entk.commands.console import announce
 from tl_entk.model.adapters.classes import ModelClass, default_model_class
+
+
+def start_run(target: Path, doing: str = "", device: str = "cpu") -> None:
+    """Check where a run writes and computes, then say that it begins.
+
+    Args:
+        target: folder of its report; its name is shown.
+        doing: what is being done, for people to read.
+        device: where it computes.
+
+    Raises:
+        OSError: if the folder cannot be written to.
+        UserError: if the device is unknown.
+    """
+    check_writable(target)
+    check_device(device)
+    announce(target.name, doing)
 
 
 def check_writable(folder: Path) -> None:

@@ -9,8 +9,8 @@ import typer
 from rich.table import Table
 
 from tl_entk.alignment.readout_sweep import COMPONENTS
-from tl_entk.commands.checks import check_budget, check_device, check_writable
-from tl_entk.commands.console import announce, console, show_report
+from tl_entk.commands.checks import check_budget, start_run
+from tl_entk.commands.console import console, show_report
 from tl_entk.commands.options import Device, Out, with_settings
 from tl_entk.experiments.language.settings import LanguageSettings, run_name
 from tl_entk.model.checks import check_memory_budget
@@ -51,9 +51,7 @@ def language(
 
     budget = check_budget(memory_budget)
     target = out / run_name(settings)
-    check_writable(target)
-    check_device(device)
-    announce(target.name)
+    start_run(target, device=device)
     # loading a model shows bars of its own
     disable_progress_bar()
     result = run_language(

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from tl_entk.commands.checks import check_device, check_model_class, check_writable
-from tl_entk.commands.console import announce, console, show_report
+from tl_entk.commands.checks import check_model_class, start_run
+from tl_entk.commands.console import console, show_report
 from tl_entk.commands.options import Device, ModelClassName, with_settings
 from tl_entk.experiments.modular_transformer.analysis import (
     UNEMBED,
@@ -36,9 +36,7 @@ def modular_transformer(
     """
     chosen = check_model_class(model_class)
     target = out / run_name(settings, chosen)
-    check_writable(target)
-    check_device(device)
-    announce(target.name, "training (or reusing) the model, then analysing it")
+    start_run(target, "training (or reusing) the model, then analysing it", device)
     result = run_modular_transformer(
         settings, out, model_class=chosen, device=device, progress=console.is_terminal
     )

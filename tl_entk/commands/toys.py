@@ -10,8 +10,8 @@ import typer
 from rich.table import Table
 
 from feature_sets.errors import UserError
-from tl_entk.commands.checks import check_seeds, check_writable
-from tl_entk.commands.console import announce, console, show_report
+from tl_entk.commands.checks import check_seeds, start_run
+from tl_entk.commands.console import console, show_report
 from tl_entk.commands.options import (
     FIRST_SEED,
     Out,
@@ -76,7 +76,6 @@ def superposition(
         else ("superposition", ("m", "sparsity", "seed"))
     )
     target = out / (settings_name(kind, regimes[0], always) + _more_seeds(seeds))
-    check_writable(target)
     jobs = {
         seed: [
             superposition_job(
@@ -89,7 +88,7 @@ def superposition(
         ]
         for seed in range(settings.seed, settings.seed + seeds)
     }
-    announce(target.name, "training, decomposing, comparing")
+    start_run(target, "training, decomposing, comparing")
     every = [job for row in jobs.values() for job in row]
     run_jobs(every, workers=workers, progress=console.is_terminal)
     found = {seed: [superposition_result(job) for job in row] for seed, row in jobs.items()}
@@ -141,7 +140,6 @@ def modular_mlp(
     check_seeds(seeds)
     name = settings_name("modular-mlp", settings, ("seed", "p", "epochs"))
     target = out / (name + _more_seeds(seeds))
-    check_writable(target)
     jobs = {
         seed: mlp_job(
             replace(settings, seed=seed),
@@ -151,7 +149,7 @@ def modular_mlp(
         )
         for seed in range(settings.seed, settings.seed + seeds)
     }
-    announce(target.name, "training, following, analysing")
+    start_run(target, "training, following, analysing")
     run_jobs(list(jobs.values()), workers=workers, progress=console.is_terminal)
     found = {seed: mlp_result(job) for seed, job in jobs.items()}
     _show_rotations(found)

@@ -93,7 +93,7 @@ def load_language_model(
         >>> load_language_model("stories", "none")
         Traceback (most recent call last):
         ...
-        UserError: model class 'none': pass hooked or bridge.
+        feature_sets.errors.UserError: model class 'none': pass hooked or bridge.
     """
     if model_class is not None and model_class not in get_args(ModelClass):
         raise UserError(f"model class {model_class!r}: pass hooked or bridge.")
