@@ -8,6 +8,7 @@ from rich.table import Table
 from feature_sets.errors import UserError
 from tl_entk.commands import main as entry
 from tl_entk.commands.console import announce, console
+from tl_entk.tools.progress import Progress
 
 RUN = "tl_entk.commands.modular_transformer.run_modular_transformer"
 
@@ -60,6 +61,13 @@ def test_names_and_tables_keep_their_square_brackets(capsys):
     shown = capsys.readouterr().out
     for text in ("run-of-[mine]: training [all]", "W_Q[2]", "W_O[1] [bold]and[/bold] more"):
         assert text in shown
+
+
+@pytest.mark.plain
+def test_a_progress_bar_keeps_its_square_brackets(capsys):
+    with Progress("kernels of W_Q[2]", 1, True) as bar:
+        bar.advance(1, "[bold]")
+    assert "kernels of W_Q[2] [bold]" in capsys.readouterr().out
 
 
 @pytest.mark.plain

@@ -111,7 +111,7 @@ def load_language_model(
         raise UserError(f"{name} as a HookedTransformer: {refusal}; pass --model-class bridge.")
     chosen: ModelClass = "bridge" if model_class == "bridge" or refusal else "hooked"
     tokenizer = _tokenizer(folder)
-    check_memory(name, _needed(folder, config, chosen))
+    check_memory(name, _bytes_needed(folder, config, chosen))
     if chosen == "bridge":
         model = _bridge(folder, device)
     elif config.model_type == "gemma3_text":
@@ -181,7 +181,7 @@ def _no_hooked_gemma(config: Any) -> str | None:
     return None
 
 
-def _needed(folder: Path, config: Any, model_class: ModelClass) -> float:
+def _bytes_needed(folder: Path, config: Any, model_class: ModelClass) -> float:
     """Bytes that loading and the start of the kernel work take (benchmarks/gemma_local.py)."""
     weights = float32_bytes(folder)
     if model_class == "bridge":

@@ -139,7 +139,7 @@ def _make_or_load_windows(
             return kept
     continuation = partial(greedy_continuation, language_model.model)
     windows = context_windows(
-        _texts(settings, folder, progress),
+        _open_texts(settings, folder, progress),
         language_model.tokenizer,
         nlp,
         length=settings.length,
@@ -155,7 +155,7 @@ def _make_or_load_windows(
     return windows
 
 
-def _texts(settings: LanguageSettings, folder: Path, progress: bool) -> Iterable[Text]:
+def _open_texts(settings: LanguageSettings, folder: Path, progress: bool) -> Iterable[Text]:
     if settings.dataset != SAMPLED:
         return read_texts(settings.dataset, column=settings.column, split=settings.split)
     path = folder / "sampled_stories.json"

@@ -32,7 +32,7 @@ def fingerprint(model: LanguageModel, nlp: Language, dataset: str) -> dict[str, 
         "weights": weights_hash(model.model),
         "tokenizer": hashlib.sha256(vocabulary.encode()).hexdigest()[:16],
         "pipeline": describe(nlp),
-        "text": _state_of(Path(dataset).expanduser()),
+        "text": _states_of_files(Path(dataset).expanduser()),
     }
 
 
@@ -52,7 +52,7 @@ def weights_hash(model: torch.nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def _state_of(path: Path) -> list[tuple[str, int, int]] | None:
+def _states_of_files(path: Path) -> list[tuple[str, int, int]] | None:
     if path.is_file():
         files = [path]
     elif path.is_dir():
