@@ -25,8 +25,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import tl_entk
-from tl_entk.commands.checks import default_model_class
 from tl_entk.experiments import ModularSettings, build_model, modular_data
+from tl_entk.model.adapters.classes import default_model_class
 
 READOUTS = {"mean_logit": lambda z: z.mean(-1, keepdim=True), "class_trace": lambda z: z}
 

@@ -1,7 +1,11 @@
+import json
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
 
 import tl_entk
 from feature_sets import fourier
@@ -41,6 +45,26 @@ def test_directions_by_name_come_back(tmp_path):
     for name, eigen in both.items():
         for part, tensor in eigen.tensors().items():
             assert torch.equal(getattr(loaded[name], part), tensor), (name, part)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_the_space_of_directions_comes_back(several, tmp_path):
+    """And a file from before it was kept is read still."""
+    dense = tl_entk.eigendecompose(torch.diag(torch.arange(5.0)), 3)
+    assert dense.space == "examples"
+    vectors = dense.vectors[:, None].expand(-1, 2, -1)
+    wide = replace(dense, vectors=vectors, space="final_hidden")
+    assert wide.take([1]).space == "final_hidden"
+    for eigen, old in ((dense, "examples"), (wide, "outputs")):
+        path = tl_entk.save({"a": eigen} if several else eigen, tmp_path / "eigen")
+        loaded = tl_entk.load(path)
+        assert (loaded["a"] if several else loaded).space == eigen.space
+        with safe_open(path, "pt") as file:
+            header = json.loads(file.metadata()["tl_entk"])
+        del header["fields"]["spaces" if several else "space"]
+        write_tensors(path, load_file(path), {"tl_entk": json.dumps(header)})
+        loaded = tl_entk.load(path)
+        assert (loaded["a"] if several else loaded).space == old
 
 
 def test_features_come_back(tmp_path):

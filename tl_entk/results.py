@@ -13,7 +13,7 @@ from torch import Tensor
 from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
 from feature_sets.windows import Windows
-from tl_entk.directions.eigen import EigenDirections
+from tl_entk.directions.eigen import EigenDirections, Space
 from tl_entk.dynamics.course import Course, with_suffix
 from tl_entk.kernel.kernel_blocks import KernelBlocks
 from tl_entk.tools.files import write_tensors
@@ -56,7 +56,7 @@ def save(result: Saveable, path: str | Path) -> Path:
     if isinstance(result, KernelBlocks):
         tensors, fields = dict(result.blocks), {"order": list(result)}
     elif isinstance(result, EigenDirections):
-        tensors, fields = result.tensors(), {}
+        tensors, fields = result.tensors(), {"space": result.space}
     elif isinstance(result, FeatureSet):
         tensors = {"values": torch.as_tensor(result.values)}
         fields = {
@@ -103,13 +103,17 @@ def load(path: str | Path) -> Saveable:
     if info["kind"] == "KernelBlocks":
         return KernelBlocks({name: tensors[name] for name in fields["order"]}, info["provenance"])
     if info["kind"] == "EigenDirections":
-        return EigenDirections(**tensors, provenance=info["provenance"])
+        return _directions(tensors, info["provenance"], fields.get("space"))
     if info["kind"] == "Windows":
         return _windows(tensors, fields, info["provenance"])
     if info["kind"] == "Course":
         return Course.from_file(tensors, info)
     if info["kind"] == "dict":
-        return {name: _named(tensors, name, about) for name, about in fields["provenances"].items()}
+        spaces = fields.get("spaces", {})
+        return {
+            name: _directions(_named(tensors, name), about, spaces.get(name))
+            for name, about in fields["provenances"].items()
+        }
     values = tensors["values"].numpy()
     return FeatureSet(values, **{key: tuple(value) for key, value in fields.items()})
 
@@ -127,16 +131,28 @@ def _several(result: dict[str, EigenDirections]) -> tuple[dict[str, Tensor], dic
         for part, tensor in found.tensors().items()
         if part != "vectors" or found.vectors is not found.scores
     }
-    return tensors, {"provenances": {name: found.provenance for name, found in result.items()}}
+    return tensors, {
+        "provenances": {name: found.provenance for name, found in result.items()},
+        "spaces": {name: found.space for name, found in result.items()},
+    }
 
 
-def _named(tensors: dict[str, Tensor], name: str, about: dict[str, Any]) -> EigenDirections:
+def _named(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """The tensors of one of several directions; the scores are its vectors too if it has none."""
     parts = {
         key.rpartition("/")[2]: tensor
         for key, tensor in tensors.items()
         if key.rpartition("/")[0] == name
     }
-    return EigenDirections(**{"vectors": parts["scores"], **parts}, provenance=about)
+    return {"vectors": parts["scores"], **parts}
+
+
+def _directions(
+    tensors: dict[str, Tensor], about: dict[str, Any], space: Space | None
+) -> EigenDirections:
+    # a file written before the space was kept: what its vectors show
+    shown: Space = "examples" if tensors["vectors"].ndim == 2 else "outputs"
+    return EigenDirections(**tensors, provenance=about, space=space or shown)
 
 
 def _checked_columns(windows: Windows) -> dict[str, Any]:

@@ -11,10 +11,10 @@ import tl_entk
 from feature_sets import load_pipeline
 from tl_entk.alignment.bootstrap import IntervalEstimate
 from tl_entk.alignment.readout_sweep import Candidate
-from tl_entk.experiments.language.data import _support
-from tl_entk.experiments.language.inputs import claim, fingerprint
+from tl_entk.experiments.language.data import least_positives
+from tl_entk.experiments.language.inputs import discard_stale_results, fingerprint
 from tl_entk.experiments.language.judging import ALL, FLATTENED, PCA, RANDOM, judge_language
-from tl_entk.experiments.language.kernels import _Work
+from tl_entk.experiments.language.kernels import KernelFolder, _load_candidates, _save_candidates
 from tl_entk.experiments.language.run import run_language
 from tl_entk.experiments.language.settings import (
     LanguageSettings,
@@ -22,9 +22,9 @@ from tl_entk.experiments.language.settings import (
     run_name,
     windows_name,
 )
-from tl_entk.experiments.language.verdict import _said, verdicts
+from tl_entk.experiments.language.verdict import compare_with_pca, verdicts
 from tl_entk.model.sites import partition
-from tl_entk.report.language.cards import _tokens
+from tl_entk.report.language.cards import token_changes
 from tl_entk.report.language.details import share_tables
 from tl_entk.report.language.report import write_outputs
 
@@ -228,14 +228,14 @@ def test_other_weights_texts_or_windows_are_not_taken_for_the_old_ones(run, tmp_
     text.write_text("A story.")
     nlp = load_pipeline("embedded")
     first = fingerprint(result.model, nlp, str(text))
-    claim(folder, first)
+    discard_stale_results(folder, first)
     (folder / "windows.safetensors").write_text("old")
     (folder / "kernels-0").mkdir()
-    claim(folder, fingerprint(result.model, nlp, str(text)))
+    discard_stale_results(folder, fingerprint(result.model, nlp, str(text)))
     assert (folder / "windows.safetensors").exists()
     text.write_text("Another story.")
     with pytest.warns(UserWarning, match="text changed"):
-        claim(folder, fingerprint(result.model, nlp, str(text)))
+        discard_stale_results(folder, fingerprint(result.model, nlp, str(text)))
     assert not (folder / "windows.safetensors").exists()
     assert not (folder / "kernels-0").exists()
     parameter = next(result.model.model.parameters())
@@ -244,15 +244,15 @@ def test_other_weights_texts_or_windows_are_not_taken_for_the_old_ones(run, tmp_
         other = fingerprint(result.model, nlp, str(text))
         parameter[0, 0] -= 1
     with pytest.warns(UserWarning, match="weights changed"):
-        claim(folder, other)
+        discard_stale_results(folder, other)
 
 
 def test_directions_of_other_windows_are_computed_anew(run, tmp_path):
     result, folder = run
     shutil.copytree(kernels(folder), tmp_path / "eigen")
     tokens = result.data.windows.tokens[:40]
-    work = _Work(SMALL, result.model.model, tokens, ["5"], tmp_path / "eigen", None, False)
-    assert work.flattened("plain")["5"].scores.shape == (40, 5)
+    kept = KernelFolder(SMALL, result.model.model, tokens, ["5"], tmp_path / "eigen", None, False)
+    assert kept.flattened("plain")["5"].scores.shape == (40, 5)
 
 
 def test_the_report_has_every_part_and_no_network_address(run):
@@ -312,7 +312,7 @@ def test_runs_with_other_settings_have_other_folders():
 )
 def test_a_verdict_needs_the_whole_interval(low, high, verdict):
     own, pca = IntervalEstimate(0.6, 0.5, 0.7), IntervalEstimate(0.5, 0.4, 0.6)
-    assert verdict in _said("ap", IntervalEstimate(0.05, low, high), own, pca)
+    assert verdict in compare_with_pca("ap", IntervalEstimate(0.05, low, high), own, pca)
 
 
 def test_support_follows_the_windows_that_there_are(run):
@@ -320,7 +320,7 @@ def test_support_follows_the_windows_that_there_are(run):
 
     def support(counts):
         tags = [tag for tag, count in counts.items() for _ in range(count)]
-        return _support(replace_tags(result.data.windows, tags))
+        return least_positives(replace_tags(result.data.windows, tags))
 
     assert support({"NOUN": 128, "VERB": 128, "PRON": 100}) == 30
     assert support({"NOUN": 25, "VERB": 25, "PRON": 22}) == 22
@@ -359,4 +359,20 @@ def test_the_sign_of_the_tokens_is_that_of_the_scores(run):
     result, _ = run
     eigen = {"5": result.directions.flattened["5"]}
     turned = {"5": replace(eigen["5"], vectors=-eigen["5"].vectors)}
-    torch.testing.assert_close(_tokens(result, turned)["5"], _tokens(result, eigen)["5"])
+    found, expected = (token_changes(result, one)["5"] for one in (turned, eigen))
+    torch.testing.assert_close(found, expected)
+
+
+def test_sweep_directions_come_back_under_their_candidates(tmp_path):
+    """Names of any kind: they are not taken apart at a separator."""
+    eigen = tl_entk.eigendecompose(torch.eye(4), 2)
+    found = {
+        Candidate("a; b", "whole / layer", "plain"): {"4": eigen, "all": eigen},
+        Candidate("a", "b", '"cosine"'): {"4": eigen},
+    }
+    path = tmp_path / "sweep.safetensors"
+    _save_candidates(found, path)
+    kept = _load_candidates(path)
+    assert {one: list(layers) for one, layers in kept.items()} == {
+        one: list(layers) for one, layers in found.items()
+    }

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import tl_entk.experiments.modular_transformer.training as training
+from feature_sets.errors import UserError
 from tests.models import HAS_HOOKED
 from tl_entk.experiments import ModularSettings, build_model, modular_data
 from tl_entk.experiments.modular_transformer.last_position import LastPosition
@@ -66,7 +67,7 @@ def test_plain_weights_go_in_and_out_unchanged():
 
 @pytest.mark.skipif(HAS_HOOKED, reason="TransformerLens 3 has HookedTransformer")
 def test_hooked_is_refused_where_there_is_none():
-    with pytest.raises(ImportError, match="model_class="):
+    with pytest.raises(UserError, match="model_class="):
         build_model(SMALL, "hooked")
 
 

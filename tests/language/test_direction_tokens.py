@@ -1,5 +1,6 @@
 """Token directions against the model's own logits, and one language model in both classes."""
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -91,6 +92,23 @@ def test_token_directions_of_the_unreduced_logit_kernel_are_refused(model):
     eigen = tl_entk.top_eigendirections(model, tokens(4), "blocks.0.mlp.W_out", 2, readout="logits")
     with pytest.raises(ValueError, match="no number for every dimension of the final hidden"):
         logit_directions(model, eigen)
+
+
+def test_the_space_of_the_directions_decides_and_not_their_provenance(model):
+    windows = tokens(4)
+    eigen = tl_entk.top_eigendirections(model, windows, "blocks.0.mlp.W_out", 2)
+    assert eigen.space == "final_hidden"
+    other = replace(eigen, provenance={"readout": "my own sentence"})
+    assert torch.equal(logit_directions(model, other), logit_directions(model, eigen))
+    wide = tl_entk.top_eigendirections(model, windows, "blocks.0.mlp.W_out", 2, readout="logits")
+    assert wide.space == "outputs"
+    named = replace(wide, provenance={"readout": "final_hidden, whitened by W_U"})
+    with pytest.raises(ValueError, match="no number for every dimension of the final hidden"):
+        logit_directions(model, named)
+    scalar = tl_entk.top_eigendirections(
+        model, windows, "blocks.0.mlp.W_out", 2, readout="logsumexp"
+    )
+    assert scalar.space == "examples"
 
 
 @pytest.mark.parametrize("batch_size", [7, 64])

@@ -38,6 +38,8 @@ COMPONENTS: dict[str, str] = {
     "all layers": "blocks.*",
 }
 ALL_LAYERS = "all layers"
+# what its layer is called among the others
+TOGETHER = "all"
 # backward passes of a class trace where the vocabulary is too large for one each
 CLASS_TRACE_SIGNS = 32
 
@@ -157,7 +159,7 @@ def _choose_patterns(
     for component in components:
         pattern = COMPONENTS[component]
         if component == ALL_LAYERS:
-            wanted[component, "all"] = pattern
+            wanted[component, TOGETHER] = pattern
         else:
             for layer in layers:
                 wanted[component, str(layer)] = pattern.format(layer=layer)

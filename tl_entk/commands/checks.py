@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast, get_args
 
 import torch
 
 from feature_sets.errors import UserError
-from tl_entk.experiments.modular_transformer.task import ModelClass
+from tl_entk.commands.console import announce
+from tl_entk.model.adapters.classes import ModelClass, default_model_class
+
+
+def start_run(target: Path, doing: str = "", device: str = "cpu") -> None:
+    """Check where a run writes and computes, then say that it begins.
+
+    Args:
+        target: folder of its report; its name is shown.
+        doing: what is being done, for people to read.
+        device: where it computes.
+
+    Raises:
+        OSError: if the folder cannot be written to.
+        UserError: if the device is unknown.
+    """
+    check_writable(target)
+    check_device(device)
+    announce(target.name, doing)
 
 
 def check_writable(folder: Path) -> None:
@@ -30,10 +48,10 @@ def check_writable(folder: Path) -> None:
 
 
 def check_device(device: str) -> None:
-    """Refuse a device that is not there before anything is trained.
+    """Refuse an unknown or missing device before anything is trained.
 
     Raises:
-        UserError: names the mend.
+        UserError: says what to pass.
     """
     try:
         torch.zeros(1, device=device)
@@ -42,19 +60,52 @@ def check_device(device: str) -> None:
         raise UserError(f"--device {device}: {reason} Pass --device cpu.") from error
 
 
-def default_model_class() -> ModelClass:
-    """HookedTransformer where TransformerLens still has it, else the bridge."""
-    return "hooked" if version("transformer_lens").startswith("3.") else "bridge"
-
-
 def check_model_class(model_class: str | None) -> ModelClass:
     """The model class asked for, or the default one.
 
     Raises:
-        UserError: for a class that there is not.
+        UserError: for an unknown class.
     """
     if model_class is None:
         return default_model_class()
-    if model_class not in get_args(ModelClass):
-        raise UserError(f"--model-class {model_class!r}: pass hooked or bridge.")
-    return cast(ModelClass, model_class)
+    return cast(ModelClass, check_choice("--model-class", model_class, get_args(ModelClass)))
+
+
+def check_choice(option: str, value: str, choices: Sequence[str]) -> str:
+    """The value, if it is one of a few.
+
+    Raises:
+        UserError: names them.
+
+    Example:
+        >>> check_choice("--probe", "ridge", ("logistic", "ridge"))
+        'ridge'
+    """
+    if value not in choices:
+        raise UserError(f"{option} {value!r}: pass {' or '.join(choices)}.")
+    return value
+
+
+def check_seeds(seeds: int) -> None:
+    """Refuse a number of seeds that is no number of runs.
+
+    Raises:
+        UserError: for less than 1.
+    """
+    if seeds < 1:
+        raise UserError(f"--seeds {seeds}: pass 1 or more.")
+
+
+def check_budget(gib: float) -> int:
+    """Bytes of a memory budget.
+
+    Raises:
+        UserError: for one that is not positive and finite.
+
+    Example:
+        >>> check_budget(0.5)
+        536870912
+    """
+    if not 0 < gib < float("inf"):
+        raise UserError(f"--memory-budget {gib:g}: pass GiB, more than 0.")
+    return round(gib * 2**30)

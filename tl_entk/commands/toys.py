@@ -1,23 +1,31 @@
-"""The commands ``tl-entk superposition``, ``modular-mlp`` and ``paper``."""
+"""The commands ``tl-entk superposition`` and ``tl-entk modular-mlp``."""
 
 from __future__ import annotations
 
-import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from feature_sets.errors import UserError
-from tl_entk.commands.checks import check_model_class, check_writable
+from tl_entk.commands.checks import check_seeds, start_run
+from tl_entk.commands.console import console, show_report
+from tl_entk.commands.options import (
+    FIRST_SEED,
+    Out,
+    Seeds,
+    Workers,
+    parse_numbers,
+    with_settings,
+)
+from tl_entk.dynamics.course import Course
 from tl_entk.experiments.jobs import run_jobs
-from tl_entk.experiments.modular_mlp.analysis import FULL_SECOND, SUM
+from tl_entk.experiments.modular_mlp.analysis import FULL_SECOND, SUM, MLPResult
 from tl_entk.experiments.modular_mlp.model import MLPSettings
-from tl_entk.experiments.paper import run_paper
 from tl_entk.experiments.records import settings_name
-from tl_entk.experiments.superposition.analysis import BETAS, check_betas
+from tl_entk.experiments.superposition.analysis import BETAS, SuperpositionResult, check_betas
 from tl_entk.experiments.superposition.model import SuperpositionSettings, paper_regimes
 from tl_entk.experiments.toy_jobs import (
     mlp_job,
@@ -27,39 +35,30 @@ from tl_entk.experiments.toy_jobs import (
 )
 from tl_entk.report.toys.dynamics import timing
 from tl_entk.report.toys.modular_mlp import write_mlp
-from tl_entk.report.toys.paper import write_paper
-from tl_entk.report.toys.paper_table import paper_table
 from tl_entk.report.toys.superposition import write_superposition
 
-console = Console()
-_MLP = MLPSettings()
-_TOY = SuperpositionSettings()
-_BETAS = ",".join(map(str, BETAS))
-
-Seed = Annotated[int, typer.Option(help="First seed; it is the one drawn.")]
-Seeds = Annotated[int, typer.Option(help="How many seeds, from the first on.")]
-Out = Annotated[Path, typer.Option(help="Folder for results and reports.")]
-Workers = Annotated[int | None, typer.Option(help="Processes side by side; default two.")]
+Linearization = Annotated[bool, typer.Option(help="Check the linearization too (first seed).")]
 
 
+@with_settings(
+    SuperpositionSettings,
+    leave_out=("m", "sparsity", "decay", "learning_rate"),
+    helps={"seed": FIRST_SEED},
+)
 def superposition(
-    seed: Seed = 0,
+    settings: SuperpositionSettings,
+    *,
     seeds: Seeds = 1,
     betas: Annotated[
         str, typer.Option(help="Importance exponents, from 0 to 1, separated by commas.")
-    ] = _BETAS,
+    ] = ",".join(map(str, BETAS)),
     m: Annotated[
         int | None, typer.Option(help="Width of the bottleneck, for one regime of your own.")
     ] = None,
     sparsity: Annotated[
         float | None, typer.Option(help="Probability of zero, for one regime of your own.")
     ] = None,
-    features: Annotated[int, typer.Option(help="Features n.")] = _TOY.features,
-    examples: Annotated[int, typer.Option(help="Samples N.")] = _TOY.examples,
-    steps: Annotated[int, typer.Option(help="Steps of Adam.")] = _TOY.steps,
-    linearization: Annotated[
-        bool, typer.Option(help="Check the linearization too (first seed).")
-    ] = True,
+    linearization: Linearization = True,
     workers: Workers = None,
     out: Out = Path("runs"),
 ) -> None:
@@ -67,64 +66,70 @@ def superposition(
 
     A second call with the same settings reuses what was computed.
     """
+    regimes = _regimes(settings, m, sparsity)
+    exponents = parse_numbers(betas)
+    check_betas(exponents)
+    check_seeds(seeds)
+    kind, always = (
+        ("superposition-regimes", ("seed",))
+        if len(regimes) > 1
+        else ("superposition", ("m", "sparsity", "seed"))
+    )
+    target = out / (settings_name(kind, regimes[0], always) + _more_seeds(seeds))
+    jobs = {
+        seed: [
+            superposition_job(
+                replace(regime, seed=seed),
+                exponents,
+                out,
+                fits=linearization and seed == settings.seed,
+            )
+            for regime in regimes
+        ]
+        for seed in range(settings.seed, settings.seed + seeds)
+    }
+    start_run(target, "training, decomposing, comparing")
+    every = [job for row in jobs.values() for job in row]
+    run_jobs(every, workers=workers, progress=console.is_terminal)
+    found = {seed: [superposition_result(job) for job in row] for seed, row in jobs.items()}
+    _show_cliffs(found)
+    show_report(write_superposition(found, target))
+
+
+def _regimes(
+    settings: SuperpositionSettings, m: int | None, sparsity: float | None
+) -> list[SuperpositionSettings]:
+    """The one regime asked for, or the paper's three.
+
+    Raises:
+        UserError: if half of a regime is given.
+    """
     if (m is None) != (sparsity is None):
         raise UserError("a regime of your own has both: pass --m and --sparsity.")
-    exponents = _numbers(betas)
-    check_betas(exponents)
-    _check_seeds(seeds)
-    common = {"features": features, "examples": examples, "steps": steps}
-    regimes = [
-        [
-            SuperpositionSettings(m=w, sparsity=S, seed=s, **common)  # type: ignore[arg-type]
-            for w, S in (
-                [(r.m, r.sparsity) for r in paper_regimes()] if m is None else [(m, sparsity)]
-            )
-        ]
-        for s in range(seed, seed + seeds)
-    ]
-    first = regimes[0][0]
-    always = ("seed",) if m is None else ("m", "sparsity", "seed")
-    ending = "-regimes" if m is None else ""
-    target = out / (settings_name(f"superposition{ending}", first, always) + _several(seeds))
-    check_writable(target)
-    jobs = [
-        [superposition_job(s, exponents, out, fits=linearization and not i) for s in row]
-        for i, row in enumerate(regimes)
-    ]
-    console.print(f"[bold]{target.name}[/bold]: training, decomposing, comparing")
-    flat = [job for row in jobs for job in row]
-    run_jobs(flat, workers=workers, progress=console.is_terminal)
-    found = {
-        row[0].seed: [superposition_result(job) for job in done]
-        for row, done in zip(regimes, jobs, strict=True)
-    }
+    if m is not None and sparsity is not None:
+        return [replace(settings, m=m, sparsity=sparsity)]
+    return [replace(settings, m=r.m, sparsity=r.sparsity) for r in paper_regimes()]
+
+
+def _show_cliffs(found: dict[int, list[SuperpositionResult]]) -> None:
     table = Table("regime", "seed", "last cliff", "first cliff", "W^T W > 0.75", box=None)
-    for number, results in found.items():
-        for r in results:
-            last, start = r.cliff(), r.first_cliff()
-            cells = [str(c.position) if c else "none" for c in (last, start)]
-            table.add_row(r.name, str(number), *cells, str(r.represented))
+    for seed, results in found.items():
+        for result in results:
+            cliffs = (result.cliff(), result.first_cliff())
+            places = [str(cliff.position) if cliff else "none" for cliff in cliffs]
+            table.add_row(result.name, str(seed), *places, str(result.represented))
     console.print(table)
-    console.print(f"report: {write_superposition(found, target)}", soft_wrap=True)
 
 
+@with_settings(MLPSettings, helps={"seed": FIRST_SEED})
 def modular_mlp(
-    seed: Seed = _MLP.seed,
+    settings: MLPSettings,
+    *,
     seeds: Seeds = 1,
-    p: Annotated[int, typer.Option(help="Modulus.")] = _MLP.p,
-    n: Annotated[int, typer.Option(help="Hidden units; 64 is the paper's narrow model.")] = _MLP.n,
-    epochs: Annotated[int, typer.Option(help="Full-batch steps.")] = _MLP.epochs,
-    train_fraction: Annotated[
-        float, typer.Option(help="Share of the pairs to train on.")
-    ] = _MLP.train_fraction,
-    learning_rate: Annotated[float, typer.Option(help="AdamW.")] = _MLP.learning_rate,
-    weight_decay: Annotated[float, typer.Option(help="AdamW.")] = _MLP.weight_decay,
     collapses: Annotated[
         bool, typer.Option(help="Other collapses too (first seed): classes, mean, flattened.")
     ] = True,
-    linearization: Annotated[
-        bool, typer.Option(help="Check the linearization too (first seed).")
-    ] = True,
+    linearization: Linearization = True,
     workers: Workers = None,
     out: Out = Path("runs"),
 ) -> None:
@@ -132,34 +137,31 @@ def modular_mlp(
 
     A second call with the same settings reuses what was computed.
     """
-    _check_seeds(seeds)
-    every = [
-        MLPSettings(
-            seed=s,
-            p=p,
-            n=n,
-            epochs=epochs,
-            train_fraction=train_fraction,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
+    check_seeds(seeds)
+    name = settings_name("modular-mlp", settings, ("seed", "p", "epochs"))
+    target = out / (name + _more_seeds(seeds))
+    jobs = {
+        seed: mlp_job(
+            replace(settings, seed=seed),
+            out,
+            collapses=collapses and seed == settings.seed,
+            fits=linearization and seed == settings.seed,
         )
-        for s in range(seed, seed + seeds)
-    ]
-    name = settings_name("modular-mlp", every[0], ("seed", "p", "epochs"))
-    target = out / (name + _several(seeds))
-    check_writable(target)
-    jobs = [
-        mlp_job(s, out, collapses=collapses and not i, fits=linearization and not i)
-        for i, s in enumerate(every)
-    ]
-    console.print(f"[bold]{target.name}[/bold]: training, following, analysing")
-    run_jobs(jobs, workers=workers, progress=console.is_terminal)
-    found = {s.seed: mlp_result(job) for s, job in zip(every, jobs, strict=True)}
+        for seed in range(settings.seed, settings.seed + seeds)
+    }
+    start_run(target, "training, following, analysing")
+    run_jobs(list(jobs.values()), workers=workers, progress=console.is_terminal)
+    found = {seed: mlp_result(job) for seed, job in jobs.items()}
+    _show_rotations(found)
+    show_report(write_mlp(found, target))
+
+
+def _show_rotations(found: dict[int, tuple[MLPResult, Course]]) -> None:
     table = Table("seed", "test accuracy", "on a+b", "on a-b", "peak", "onset", box=None)
-    for number, (result, course) in found.items():
+    for seed, (result, course) in found.items():
         when, second = timing(course, SUM), result.overlaps[FULL_SECOND]
         table.add_row(
-            str(number),
+            str(seed),
             f"{float(course.metrics['test_accuracy'][-1]):.1%}",
             f"{second['a+b']:.2f}",
             f"{second['a-b']:.2f}",
@@ -167,53 +169,8 @@ def modular_mlp(
             str(when.onset),
         )
     console.print(table)
-    console.print(f"report: {write_mlp(found, target)}", soft_wrap=True)
 
 
-def paper(
-    workers: Workers = None,
-    model_class: Annotated[
-        str | None, typer.Option(help="Of the Transformer: hooked or bridge.")
-    ] = None,
-    out: Out = Path("runs"),
-) -> None:
-    """Everything of the paper that is no language model: five seeds, one report, one table.
-
-    An interrupted run goes on where it stopped; a finished one is only drawn again.
-    """
-    chosen = check_model_class(model_class)
-    target = out / "paper"
-    check_writable(target)
-    start = time.perf_counter()
-    result = run_paper(
-        out,
-        chosen,
-        workers=workers,
-        progress=console.is_terminal,
-        say=lambda line: console.print(f"[bold]paper[/bold]: {line}"),
-    )
-    computed = time.perf_counter() - start
-    with console.status("writing the report"):
-        page = write_paper(result, target, computed)
-    table = Table("setting", "figure", "paper's", "ours", box=None)
-    for setting, figure, theirs, ours, _, _ in paper_table(result).rows:
-        table.add_row(str(setting), str(figure), str(theirs), str(ours))
-    console.print(table)
-    console.print(f"{computed:.0f} s of computing, {time.perf_counter() - start:.0f} s in all")
-    console.print(f"report: {page}", soft_wrap=True)
-
-
-def _numbers(text: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",") if part.strip()]
-    except ValueError as error:
-        raise UserError(f"{text!r}: pass numbers separated by commas, as 0,0.3,1.") from error
-
-
-def _check_seeds(seeds: int) -> None:
-    if seeds < 1:
-        raise UserError(f"--seeds {seeds}: pass 1 or more.")
-
-
-def _several(seeds: int) -> str:
+def _more_seeds(seeds: int) -> str:
+    """What a folder's name says of several seeds."""
     return "" if seeds == 1 else f"-and-{seeds - 1}-more"

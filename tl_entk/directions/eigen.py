@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 import scipy.linalg
@@ -13,6 +13,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from feature_sets.errors import UserError
+
+# what numbers an example's part of an eigenvector has: one; one for each output; the coordinates of
+# the final hidden vector, whitened by the unembedding
+Space = Literal["examples", "outputs", "final_hidden"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +31,9 @@ class EigenDirections:
         rank1_share: (k,) share of a vector's norm that its scores hold; 1 for an N x N kernel.
         residuals: (k,) ||K v - theta v|| / theta_1.
         converged: (k,) whether the residual is below the tolerance.
-        provenance: where the kernel came from.
+        provenance: where the kernel came from, for people to read.
+        space: what the rows of the kernel are: "examples" of an N x N kernel; of one of N d rows
+            "outputs", or "final_hidden" for the whitened final hidden vector of every example.
     """
 
     eigenvalues: Float[Tensor, " k"]
@@ -37,15 +43,16 @@ class EigenDirections:
     residuals: Float[Tensor, " k"]
     converged: Bool[Tensor, " k"]
     provenance: dict[str, Any] = field(default_factory=dict)
+    space: Space = "examples"
 
     def take(self, columns: Sequence[int]) -> EigenDirections:
         """Some of the directions, in this order."""
         chosen = list(columns)
-        parts = {name: tensor[..., chosen] for name, tensor in self.tensors().items()}
-        return EigenDirections(**parts, provenance=self.provenance)
+        parts: dict[str, Any] = {n: tensor[..., chosen] for n, tensor in self.tensors().items()}
+        return replace(self, **parts)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything but the provenance, by attribute."""
+        """Everything but provenance and space, by attribute."""
         return {k: v for k, v in vars(self).items() if isinstance(v, Tensor)}
 
 

@@ -280,6 +280,7 @@ def _directions(
         residuals,
         converged,
         {**operator.provenance, **settings, "tol": tol, "products": state.products},
+        space="examples" if operator.d == 1 else "outputs",
     )
 
 

@@ -12,7 +12,6 @@ from feature_sets.errors import UserError
 from tl_entk.directions.eigen import EigenDirections
 from tl_entk.language.next_words import last_logits
 from tl_entk.model.adapters import adapt_transformer
-from tl_entk.model.readouts import FINAL_HIDDEN
 from tl_entk.operator.whitening import Whitening, whitening
 
 
@@ -29,19 +28,18 @@ def logit_directions(
 
     Args:
         model: the one that the directions are of.
-        eigen: from :func:`top_eigendirections` with the readout "final_hidden".
+        eigen: in the space "final_hidden", as :func:`top_eigendirections` gives them by default.
         white: of the model's W_U, where it is at hand.
 
     Returns:
         (d_vocab, k), columns of norm 1.
 
     Raises:
-        UserError: if the directions are of a dense kernel, which has no logit coordinates.
+        UserError: if the directions are in another space, which has no logit coordinates.
 
     Source: arXiv 2510.00468, section 5.
     """
-    readout = str(eigen.provenance.get("readout", FINAL_HIDDEN))
-    if eigen.vectors.ndim != 3 or not readout.startswith(FINAL_HIDDEN):
+    if eigen.space != "final_hidden":
         raise UserError(
             "these directions have no number for every dimension of the final hidden vector: "
             'pass those of top_eigendirections(..., readout="final_hidden").'

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
@@ -19,11 +18,27 @@ from tl_entk.language.model_folder import (
 )
 from tl_entk.language.story_model import EMBEDDED
 from tl_entk.language.story_model.architecture import WEIGHTS
-
-ModelClass = Literal["hooked", "bridge"]
+from tl_entk.model.adapters.classes import ModelClass, has_hooked_transformer
 
 # its TransformerLens configuration has every switch of Gemma 3; sizes come from the folder
 _GEMMA = "google/gemma-3-270m"
+# TransformerLens' name of a size to Hugging Face's
+_SIZES = {
+    "d_model": "hidden_size",
+    "d_head": "head_dim",
+    "rotary_dim": "head_dim",
+    "n_heads": "num_attention_heads",
+    "n_key_value_heads": "num_key_value_heads",
+    "d_mlp": "intermediate_size",
+    "n_layers": "num_hidden_layers",
+    "n_ctx": "max_position_embeddings",
+    "eps": "rms_norm_eps",
+    "d_vocab": "vocab_size",
+    "d_vocab_out": "vocab_size",
+    "act_fn": "hidden_activation",
+    "initializer_range": "initializer_range",
+    "window_size": "sliding_window",
+}
 
 
 @dataclass(frozen=True)
@@ -70,15 +85,15 @@ def load_language_model(
         The model and its tokenizer.
 
     Raises:
-        OSError: if there is no such folder or model, no network, or no permission.
-        UserError: if something is missing, there is no such class of this model, its tokenizer
-            is not fast, or memory is too small.
+        OSError: if the folder or model is unknown, without network, or without permission.
+        UserError: if something is missing, the model cannot be of this class, its tokenizer is
+            not fast, or memory is too small.
 
     Example:
         >>> load_language_model("stories", "none")
         Traceback (most recent call last):
         ...
-        UserError: model class 'none': pass hooked or bridge.
+        feature_sets.errors.UserError: model class 'none': pass hooked or bridge.
     """
     if model_class is not None and model_class not in get_args(ModelClass):
         raise UserError(f"model class {model_class!r}: pass hooked or bridge.")
@@ -96,7 +111,7 @@ def load_language_model(
         raise UserError(f"{name} as a HookedTransformer: {refusal}; pass --model-class bridge.")
     chosen: ModelClass = "bridge" if model_class == "bridge" or refusal else "hooked"
     tokenizer = _tokenizer(folder)
-    check_memory(name, _needed(folder, config, chosen))
+    check_memory(name, _bytes_needed(folder, config, chosen))
     if chosen == "bridge":
         model = _bridge(folder, device)
     elif config.model_type == "gemma3_text":
@@ -137,8 +152,8 @@ def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 def _no_hooked(name: str, config: Any, local: bool) -> str | None:
     """Why this model is no HookedTransformer, or None."""
-    if not version("transformer_lens").startswith("3."):
-        return f"TransformerLens {version('transformer_lens')} has that class no more"
+    if not has_hooked_transformer():
+        return "this TransformerLens has that class no more (it is in 3.9)"
     if config.model_type == "gemma3_text":
         return _no_hooked_gemma(config)
     if local:
@@ -166,7 +181,7 @@ def _no_hooked_gemma(config: Any) -> str | None:
     return None
 
 
-def _needed(folder: Path, config: Any, model_class: ModelClass) -> float:
+def _bytes_needed(folder: Path, config: Any, model_class: ModelClass) -> float:
     """Bytes that loading and the start of the kernel work take (benchmarks/gemma_local.py)."""
     weights = float32_bytes(folder)
     if model_class == "bridge":
@@ -225,22 +240,9 @@ def _hooked_config(config: Any, device: str) -> Any:
     rope, kinds = config.rope_parameters, config.layer_types
     return replace(
         base,
-        d_model=config.hidden_size,
-        d_head=config.head_dim,
-        rotary_dim=config.head_dim,
-        n_heads=config.num_attention_heads,
-        n_key_value_heads=config.num_key_value_heads,
-        d_mlp=config.intermediate_size,
-        n_layers=config.num_hidden_layers,
-        n_ctx=config.max_position_embeddings,
-        eps=config.rms_norm_eps,
-        d_vocab=config.vocab_size,
-        d_vocab_out=config.vocab_size,
-        act_fn=config.hidden_activation,
-        initializer_range=config.initializer_range,
+        **{ours: getattr(config, theirs) for ours, theirs in _SIZES.items()},
         attn_scale=config.query_pre_attn_scalar**0.5,
         use_local_attn="sliding_attention" in kinds,
-        window_size=config.sliding_window,
         attn_types=["local" if kind == "sliding_attention" else "global" for kind in kinds],
         rotary_base=rope["full_attention"]["rope_theta"],
         rotary_base_local=rope["sliding_attention"]["rope_theta"],

@@ -182,6 +182,7 @@ class Jacobian:
             residuals,
             (residuals <= tol) & there,
             self.provenance,
+            "outputs" if self.outputs > 1 else "examples",
         )
 
     def _chunks(self) -> Iterator[tuple[slice, Float[Tensor, "br p"]]]:

@@ -127,7 +127,8 @@ def top_eigendirections(
         resume=resume,
         progress=progress,
     )
-    return replace(eigen, provenance=eigen.provenance | about)
+    space = "final_hidden" if readout == FINAL_HIDDEN else eigen.space
+    return replace(eigen, provenance=eigen.provenance | about, space=space)
 
 
 def _block_size_that_fits(operator: KernelOperator, k: int, basis_budget: int) -> int:

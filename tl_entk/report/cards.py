@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from feature_sets.windows import Windows
-from tl_entk.alignment.best_directions import DirectionRow
+from tl_entk.alignment.best_directions import DirectionRow, LayerDirection
 from tl_entk.report import figures as draw
 from tl_entk.report.page import Card, Picture
 
@@ -98,9 +98,9 @@ def _list_windows(
     return found
 
 
-def by_direction(rows: Sequence[DirectionRow]) -> Mapping[str, list[DirectionRow]]:
-    """Column name to the rows in which it was chosen."""
-    found: dict[str, list[DirectionRow]] = {}
+def by_direction(rows: Sequence[DirectionRow]) -> Mapping[LayerDirection, list[DirectionRow]]:
+    """Direction to the rows in which it was chosen."""
+    found: dict[LayerDirection, list[DirectionRow]] = {}
     for row in rows:
-        found.setdefault(row.column, []).append(row)
+        found.setdefault(row.place, []).append(row)
     return found

@@ -18,7 +18,8 @@ class Progress:
 
     def __init__(self, title: str, total: int, shown: bool) -> None:
         self._bar = rich.progress.Progress(
-            rich.progress.TextColumn("{task.description}"),
+            # names of heads hold square brackets
+            rich.progress.TextColumn("{task.description}", markup=False),
             rich.progress.BarColumn(),
             rich.progress.MofNCompleteColumn(),
             rich.progress.TimeElapsedColumn(),

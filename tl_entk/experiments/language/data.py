@@ -22,12 +22,13 @@ from feature_sets.texts import Text, read_texts
 from feature_sets.windows import Windows, context_windows
 from tl_entk.alignment.baselines import activations_at
 from tl_entk.alignment.splitting import too_rare
-from tl_entk.experiments.language.inputs import claim, fingerprint
+from tl_entk.experiments.language.inputs import discard_stale_results, fingerprint
 from tl_entk.experiments.language.labels import parse_labels
 from tl_entk.experiments.language.settings import SAMPLED, LanguageSettings
 from tl_entk.language.loading import LanguageModel
 from tl_entk.language.next_words import greedy_continuation
 from tl_entk.language.story_model.sample import sample_stories
+from tl_entk.model.adapters import adapt_transformer
 from tl_entk.results import load, save
 from tl_entk.tools.files import write_json
 
@@ -86,19 +87,21 @@ def language_data(
         UserError: if there are fewer windows than directions.
     """
     nlp = load_pipeline(settings.pipeline)
-    claim(folder, fingerprint(language_model, nlp, settings.dataset))
+    discard_stale_results(folder, fingerprint(language_model, nlp, settings.dataset))
     own = parse_labels(settings.labels) | (own or {})
     columns = [rule for rule in own.values() if isinstance(rule, str)]
-    windows = _windows(settings, language_model, nlp, folder, columns, progress)
+    windows = _make_or_load_windows(settings, language_model, nlp, folder, columns, progress)
     if len(windows) < settings.k:
         raise UserError(
             f"k = {settings.k} directions of {len(windows)} windows: pass fewer, or more text."
         )
     labels = grammar(windows, nlp, own=own)
-    selection = select_labels(labels.binary(), windows.words, min_positives=_support(windows))
+    selection = select_labels(
+        labels.binary(), windows.words, min_positives=least_positives(windows)
+    )
     rare = too_rare(selection.features, seed=settings.seed)
     dropped = selection.dropped | dict.fromkeys(rare, "too few positives in one half")
-    layers = settings.chosen_layers(language_model.model.cfg.n_layers)
+    layers = settings.chosen_layers(adapt_transformer(language_model.model).n_layers)
     hooks = {f"blocks.{layer}.hook_resid_post": str(layer) for layer in layers}
     activations = activations_at(language_model.model, windows.tokens, list(hooks), batch_size=64)
     return LanguageData(
@@ -111,7 +114,7 @@ def language_data(
     )
 
 
-def _support(windows: Windows) -> int:
+def least_positives(windows: Windows) -> int:
     """The paper asks for 30 positives; where most tags have fewer windows, for as many as those.
 
     A tag with less than half as many windows as the middle one does not lower it.
@@ -121,7 +124,7 @@ def _support(windows: Windows) -> int:
     return min(30, *usual)
 
 
-def _windows(
+def _make_or_load_windows(
     settings: LanguageSettings,
     language_model: LanguageModel,
     nlp: Language,
@@ -136,7 +139,7 @@ def _windows(
             return kept
     continuation = partial(greedy_continuation, language_model.model)
     windows = context_windows(
-        _texts(settings, folder, progress),
+        _open_texts(settings, folder, progress),
         language_model.tokenizer,
         nlp,
         length=settings.length,
@@ -152,11 +155,11 @@ def _windows(
     return windows
 
 
-def _texts(settings: LanguageSettings, folder: Path, progress: bool) -> Iterable[Text]:
+def _open_texts(settings: LanguageSettings, folder: Path, progress: bool) -> Iterable[Text]:
     if settings.dataset != SAMPLED:
         return read_texts(settings.dataset, column=settings.column, split=settings.split)
     path = folder / "sampled_stories.json"
     if not path.exists():
         stories = sample_stories(settings.sampled, settings.seed, progress=progress)
         write_json(path, stories)
-    return read_texts(json.loads(path.read_text()))
+    return read_texts(json.loads(path.read_text(encoding="utf-8")))

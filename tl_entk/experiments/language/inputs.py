@@ -32,7 +32,7 @@ def fingerprint(model: LanguageModel, nlp: Language, dataset: str) -> dict[str, 
         "weights": weights_hash(model.model),
         "tokenizer": hashlib.sha256(vocabulary.encode()).hexdigest()[:16],
         "pipeline": describe(nlp),
-        "text": _state_of(Path(dataset).expanduser()),
+        "text": _states_of_files(Path(dataset).expanduser()),
     }
 
 
@@ -52,7 +52,7 @@ def weights_hash(model: torch.nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def _state_of(path: Path) -> list[tuple[str, int, int]] | None:
+def _states_of_files(path: Path) -> list[tuple[str, int, int]] | None:
     if path.is_file():
         files = [path]
     elif path.is_dir():
@@ -62,7 +62,7 @@ def _state_of(path: Path) -> list[tuple[str, int, int]] | None:
     return [(file.name, (state := file.stat()).st_size, state.st_mtime_ns) for file in files]
 
 
-def claim(folder: Path, found: dict[str, Any]) -> None:
+def discard_stale_results(folder: Path, found: dict[str, Any]) -> None:
     """Clear a run's folder of what was computed from other inputs, with a warning.
 
     Args:
@@ -70,9 +70,9 @@ def claim(folder: Path, found: dict[str, Any]) -> None:
         found: from :func:`fingerprint`.
     """
     path = folder / INPUTS
-    # as JSON gives it back
+    # tuples are lists once they are read back
     found = json.loads(json.dumps(found))
-    kept = json.loads(path.read_text()) if path.exists() else found
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else found
     changed = [name for name, value in found.items() if kept.get(name) != value]
     if changed:
         warnings.warn(

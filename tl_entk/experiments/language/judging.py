@@ -34,6 +34,7 @@ class Judged:
 
     Attributes:
         sweep: candidates by what they reach within the train half, best first.
+        candidates: eNTK method to the candidate that it is.
         methods: method to layer to scores, of the methods that are judged on the test half: the
             flattened kernel, the best candidate of every readout, PCA, random.
         validations: method to what it reaches within the train half, best over layers.
@@ -48,6 +49,7 @@ class Judged:
     """
 
     sweep: list[SweepRow]
+    candidates: dict[str, Candidate]
     methods: dict[str, Scores]
     validations: dict[str, float]
     best_layer: dict[str, str]
@@ -60,12 +62,12 @@ class Judged:
     @property
     def entk_methods(self) -> list[str]:
         """The methods that are neither PCA nor random."""
-        return _entk(self.methods)
+        return list(self.candidates)
 
     @property
     def winner(self) -> str:
         """The eNTK method that is best within the train half."""
-        return _winner(self.validations)
+        return _best_method(self.candidates, self.validations)
 
 
 def judge_language(
@@ -80,13 +82,16 @@ def judge_language(
     """
     features, seed = data.features, settings.seed
     sweep = judge_sweep(directions.sweep, features, seed=seed)
-    methods, rows = _methods(plain_candidate(settings), directions, sweep, features, seed)
+    candidates = _judged_candidates(plain_candidate(settings), sweep)
+    methods, rows = _methods(candidates, directions, sweep, features, seed)
     validations = {name: row.validation for name, row in rows.items()}
-    basis_names = dict.fromkeys([_winner(validations), PCA, FLATTENED, RANDOM])
+    winner = _best_method(candidates, validations)
+    basis_names = dict.fromkeys([winner, PCA, FLATTENED, RANDOM])
     bases = {name: methods[name] for name in basis_names} | {ALL: scores_by_layer(data.activations)}
     probe_layer = _probe_layers(bases, features, seed)
     return Judged(
         sweep=sweep,
+        candidates=candidates,
         methods=methods,
         validations=validations,
         best_layer={name: row.best_layer for name, row in rows.items()},
@@ -112,23 +117,24 @@ def judge_language(
     )
 
 
+def _judged_candidates(plain: Candidate, sweep: list[SweepRow]) -> dict[str, Candidate]:
+    """The flattened kernel, and the best candidate of every readout, the best of them first."""
+    best = {row.candidate.readout: row.candidate for row in reversed(sweep)}
+    others = [row.candidate for row in sweep if row.candidate == best[row.candidate.readout]]
+    return {FLATTENED: plain} | {f"eNTK, {one}": one for one in others if one != plain}
+
+
 def _methods(
-    plain: Candidate,
+    candidates: dict[str, Candidate],
     directions: Directions,
     sweep: list[SweepRow],
     features: FeatureSet,
     seed: int,
 ) -> tuple[dict[str, Scores], dict[str, SweepRow]]:
     """Scores of every method that is judged, and what it reaches within the train half."""
-    best = {row.candidate.readout: row for row in reversed(sweep)}
-    rows = {FLATTENED: next(row for row in sweep if row.candidate == plain)}
-    # the best candidate of every readout, the best of them first
-    rows |= {
-        method_name(row.candidate): row
-        for row in sweep
-        if row is best[row.candidate.readout] and row.candidate != plain
-    }
-    methods = {name: scores_by_layer(directions.sweep[row.candidate]) for name, row in rows.items()}
+    by_candidate = {row.candidate: row for row in sweep}
+    rows = {name: by_candidate[candidate] for name, candidate in candidates.items()}
+    methods = {name: scores_by_layer(directions.sweep[one]) for name, one in candidates.items()}
     others = {PCA: scores_by_layer(directions.pca), RANDOM: scores_by_layer(directions.random)}
     for name, layers in others.items():
         (rows[name],) = judge_sweep({Candidate(name, "", ""): layers}, features, seed=seed)
@@ -160,14 +166,5 @@ def _probe_layers(bases: Mapping[str, Scores], features: FeatureSet, seed: int) 
     return {name: max(layers, key=partial(reached, layers)) for name, layers in bases.items()}
 
 
-def method_name(candidate: Candidate) -> str:
-    """What a candidate is called among the methods."""
-    return f"eNTK, {candidate}"
-
-
-def _entk(methods: Iterable[str]) -> list[str]:
-    return [name for name in methods if name not in (PCA, RANDOM)]
-
-
-def _winner(validations: Mapping[str, float]) -> str:
-    return max(_entk(validations), key=lambda name: validations[name])
+def _best_method(candidates: Iterable[str], validations: Mapping[str, float]) -> str:
+    return max(candidates, key=lambda name: validations[name])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from tl_entk.alignment.attribution import component_shares
 from tl_entk.alignment.baselines import pca_scores, random_directions
-from tl_entk.alignment.readout_sweep import ALL_LAYERS, Candidate, sweep_directions
+from tl_entk.alignment.readout_sweep import ALL_LAYERS, TOGETHER, Candidate, sweep_directions
 from tl_entk.directions.eigen import EigenDirections
 from tl_entk.experiments.language.data import LanguageData
 from tl_entk.experiments.language.settings import LanguageSettings
@@ -24,12 +25,14 @@ from tl_entk.model.provenance import hash_of
 from tl_entk.operator.normalized_operator import gradient_norms
 from tl_entk.operator.top_directions import top_eigendirections
 from tl_entk.results import load, save
-from tl_entk.tools.files import write_tensors
+from tl_entk.tools.files import write_json, write_tensors
 
 # the readout that features are shared out with: no label, one backward pass
 SHARES_READOUT = "logsumexp"
 # what the flattened kernel is called among the readouts
 ALL_LOGITS = "all logits"
+# says which windows a folder of kernels is of
+WINDOWS = "windows.json"
 
 Layers = dict[str, EigenDirections]
 
@@ -75,15 +78,16 @@ def language_directions(
     """
     tokens, layers = data.windows.tokens, list(data.activations)
     n = len(tokens)
-    work = _Work(settings, model, tokens, layers, folder, memory_budget, progress)
+    kept = KernelFolder(settings, model, tokens, layers, folder, memory_budget, progress)
+    plain = plain_candidate(settings)
     sweep = {
-        plain_candidate(settings)._replace(normalization=name): work.flattened(name)
-        for name in dict.fromkeys(("plain", *settings.normalizations))
+        plain._replace(normalization=name): kept.flattened(name)
+        for name in dict.fromkeys((plain.normalization, *settings.normalizations))
     }
     for readout in settings.readouts:
-        sweep |= work.swept(readout)
+        sweep |= kept.of_readout(readout)
     return Directions(
-        sweep[plain_candidate(settings)],
+        sweep[plain],
         sweep,
         {layer: pca_scores(found, settings.k) for layer, found in data.activations.items()},
         {layer: random_directions(n, settings.k, settings.seed + int(layer)) for layer in layers},
@@ -97,8 +101,18 @@ def plain_candidate(settings: LanguageSettings) -> Candidate:
 
 
 @dataclass(frozen=True, eq=False)
-class _Work:
-    """Kernels of one model and its windows; what the folder has of them is not computed again."""
+class KernelFolder:
+    """Directions of one model on its windows; what the folder has of them is not computed again.
+
+    Attributes:
+        settings: of the run.
+        model: in evaluation mode.
+        tokens: (n, t) windows.
+        layers: which layers.
+        folder: where eigendirections and solver checkpoints lie.
+        memory_budget: bytes.
+        progress: show estimates and bars.
+    """
 
     settings: LanguageSettings
     model: Any
@@ -108,6 +122,15 @@ class _Work:
     memory_budget: int | None
     progress: bool
 
+    def __post_init__(self) -> None:
+        """Clear the folder unless it says that what it has is of these windows."""
+        path, windows = self.folder / WINDOWS, hash_of(self.tokens)
+        if not path.exists() or json.loads(path.read_text(encoding="utf-8")) != windows:
+            for pattern in ("layer_*.safetensors", "sweep/*.safetensors"):
+                for old in self.folder.glob(pattern):
+                    old.unlink()
+            write_json(path, windows)
+
     def flattened(self, normalization: str) -> Layers:
         """Directions of the flattened kernel of every layer."""
         return {layer: self._flattened(layer, normalization) for layer in self.layers}
@@ -115,8 +138,7 @@ class _Work:
     def _flattened(self, layer: str, normalization: str) -> EigenDirections:
         end = "" if normalization == "plain" else f" {normalization}"
         path = self.folder / f"layer_{layer}{end}.safetensors"
-        kept = self._kept(path)
-        if isinstance(kept, EigenDirections):
+        if path.exists() and isinstance(kept := load(path), EigenDirections):
             return kept
         basis = path.with_name(f"layer_{layer}{end}.basis.safetensors")
         found = top_eigendirections(
@@ -139,11 +161,8 @@ class _Work:
     def _norms(self, layer: str) -> Float[Tensor, " n"]:
         """Gradient norms of the flattened kernel, for every normalization by cosines."""
         path = self.folder / f"layer_{layer}.norms.safetensors"
-        windows = hash_of(self.tokens)
         if path.exists():
-            kept = load_file(path)
-            if windows in kept:
-                return kept[windows]
+            return load_file(path)["norms"]
         found = gradient_norms(
             self.model,
             self.tokens,
@@ -151,17 +170,16 @@ class _Work:
             memory_budget=self.memory_budget,
             progress=self.progress,
         )
-        write_tensors(path, {windows: found})
+        write_tensors(path, {"norms": found})
         return found
 
-    def swept(self, readout: str) -> dict[Candidate, Layers]:
+    def of_readout(self, readout: str) -> dict[Candidate, Layers]:
         """Directions of every component and normalization of a readout."""
         path = self.folder / "sweep" / f"{readout}.safetensors"
-        kept = self._kept(path)
-        if isinstance(kept, dict):
-            chosen = self._wanted(_by_candidate(kept))
-            if chosen is not None:
-                return chosen
+        kept = _load_candidates(path) if path.exists() else {}
+        chosen = self._choose(kept)
+        if chosen is not None:
+            return chosen
         found = sweep_directions(
             self.model,
             self.tokens,
@@ -173,45 +191,45 @@ class _Work:
             seed=self.settings.seed,
             progress=self.progress,
         )
-        flat = {
-            "; ".join((*candidate, layer)): directions
-            for candidate, layers in found.items()
-            for layer, directions in layers.items()
-        }
         # other components and layers, of other runs, stay
-        save({**(kept or {}), **flat}, path)
+        both = {one: kept.get(one, {}) | found.get(one, {}) for one in {**kept, **found}}
+        _save_candidates(both, path)
         return found
 
-    def _wanted(self, found: dict[Candidate, Layers]) -> dict[Candidate, Layers] | None:
+    def _choose(self, found: dict[Candidate, Layers]) -> dict[Candidate, Layers] | None:
         """The settings' components and layers of what is there; None if one is missing."""
         chosen: dict[Candidate, Layers] = {}
         for candidate, layers in found.items():
             if candidate.component in self.settings.components:
                 # of all layers together there is one kernel, of these layers or of others
-                names = ["all"] if candidate.component == ALL_LAYERS else self.layers
+                names = [TOGETHER] if candidate.component == ALL_LAYERS else self.layers
                 if not set(names) <= set(layers):
                     return None
                 chosen[candidate] = {name: layers[name] for name in names}
         there = {candidate.component for candidate in chosen}
         return chosen if there == set(self.settings.components) else None
 
-    def _kept(self, path: Path) -> Any:
-        """What lies there, if it is of these windows."""
-        if not path.exists():
-            return None
-        kept = load(path)
-        one = next(iter(kept.values())) if isinstance(kept, dict) else kept
-        same = isinstance(one, EigenDirections) and one.provenance.get("tokens_sha256") == hash_of(
-            self.tokens
-        )
-        return kept if same else None
+
+def _save_candidates(found: dict[Candidate, Layers], path: Path) -> None:
+    """Directions by candidate and layer as one file; their names in it are JSON."""
+    save(
+        {
+            json.dumps([*candidate, layer]): directions
+            for candidate, layers in found.items()
+            for layer, directions in layers.items()
+        },
+        path,
+    )
 
 
-def _by_candidate(flat: Mapping[str, EigenDirections]) -> dict[Candidate, Layers]:
+def _load_candidates(path: Path) -> dict[Candidate, Layers]:
+    """What :func:`_save_candidates` wrote."""
     found: dict[Candidate, Layers] = {}
-    for name, directions in flat.items():
-        readout, component, normalization, layer = name.split("; ")
-        found.setdefault(Candidate(readout, component, normalization), {})[layer] = directions
+    kept = load(path)
+    assert isinstance(kept, dict)
+    for name, directions in kept.items():
+        *candidate, layer = json.loads(name)
+        found.setdefault(Candidate(*candidate), {})[layer] = directions
     return found
 
 

@@ -14,7 +14,7 @@ from feature_sets.grammar import Rule
 from tl_entk.directions.eigen import EigenDirections
 from tl_entk.experiments.clock import Clock
 from tl_entk.experiments.language.data import LanguageData, language_data
-from tl_entk.experiments.language.judging import FLATTENED, Judged, judge_language, method_name
+from tl_entk.experiments.language.judging import FLATTENED, Judged, judge_language
 from tl_entk.experiments.language.kernels import Directions, language_directions
 from tl_entk.experiments.language.settings import (
     LanguageSettings,
@@ -22,6 +22,7 @@ from tl_entk.experiments.language.settings import (
     windows_name,
 )
 from tl_entk.language.loading import LanguageModel, load_language_model
+from tl_entk.model.adapters import adapt_transformer
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,13 +48,13 @@ class LanguageResult:
     @property
     def model_info(self) -> dict[str, Any]:
         """Name, class and sizes of the model."""
-        cfg = self.model.model.cfg
+        adapter = adapt_transformer(self.model.model)
         return {
             "name": self.model.name,
             "class": self.model.model_class,
-            "layers": cfg.n_layers,
-            "d_model": cfg.d_model,
-            "d_vocab": cfg.d_vocab,
+            "layers": adapter.n_layers,
+            "d_model": adapter.d_model,
+            "d_vocab": adapter.vocabulary,
             "parameters": sum(p.numel() for p in self.model.model.parameters()),
         }
 
@@ -61,8 +62,7 @@ class LanguageResult:
         """Layer to eigendirections of an eNTK method."""
         if method == FLATTENED:
             return self.directions.flattened
-        by_name = {method_name(row.candidate): row.candidate for row in self.judged.sweep}
-        return self.directions.sweep[by_name[method]]
+        return self.directions.sweep[self.judged.candidates[method]]
 
     def decode(self, token: int) -> str:
         """Text of one token."""
@@ -93,7 +93,7 @@ def run_language(
         progress: show estimates and bars.
 
     Raises:
-        UserError, OSError: for settings, models or data that cannot be meant; with the mend.
+        UserError, OSError: for settings, models or data that cannot be meant; says what to pass.
 
     Source: arXiv 2510.00468, section 5.
     """

@@ -16,69 +16,79 @@ from tl_entk.experiments.language.labels import parse_labels
 from tl_entk.kernel.blocks import list_components
 from tl_entk.kernel.normalize import check_normalization
 from tl_entk.language.story_model import EMBEDDED
+from tl_entk.model.adapters import adapt_transformer
 from tl_entk.model.readouts import NAMES as READOUTS
 from tl_entk.model.sites import match_names
 
+# data set: text of the embedded model
 SAMPLED = "sampled"
+# layers: each of them
+EVERY_LAYER = "all"
 
 
 @dataclass(frozen=True)
 class LanguageSettings:
     """Model, text, windows, kernels; the defaults are the embedded model and its own text.
 
+    The first sentence of every attribute is the help of its option on the command line.
+
     Attributes:
-        model: "stories" (embedded), a local folder, or a TransformerLens model name.
-        model_class: "hooked", "bridge", or None for what fits.
-        dataset: a file, a folder or a hub data set; "sampled" is text of the embedded model.
-        column: of the data set, with the text.
-        split: of the data set.
-        pipeline: spaCy pipeline; None for the best there is.
+        model: ``stories`` (embedded), a folder in Hugging Face's format, or a TransformerLens name
+            such as gemma-3-270m.
+        dataset: a text file, a folder, or a hub data set such as roneneldan/TinyStories;
+            ``sampled``: stories written by the embedded model.
+        layers: ``all``, or layer numbers.
+        k: directions per layer and method.
+        per_tag: windows of each of eight parts of speech.
         length: tokens of a window.
-        per_tag: windows of each part of speech.
-        per_story: most windows of one text; more than one makes examples depend on each other,
+        per_story: most windows of one text. More than one makes examples depend on each other,
             which intervals and p-values do not know.
-        agree: keep a window only where the model's own next word has the same tag.
-        layers: "all", or layer numbers.
-        weight: whose kernel of all logits is analysed in each layer, "mlp.W_out".
-        k: directions of every basis.
         readouts: scalar readouts of the sweep; none for no sweep. class_trace, by 32 random signs,
             costs 32 times as much as another.
-        components: of the sweep.
+        components: components of the sweep.
         normalizations: of the kernel of all logits, beside the plain one.
-        labels: your own, NAME=RULE; a rule is a column of the data set or a spaCy matcher pattern
-            as JSON.
-        tol: residual up to which an eigenpair has converged, relative to the first eigenvalue.
-        probe: "logistic", or "ridge", which is faster.
-        max_texts: read no more texts than this.
-        sampled: how many stories are sampled, where they are.
-        seed: of sampling, windows, splits and solver.
+        weight: weight whose kernel of all logits is analysed in each layer. Without the layer:
+            "mlp.W_out".
+        labels: your own labels, NAME=RULE. A rule is a column of the data set or a spaCy matcher
+            pattern as JSON.
+        agree: keep windows where the model's own next word has the same tag.
+        pipeline: spaCy pipeline; default the best installed, or embedded.
+        column: column with the text.
+        split: split of the data set.
+        max_texts: read no more texts.
+        sampled: stories to write, with --dataset sampled.
+        tol: residual of an eigenpair, over the first eigenvalue. Up to it a pair has converged.
+        probe: ``logistic``, or ``ridge`` (faster).
+        seed: of windows, splits, solver. Of the sampled stories too.
+        model_class: ``hooked`` (TransformerLens 3.9) or ``bridge`` (3.9 and 4.x). None for what
+            the model can be.
 
     Raises:
         UserError: if a setting is out of its range.
     """
 
     model: str = EMBEDDED
-    model_class: str | None = None
     dataset: str = SAMPLED
+    layers: str | tuple[int, ...] = EVERY_LAYER
+    k: int = 25
+    per_tag: int = 32
+    length: int = 32
+    per_story: int = 1
+    readouts: tuple[str, ...] = ("logsumexp", "target_logit", "target_logprob", "mean_logit")
+    components: tuple[str, ...] = tuple(COMPONENTS)
+    normalizations: tuple[str, ...] = ()
+    weight: str = "mlp.W_out"
+    labels: tuple[str, ...] = ()
+    agree: bool = True
+    pipeline: str | None = None
     column: str = "text"
     split: str = "train"
-    pipeline: str | None = None
-    length: int = 32
-    per_tag: int = 32
-    per_story: int = 1
-    agree: bool = True
-    layers: str | tuple[int, ...] = "all"
-    weight: str = "mlp.W_out"
-    k: int = 25
-    readouts: tuple[str, ...] = ("logsumexp", "target_logit", "target_logprob", "mean_logit")
-    components: tuple[str, ...] = ("W_out", "W_in", "W_O", "whole layer", "all layers")
-    normalizations: tuple[str, ...] = ()
-    labels: tuple[str, ...] = ()
-    tol: float = 1e-3
-    probe: Probe = "logistic"
     max_texts: int | None = None
     sampled: int = 400
+    tol: float = 1e-3
+    probe: Probe = "logistic"
     seed: int = 0
+    model_class: str | None = None
 
     def __post_init__(self) -> None:
         if min(self.length, self.per_tag, self.per_story, self.k, self.sampled) < 1:
@@ -101,8 +111,7 @@ class LanguageSettings:
         ):
             for name in names:
                 if name not in known:
-                    there = "; ".join(known)
-                    raise UserError(f"no {kind} {name!r}: there are {there}.")
+                    raise UserError(f"no {kind} {name!r}: there are {'; '.join(known)}.")
         for name in self.normalizations:
             check_normalization(name)
         if not 0 < self.tol < 1:
@@ -121,26 +130,26 @@ class LanguageSettings:
         """Refuse what this model does not have, before any work.
 
         Raises:
-            UserError: for a layer, weight or component that there is not, windows longer than the
-                model reads, or more directions than the residual stream or the windows have.
+            UserError: for an unknown layer, weight or component, windows longer than the model
+                reads, or more directions than the residual stream or the windows have.
         """
-        names = list_components(model)
-        for layer in self.chosen_layers(model.cfg.n_layers):
+        names, adapter = list_components(model), adapt_transformer(model)
+        for layer in self.chosen_layers(adapter.n_layers):
             match_names(names, f"blocks.{layer}.{self.weight}")
             for component in self.components if self.readouts else ():
                 match_names(names, COMPONENTS[component].format(layer=layer))
         # the model's own next word is read from up to two tokens after the window
-        longest = model.cfg.n_ctx - (2 if self.agree else 0)
+        longest = adapter.context - (2 if self.agree else 0)
         if self.length > longest:
             raise UserError(
-                f"length = {self.length}: the model reads {model.cfg.n_ctx} tokens; pass up to "
+                f"length = {self.length}: the model reads {adapter.context} tokens; pass up to "
                 f"{longest}."
             )
         n = len(DEFAULT_TAGS) * self.per_tag
-        most = min(model.cfg.d_model, n)
+        most = min(adapter.d_model, n)
         if self.k > most:
             raise UserError(
-                f"k = {self.k}: activations of width {model.cfg.d_model} and {n} windows have "
+                f"k = {self.k}: activations of width {adapter.d_model} and {n} windows have "
                 f"{most} principal components to compare with; pass no more."
             )
 
@@ -156,10 +165,10 @@ class LanguageSettings:
         """Layer numbers of a model with so many.
 
         Raises:
-            UserError: for a layer that there is not.
+            UserError: for a layer that the model does not have.
         """
         if isinstance(self.layers, str):
-            if self.layers != "all":
+            if self.layers != EVERY_LAYER:
                 raise UserError(f"layers = {self.layers!r}: pass 'all' or numbers.")
             return list(range(n_layers))
         for layer in self.layers:
@@ -187,7 +196,7 @@ def run_name(settings: LanguageSettings) -> str:
 
 
 def windows_name(settings: LanguageSettings) -> str:
-    """A folder name that runs share whose windows are the same, with other labels or kernels.
+    """A folder name of the windows: runs with other labels or kernels share it.
 
     Example:
         >>> a, b = LanguageSettings(), LanguageSettings(probe="ridge", k=9)

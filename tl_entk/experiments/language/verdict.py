@@ -8,7 +8,8 @@ from tl_entk.experiments.language.run import LanguageResult
 
 # readouts that know what the model predicts
 _PREDICTING = {"target_logit", "target_logprob", "logsumexp"}
-_NAMES = {"ap": "average precision", "auroc": "AUROC"}
+# what verdicts and figures are about
+METRIC_NAMES = {"ap": "average precision", "auroc": "AUROC"}
 
 
 def verdicts(result: LanguageResult) -> list[str]:
@@ -22,8 +23,10 @@ def verdicts(result: LanguageResult) -> list[str]:
     for name in result.judged.entk_methods:
         table = result.judged.tables[name]
         parts = [
-            _said(metric, table.difference(pca, metric), table.macro(metric), pca.macro(metric))
-            for metric in _NAMES
+            compare_with_pca(
+                metric, table.difference(pca, metric), table.macro(metric), pca.macro(metric)
+            )
+            for metric in METRIC_NAMES
         ]
         chosen = " (chosen within the train half)" if name != FLATTENED else ""
         found.append(f"{name}{chosen}: {'; '.join(parts)}.")
@@ -69,9 +72,16 @@ def _unconverged(result: LanguageResult) -> list[str]:
     ]
 
 
-def _said(
+def compare_with_pca(
     metric: str, difference: IntervalEstimate, own: IntervalEstimate, pca: IntervalEstimate
 ) -> str:
+    """One figure of a method beside PCA's, in words.
+
+    Example:
+        >>> own, pca = IntervalEstimate(0.6, 0.5, 0.7), IntervalEstimate(0.5, 0.4, 0.6)
+        >>> compare_with_pca("ap", IntervalEstimate(0.1, 0.01, 0.2), own, pca)[:38]
+        'by macro average precision it beats PC'
+    """
     if difference.low > 0:
         verdict = "beats PCA"
     elif difference.high < 0:
@@ -79,6 +89,6 @@ def _said(
     else:
         verdict = "cannot be told from PCA"
     return (
-        f"by macro {_NAMES[metric]} it {verdict} ({own.value:.2f} against {pca.value:.2f}, "
+        f"by macro {METRIC_NAMES[metric]} it {verdict} ({own.value:.2f} against {pca.value:.2f}, "
         f"difference {difference.value:+.2f}, {difference.low:+.2f} to {difference.high:+.2f})"
     )

@@ -22,6 +22,15 @@ Callback = Callable[[int, nn.Module, Callable[[], dict[str, float]]], None]
 class MLPSettings(Settings):
     """Settings of the modular-addition MLP (arXiv 2510.00468, v2 section 4 and v4 section 3).
 
+    Attributes:
+        seed: seed of weights and split.
+        p: modulus.
+        n: hidden units; 64 is the paper's narrow model.
+        train_fraction: share of the pairs to train on.
+        learning_rate: AdamW.
+        weight_decay: AdamW.
+        epochs: full-batch steps.
+
     Raises:
         UserError: if a setting is out of its range.
     """

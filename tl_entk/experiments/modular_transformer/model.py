@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from feature_sets.errors import UserError
 from tl_entk.experiments.modular_transformer.task import (
     ModelClass,
     ModularSettings,
@@ -38,7 +39,7 @@ def build_model(
         The TransformerLens model; its logits have shape (batch, 3, p + 1).
 
     Raises:
-        ImportError: for ``"hooked"`` where TransformerLens has no HookedTransformer any more.
+        UserError: for ``"hooked"`` where TransformerLens has no HookedTransformer any more.
 
     Example:
         >>> import torch
@@ -68,7 +69,7 @@ def _build_hooked(common: dict[str, Any]) -> nn.Module:
     try:
         from transformer_lens import HookedTransformer, HookedTransformerConfig
     except ImportError as error:
-        raise ImportError(
+        raise UserError(
             "this TransformerLens has no HookedTransformer (it was removed in 4.0): "
             'use model_class="bridge", or install transformer_lens==3.9.0.'
         ) from error

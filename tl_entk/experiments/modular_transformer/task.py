@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -12,9 +12,9 @@ from torch import Tensor
 from feature_sets.errors import UserError
 from tl_entk.experiments.modular_addition import Additions, check_addition, split_additions
 from tl_entk.experiments.settings import Settings, check_counts, check_seed
+from tl_entk.model.adapters.classes import ModelClass as ModelClass
 
 Weights = dict[str, Float[Tensor, "..."]]
-ModelClass = Literal["hooked", "bridge"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,18 @@ class ModularSettings(Settings):
 
     The defaults are the paper's. ``epochs`` counts passes over the training half; the seed
     fixes the weights, the split and the order of the batches, whatever the model class.
+
+    Attributes:
+        seed: seed of weights, split and batches.
+        p: modulus.
+        d_model: residual width.
+        n_heads: attention heads.
+        d_mlp: MLP width.
+        train_fraction: share of the pairs to train on.
+        batch_size: examples per step.
+        learning_rate: AdamW.
+        weight_decay: AdamW.
+        epochs: passes over the training part.
 
     Raises:
         UserError: if a setting is out of its range.

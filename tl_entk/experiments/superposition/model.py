@@ -23,10 +23,10 @@ class SuperpositionSettings(Settings):
         m: width of the bottleneck.
         sparsity: S, the probability that a feature is zero.
         seed: of weights and data.
-        features: n, inputs and outputs.
-        examples: N fixed samples.
+        features: features n. The model has as many inputs and outputs.
+        examples: samples N. They are fixed.
         decay: feature i has importance decay^i.
-        steps: full-batch steps of Adam.
+        steps: steps of Adam. Each is on the whole batch.
         learning_rate: of Adam.
 
     Raises:

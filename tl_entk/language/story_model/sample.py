@@ -58,10 +58,10 @@ def sample_stories(
         OSError: if the folder holds no model.
 
     Example:
-        >>> sample_stories(1, max_tokens=300)
+        >>> sample_stories(1, max_tokens=300)  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         ...
-        UserError: max_tokens = 300: pass 1 to 254, the model's context being 256.
+        feature_sets.errors.UserError: max_tokens = 300: pass 1 to 254, the model's context ...
     """
     most = CONTEXT - _START
     if not 1 <= max_tokens <= most:

@@ -6,8 +6,10 @@ import numpy as np
 
 from tl_entk.alignment.bootstrap import IntervalEstimate
 from tl_entk.alignment.ranking import METRICS
+from tl_entk.alignment.readout_sweep import TOGETHER
 from tl_entk.experiments.language.judging import FLATTENED, PCA, RANDOM
 from tl_entk.experiments.language.run import LanguageResult
+from tl_entk.experiments.language.verdict import METRIC_NAMES
 from tl_entk.report import figures as draw
 from tl_entk.report.page import Cells, Picture, Table
 
@@ -107,7 +109,7 @@ def layer_figure(result: LanguageResult, metric: str) -> Picture:
         name: {layer: table.macro(metric) for layer, table in result.judged.by_layer[name].items()}
         for name in _shown(result)
     }
-    label = {"ap": "macro average precision", "auroc": "macro AUROC"}[metric]
+    label = f"macro {METRIC_NAMES[metric]}"
     return Picture(f"layers_{metric}", f"{label} by layer.", draw.by_layer(curves, label))
 
 
@@ -119,7 +121,7 @@ def layer_table(result: LanguageResult, metric: str) -> Table:
         if set(tables) == set(layers):
             rows.append([name, *[tables[layer].macro(metric).value for layer in layers]])
         else:
-            rows.append([name, tables["all"].macro(metric).value, *[""] * (len(layers) - 1)])
+            rows.append([name, tables[TOGETHER].macro(metric).value, *[""] * (len(layers) - 1)])
     return Table(
         f"layers_{metric}",
         f"Macro {metric.upper()} on the test half by layer (one figure: all layers together).",

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
+from tl_entk.alignment.best_directions import LayerDirection
 from tl_entk.directions.eigen import EigenDirections
 from tl_entk.experiments.language.judging import FLATTENED
 from tl_entk.experiments.language.run import LanguageResult
@@ -22,39 +26,39 @@ def language_cards(result: LanguageResult) -> list[Card]:
 
     The flattened kernel's come first, then those of the best readout.
     """
-    cards = []
-    for method in dict.fromkeys([FLATTENED, result.judged.winner]):
-        chosen = by_direction(result.judged.tables[method].rows)
-        best = result.judged.best_layer[method]
-        leading = [f"layer {best}, direction {index}" for index in range(LEADING)]
-        layers = result.eigen(method)
-        shown: dict[str, list[int]] = {}
-        for _, layer, index in sorted(map(_order, {*chosen, *leading})):
-            if index < len(layers[layer].eigenvalues):
-                shown.setdefault(layer, []).append(index)
-        parts = {layer: layers[layer].take(indices) for layer, indices in shown.items()}
-        tokens = _tokens(result, parts)
-        for layer, indices in shown.items():
-            for place, index in enumerate(indices):
-                column = f"layer {layer}, direction {index}"
-                direction = Direction(
-                    f"{method}, {column}",
-                    parts[layer].scores[:, place],
-                    _facts(layers[layer], index),
-                    tokens[layer][:, place],
-                    chosen.get(column, []),
-                )
-                cards.append(direction_card(direction, result.data.windows, result.decode))
-    return cards
+    methods = dict.fromkeys([FLATTENED, result.judged.winner])
+    return [card for method in methods for card in _method_cards(result, method)]
 
 
-def _order(column: str) -> tuple[int, str, int]:
-    """Layers by number; the one called "all" last."""
-    layer, index = column.removeprefix("layer ").split(", direction ")
-    return (int(layer) if layer.isdigit() else 10**6), layer, int(index)
+def _method_cards(result: LanguageResult, method: str) -> Iterator[Card]:
+    chosen = by_direction(result.judged.tables[method].rows)
+    layers = result.eigen(method)
+    best = result.judged.best_layer[method]
+    leading = range(min(LEADING, len(layers[best].eigenvalues)))
+    wanted = {*chosen, *(LayerDirection(best, index) for index in leading)}
+    shown = {
+        layer: sorted(place.direction for place in wanted if place.layer == layer)
+        for layer in layers
+    }
+    shown = {layer: indices for layer, indices in shown.items() if indices}
+    parts = {layer: layers[layer].take(indices) for layer, indices in shown.items()}
+    tokens = token_changes(result, parts)
+    for layer, indices in shown.items():
+        for column, index in enumerate(indices):
+            place = LayerDirection(layer, index)
+            direction = Direction(
+                f"{method}, {place}",
+                parts[layer].scores[:, column],
+                _facts(layers[layer], index),
+                tokens[layer][:, column],
+                chosen.get(place, []),
+            )
+            yield direction_card(direction, result.data.windows, result.decode)
 
 
-def _tokens(result: LanguageResult, layers: dict[str, EigenDirections]) -> dict[str, Tensor]:
+def token_changes(
+    result: LanguageResult, layers: dict[str, EigenDirections]
+) -> dict[str, Float[Tensor, "d_vocab k"]]:
     """Layer to what its directions do to each token's logit."""
     model = result.model.model
     # the model runs once for all of them
@@ -62,7 +66,7 @@ def _tokens(result: LanguageResult, layers: dict[str, EigenDirections]) -> dict[
     together = score_covariances(model, result.data.windows.tokens, scores)
     widths = [eigen.scores.shape[1] for eigen in layers.values()]
     along = dict(zip(layers, together.split(widths, dim=1), strict=True))
-    if next(iter(layers.values())).vectors.ndim == 2:
+    if next(iter(layers.values())).space != "final_hidden":
         return along
     white = whitening(adapt_transformer(model).unembedding)
     found = {}

@@ -78,7 +78,7 @@ def solver_table(result: LanguageResult) -> Table:
 
 
 def counts_table(result: LanguageResult) -> Table:
-    """How many windows of every tag were tried and kept, and why the others fell."""
+    """How many windows of every tag were tried and kept, and why others were dropped."""
     windows = result.data.windows
     reasons = list(windows.counts)
     rows: list[Cells] = [
@@ -88,7 +88,7 @@ def counts_table(result: LanguageResult) -> Table:
     rows.append(["all", *windows.counts.values()])
     return Table(
         "window_counts",
-        "Windows tried and kept, and why the others fell.",
+        "Windows tried and kept, and why others were dropped.",
         ("tag of the next word", *reasons),
         rows,
     )

@@ -9,11 +9,10 @@ from tl_entk.alignment.readout_sweep import CLASS_TRACE_SIGNS
 from tl_entk.experiments.language.judging import FLATTENED, PCA, RANDOM
 from tl_entk.experiments.language.run import LanguageResult
 from tl_entk.experiments.language.settings import windows_name
-from tl_entk.experiments.language.verdict import verdicts
+from tl_entk.experiments.language.verdict import METRIC_NAMES, verdicts
+from tl_entk.model.adapters import adapt_transformer
 from tl_entk.model.provenance import versions
-from tl_entk.report.language import alignment as alignment
-from tl_entk.report.language import details as details
-from tl_entk.report.language import probes as probes
+from tl_entk.report.language import alignment, details, probes
 from tl_entk.report.language.alignment import interval
 from tl_entk.report.language.cards import language_cards
 from tl_entk.report.page import Section, write_page
@@ -65,13 +64,6 @@ def write_outputs(result: LanguageResult, out: Path) -> Path:
     return page
 
 
-def info_class(result: LanguageResult) -> str:
-    """The class of the run's model, in words."""
-    return {"hooked": "HookedTransformer", "bridge": "TransformerBridge"}.get(
-        result.model.model_class, result.model.model_class
-    )
-
-
 def headline(result: LanguageResult) -> dict[str, object]:
     """The figures one looks at first, as plain JSON values."""
     found: dict[str, object] = {}
@@ -107,7 +99,19 @@ def _key_figures(result: LanguageResult) -> list[tuple[str, str]]:
 
 
 def _sections(result: LanguageResult) -> list[Section]:
-    sections = [
+    return [
+        *_alignment_sections(result),
+        *(_sweep_sections(result) if len(result.judged.sweep) > 1 else []),
+        _probe_section(result),
+        _card_section(result),
+        _share_section(result),
+        *_source_sections(result),
+    ]
+
+
+def _alignment_sections(result: LanguageResult) -> list[Section]:
+    """What holds, label by label and layer by layer."""
+    return [
         Section("What holds", "\n\n".join(verdicts(result)), [alignment.macro_table(result)]),
         Section(
             "Feature by feature",
@@ -126,64 +130,78 @@ def _sections(result: LanguageResult) -> list[Section]:
             "Layer by layer",
             "Mean over the labels of the best single direction of each layer alone, at k = "
             f"{result.settings.k} directions per layer for every method.",
-            [alignment.layer_figure(result, metric) for metric in ("ap", "auroc")]
-            + [alignment.layer_table(result, "ap"), alignment.layer_table(result, "auroc")],
+            [alignment.layer_figure(result, metric) for metric in METRIC_NAMES]
+            + [alignment.layer_table(result, metric) for metric in METRIC_NAMES],
         ),
     ]
-    if len(result.judged.sweep) > 1:
-        sections.append(
-            Section(
-                "Readouts, components, normalizations",
-                "Macro AP within the train half (directions are chosen on one half of it and "
-                "judged on the other), best over layers. The best of every readout is judged on "
-                "the test half above; nothing was chosen by the test half. class_trace is "
-                f"estimated by {CLASS_TRACE_SIGNS} random signs.\n\n"
-                "target_logit and target_logprob are read at the model's own top token; the "
-                "gradient of logsumexp is the average over all tokens by the model's own "
-                "probabilities, that of mean_logit the plain average.",
-                [alignment.sweep_figure(result)],
-            )
-        )
-        sections.append(
-            Section(
-                "Every combination, in numbers",
-                "Best first; the last rows are the other methods by the same measure.",
-                [alignment.sweep_table(result)],
-                folded=True,
-            )
-        )
+
+
+def _sweep_sections(result: LanguageResult) -> list[Section]:
+    """What every readout, component and normalization reaches."""
     return [
-        *sections,
         Section(
-            "Probes",
-            f"A {result.settings.probe} probe on k = {result.settings.k} scores of each basis, and "
-            "on all activations (the ceiling), each at the layer where ridge probes on it are best "
-            "within the train half. Labels that are numbers have no best direction; probes are "
-            "judged by R² there.",
-            [
-                probes.probe_table(result),
-                probes.probe_figure(result),
-                probes.probe_layer_table(result),
-            ],
+            "Readouts, components, normalizations",
+            "Macro AP within the train half (directions are chosen on one half of it and "
+            "judged on the other), best over layers. The best of every readout is judged on "
+            "the test half above; nothing was chosen by the test half. class_trace is "
+            f"estimated by {CLASS_TRACE_SIGNS} random signs.\n\n"
+            "target_logit and target_logprob are read at the model's own top token; the "
+            "gradient of logsumexp is the average over all tokens by the model's own "
+            "probabilities, that of mean_logit the plain average.",
+            [alignment.sweep_figure(result)],
         ),
         Section(
-            "Directions, one by one",
-            "The directions chosen for labels, and the leading ones of the best layer. Tokens are "
-            "those whose logits a direction of the flattened kernel raises and lowers, or those "
-            "whose logits go up and down with a dense kernel's scores over the windows.",
-            language_cards(result),
+            "Every combination, in numbers",
+            "Best first; the last rows are the other methods by the same measure.",
+            [alignment.sweep_table(result)],
+            folded=True,
         ),
-        Section(
-            "Where a feature lives",
-            "Share of each layer, head and weight in a label's kernel energy u·K_b u / u·K u "
-            "(logsumexp, centered labels). A kernel's diagonal is "
-            "shared out by gradient size for any label: compare rows with each other.\n\n"
-            "Shares depend on how the weights are written down: HookedTransformer folds the "
-            "embedding's scale into W_E and keeps W_U apart from it, TransformerBridge has the "
-            "checkpoint's own parameters. So the share of the embedding, and with it all others, "
-            f"differs between the two classes; this run's is {info_class(result)}.",
-            [details.share_figure(result), *details.share_tables(result)],
-        ),
+    ]
+
+
+def _probe_section(result: LanguageResult) -> Section:
+    return Section(
+        "Probes",
+        f"A {result.settings.probe} probe on k = {result.settings.k} scores of each basis, and "
+        "on all activations (the ceiling), each at the layer where ridge probes on it are best "
+        "within the train half. Labels that are numbers have no best direction; probes are "
+        "judged by R² there.",
+        [
+            probes.probe_table(result),
+            probes.probe_figure(result),
+            probes.probe_layer_table(result),
+        ],
+    )
+
+
+def _card_section(result: LanguageResult) -> Section:
+    return Section(
+        "Directions, one by one",
+        "The directions chosen for labels, and the leading ones of the best layer. Tokens are "
+        "those whose logits a direction of the flattened kernel raises and lowers, or those "
+        "whose logits go up and down with a dense kernel's scores over the windows.",
+        language_cards(result),
+    )
+
+
+def _share_section(result: LanguageResult) -> Section:
+    return Section(
+        "Where a feature lives",
+        "Share of each layer, head and weight in a label's kernel energy u·K_b u / u·K u "
+        "(logsumexp, centered labels). A kernel's diagonal is "
+        "shared out by gradient size for any label: compare rows with each other.\n\n"
+        "Shares depend on how the weights are written down: HookedTransformer folds the "
+        "embedding's scale into W_E and keeps W_U apart from it, TransformerBridge has the "
+        "checkpoint's own parameters. So the share of the embedding, and with it all others, "
+        "differs between the two classes; this run's is "
+        f"{adapt_transformer(result.model.model).model_class}.",
+        [details.share_figure(result), *details.share_tables(result)],
+    )
+
+
+def _source_sections(result: LanguageResult) -> list[Section]:
+    """What the figures are made of: eigenpairs, windows, settings."""
+    return [
         Section(
             "Spectra",
             f"Leading eigenvalues of the flattened kernel of {result.settings.weight}; a pair has "
@@ -193,7 +211,7 @@ def _sections(result: LanguageResult) -> list[Section]:
         Section(
             "Windows",
             "Each ends right before a word; the labels are that word's. Where the text's next word "
-            "and the model's own have different tags, the window falls.",
+            "and the model's own have different tags, the window is dropped.",
             [
                 details.counts_table(result),
                 details.window_table(result),

@@ -31,9 +31,9 @@ def comparison_parts(name: str, comparison: Comparison) -> list[Picture | Table]
 def _family_table(name: str, comparison: Comparison) -> Table:
     rows: list[Cells] = []
     for family in dict.fromkeys(row.family for row in comparison.rows):
-        means = [comparison.macro(basis, family=family).value for basis in bases]
+        means = [comparison.macro(basis, family=family).value for basis in comparison.bases]
         differences = [r.difference.value for r in comparison.rows if r.family == family]
-        rows.append([family, *[mean[b] for b in comparison.bases], float(np.mean(differences))])
+        rows.append([family, *means, float(np.mean(differences))])
     return Table(
         f"comparison_{name}_families",
         f"eNTK of {name}: mean R² by family.",

@@ -1,0 +1,86 @@
+"""What the command line shows of errors: what a user can fix as one line, a fault of ours whole."""
+
+import sys
+
+import pytest
+from rich.table import Table
+
+from feature_sets.errors import UserError
+from tl_entk.commands import main as entry
+from tl_entk.commands.console import announce, console
+from tl_entk.tools.progress import Progress
+
+RUN = "tl_entk.commands.modular_transformer.run_modular_transformer"
+
+
+@pytest.fixture
+def call(monkeypatch, tmp_path):
+    """The entry point on arguments, in this process; gives the exit code."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["tl-entk", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            entry.main()
+        return ended.value.code
+
+    monkeypatch.chdir(tmp_path)
+    return call
+
+
+def raising(error):
+    def run(*args, **kwargs):
+        raise error
+
+    return run
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize("kind", [TypeError, ValueError, KeyError, ImportError, RuntimeError])
+def test_a_fault_of_ours_keeps_its_traceback(kind, call, monkeypatch):
+    monkeypatch.setattr(RUN, raising(kind("our own fault")))
+    with pytest.raises(kind, match="our own fault") as raised:
+        call("modular-transformer", "--p", "7")
+    assert raised.traceback[-1].name == "run"
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize("kind", [UserError, OSError, FileNotFoundError, ConnectionError])
+def test_what_a_user_can_fix_is_one_line(kind, call, monkeypatch, capsys):
+    text = "no component matches blocks.0.attn.W_Q[2]: pass [red]one[/red] of :smile: " + "x" * 200
+    monkeypatch.setattr(RUN, raising(kind(text)))
+    assert call("modular-transformer", "--p", "7") == 2
+    assert capsys.readouterr().err == f"error: {text}\n"
+
+
+@pytest.mark.plain
+def test_names_and_tables_keep_their_square_brackets(capsys):
+    announce("run-of-[mine]", "training [all]")
+    table = Table("blocks.0.attn.W_Q[2]", box=None)
+    table.add_row("5 directions of W_O[1] [bold]and[/bold] more")
+    console.print(table, width=200)
+    shown = capsys.readouterr().out
+    for text in ("run-of-[mine]: training [all]", "W_Q[2]", "W_O[1] [bold]and[/bold] more"):
+        assert text in shown
+
+
+@pytest.mark.plain
+def test_a_progress_bar_keeps_its_square_brackets(capsys):
+    with Progress("kernels of W_Q[2]", 1, True) as bar:
+        bar.advance(1, "[bold]")
+    assert "kernels of W_Q[2] [bold]" in capsys.readouterr().out
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize(
+    ("options", "pointer"),
+    [
+        (["--normalisations", "centered"], "--normalizations"),
+        (["--normalizations", "centred"], "'centered' for 'centred'"),
+        (["--normalizations", "cosine, centred"], "'cosine+centered' for 'cosine, centred'"),
+    ],
+)
+def test_old_spellings_are_answered_with_the_new(options, pointer, call, capsys):
+    assert call("language", *options) == 2
+    error = capsys.readouterr().err
+    assert pointer in error
+    assert "Traceback" not in error

@@ -1,0 +1,121 @@
+"""Options made from settings: names, defaults, helps and what a command is given."""
+
+from dataclasses import dataclass, fields
+from typing import Literal
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from tl_entk.commands.main import app
+from tl_entk.commands.options import attribute_helps, with_settings
+from tl_entk.experiments.language.settings import LanguageSettings
+from tl_entk.experiments.modular_mlp.model import MLPSettings
+from tl_entk.experiments.modular_transformer.task import ModularSettings
+from tl_entk.experiments.superposition.model import SuperpositionSettings
+
+pytestmark = pytest.mark.plain
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings.
+
+    Attributes:
+        k: how many. Not more.
+        d_in: inputs,
+            of each example.
+        way: ``plain``, or ``other``.
+        names: names.
+        rules: rules.
+        layers: ``all``, or numbers.
+        fast: spaCy or not.
+        path: None.
+        hidden: no option.
+
+    Raises:
+        UserError: never.
+    """
+
+    k: int = 3
+    d_in: float = 0.5
+    way: Literal["plain", "other"] = "plain"
+    names: tuple[str, ...] = ("a", "b c")
+    rules: tuple[str, ...] = ()
+    layers: str | tuple[int, ...] = "all"
+    fast: bool = True
+    path: str | None = None
+    hidden: int = 7
+
+
+@pytest.fixture
+def call():
+    """The settings and the command's own option, as the command is given them."""
+    given = []
+
+    @with_settings(
+        Settings, leave_out=("hidden",), helps={"rules": "A rule."}, repeated={"rules": "--rule"}
+    )
+    def command(settings: Settings, *, out: str = "runs") -> None:
+        """What it does."""
+        given.append((settings, out))
+
+    small = typer.Typer()
+    small.command()(command)
+
+    def call(*arguments):
+        result = CliRunner().invoke(small, list(arguments))
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return given.pop() if given else result.output
+
+    return call
+
+
+def test_defaults_are_the_settings(call):
+    assert call() == (Settings(), "runs")
+
+
+def test_every_kind_of_field(call):
+    found, out = call(
+        "--k", "4", "--d-in", "1e-3", "--way", "other", "--names", "x, y", "--rule", "a,b",
+        "--rule", "c", "--layers", "0,2-3", "--no-fast", "--path", "here", "--out", "there",
+    )  # fmt: skip
+    assert found == Settings(4, 1e-3, "other", ("x", "y"), ("a,b", "c"), (0, 2, 3), False, "here")
+    assert out == "there"
+    assert call("--names", "none")[0].names == ()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--way", "x"], r"--way 'x': pass plain or other"),
+        (["--layers", "x"], r"--layers 'x': pass all, or numbers"),
+        (["--layers", "3-1"], "runs backwards"),
+    ],
+)
+def test_values_of_no_field_are_refused(arguments, message, call):
+    with pytest.raises(ValueError, match=message):
+        call(*arguments)
+
+
+def test_helps_are_the_first_sentences(call):
+    shown = " ".join(call("--help").replace("│", " ").split())
+    for text in ("How many. ", "Inputs, of each example.", "plain, or other.", "A rule.",
+                 "spaCy or not.", "[default: a,b c]", "What it does."):  # fmt: skip
+        assert text in shown
+    assert "Not more" not in shown
+    assert "--hidden" not in shown
+
+
+@pytest.mark.parametrize(
+    "kind", [LanguageSettings, ModularSettings, MLPSettings, SuperpositionSettings]
+)
+def test_every_setting_is_described(kind):
+    assert list(attribute_helps(kind)) == [field.name for field in fields(kind)]
+
+
+def test_a_command_has_every_setting():
+    (language,) = [one.callback for one in app.registered_commands if one.name == "language"]
+    names = {field.name for field in fields(LanguageSettings)}
+    assert names < set(language.__annotations__)
