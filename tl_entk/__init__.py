@@ -16,7 +16,7 @@ from tl_entk.directions.cliffs import Cliff, find_cliffs
 from tl_entk.directions.cost import Estimate
 from tl_entk.directions.eigen import EigenDirections, eigendecompose
 from tl_entk.directions.laplacians import kernel_laplacian, torus_laplacians
-from tl_entk.directions.rotation import SmoothRotation, rotate_by_smoothness
+from tl_entk.directions.rotation import Rotation, rotate_by_smoothness
 from tl_entk.directions.solver import leading_eigenpairs
 from tl_entk.directions.unsupervised_rotation import (
     rotate_by_ica,
@@ -54,7 +54,7 @@ __all__ = [
     "Linearized",
     "Peak",
     "Readout",
-    "SmoothRotation",
+    "Rotation",
     "SubspaceOverlap",
     "Track",
     "Watch",

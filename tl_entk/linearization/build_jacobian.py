@@ -65,7 +65,7 @@ def jacobian(
     budget = check_memory_budget(memory_budget)
     device = request.tokens.device
     bound = bind_readout(readout, n=n, d_vocab_out=request.n_outputs, device=device)
-    chosen = _chosen(adapter, names)
+    chosen = _choose_sites(adapter, names)
     sites = [site for site, _ in chosen]
     with frozen(model), torch.enable_grad():
         uses, outputs = measure_uses(adapter, request.tokens, sites, bound, request.positions)
@@ -81,7 +81,7 @@ def jacobian(
             batch_size=max(1, min(n, budget // 4 // (floats * request.dtype.itemsize))),
             dtype=request.dtype,
         )
-    maps = [_map(site, key, names, factors[site.name], outputs) for site, key in chosen]
+    maps = [_map_site(site, key, names, factors[site.name], outputs) for site, key in chosen]
     scale = torch.full((n, outputs), bound.scale**0.5, dtype=request.dtype, device=device)
     info = provenance(
         adapter,
@@ -93,7 +93,7 @@ def jacobian(
     return Jacobian(tuple(maps), n, outputs, budget, scale, info)
 
 
-def _chosen(adapter: ModelAdapter, names: list[str]) -> list[tuple[Site, str]]:
+def _choose_sites(adapter: ModelAdapter, names: list[str]) -> list[tuple[Site, str]]:
     """The sites that the components need, each with the name its columns go by."""
     found = []
     for site in adapter.sites:
@@ -103,21 +103,23 @@ def _chosen(adapter: ModelAdapter, names: list[str]) -> list[tuple[Site, str]]:
     return found
 
 
-def _map(site: Site, key: str, names: list[str], factors: Factors, outputs: int) -> GradientMap:
+def _map_site(
+    site: Site, key: str, names: list[str], factors: Factors, outputs: int
+) -> GradientMap:
     """A site's block, of the heads asked for."""
     rows = len(site.parameter) if site.kind == "embedding" else 0
     heads = [h for h, name in enumerate(site.head_names) if name in names]
     if heads:
-        factors = _heads(factors, heads)
-    return GradientMap(key, factors, outputs, transposed=_is_turned(site, key), rows=rows)
+        factors = _select_heads(factors, heads)
+    return GradientMap(key, factors, outputs, transposed=_is_transposed(site, key), rows=rows)
 
 
-def _is_turned(site: Site, key: str) -> bool:
+def _is_transposed(site: Site, key: str) -> bool:
     """Whether the parameter holds the weight of this site transposed."""
     return site.transposed or (key == TIED and site.name == UNEMBEDDING)
 
 
-def _heads(factors: Factors, heads: list[int]) -> Factors:
+def _select_heads(factors: Factors, heads: list[int]) -> Factors:
     match factors:
         case Outer(x, g):
             return Outer(x[heads] if len(x) > 1 else x, g[heads] if len(g) > 1 else g)

@@ -45,6 +45,8 @@ class NormalizedOperator:
         self.shape, self.n, self.d = operator.shape, operator.n, operator.d
         self.dtype, self.device = operator.dtype, operator.device
         self.provenance: dict[str, Any] = {**operator.provenance, "normalization": name}
+        self.identity = {**operator.identity, "normalization": name}
+        self.exact = operator.exact
         self._operator, self._centered = operator, centered
         self._inverse = None if norms is None else (1 / norms).to(self.device, self.dtype)
 

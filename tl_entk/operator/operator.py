@@ -25,6 +25,11 @@ from tl_entk.tools.timing import seconds
 # the estimate's measurement: tokens run, and vectors at a time
 _SAMPLE_TOKENS = 256
 _MEASURED = 4
+# what tells a kernel from others, of everything its provenance says
+IDENTITY = (
+    "model", "model_class", "model_dtype", "tokens_sha256", "component", "readout", "position",
+    "kernel_dtype", "precision", "normalization",
+)  # fmt: skip
 
 
 @dataclass(eq=False)
@@ -76,6 +81,8 @@ class KernelOperator:
         self.shape = (n * d, n * d)
         self.dtype, self.device = dtype, device
         self.provenance = provenance
+        self.identity = {key: str(provenance[key]) for key in IDENTITY if key in provenance}
+        self.exact = suffix is None or suffix.precision == "full"
         self._suffix, self._root, self._terms = suffix, root, terms
         self._scale = scale
         self._precision: Precision = suffix.precision if suffix else "full"
