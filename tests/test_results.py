@@ -26,6 +26,14 @@ def test_blocks_come_back_whole_and_in_order(model, tmp_path):
     assert torch.equal(loaded.total(), blocks.total())
 
 
+def test_a_result_is_loaded_by_the_path_it_was_saved_by(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blocks = tl_entk.KernelBlocks({"W": torch.eye(2)}, {"seed": 0})
+    for name in ("blocks", "blocks.of.a.model", "in a folder/blocks", "blocks.safetensors"):
+        tl_entk.save(blocks, name)
+        assert tl_entk.load(name).provenance == {"seed": 0}
+
+
 def test_eigendirections_come_back(tmp_path):
     eigen = tl_entk.eigendecompose(torch.diag(torch.arange(5.0)), 3)
     loaded = tl_entk.load(tl_entk.save(eigen, tmp_path / "eigen"))

@@ -101,7 +101,7 @@ from tl_entk.directions.cliffs import Cliff, find_cliffs
 from tl_entk.directions.cost import Estimate
 from tl_entk.directions.eigen import EigenDirections, eigendecompose
 from tl_entk.directions.laplacians import kernel_laplacian, torus_laplacians
-from tl_entk.directions.rotation import SmoothRotation, rotate_by_smoothness
+from tl_entk.directions.rotation import Rotation, rotate_by_smoothness
 from tl_entk.directions.solver import leading_eigenpairs
 from tl_entk.directions.symmetric_operator import SymmetricOperator
 from tl_entk.directions.unsupervised_rotation import (
@@ -162,7 +162,7 @@ __all__ = [  # noqa: RUF022 - grouped, as the docstring is
     "rotate_by_kernel",
     "rotate_by_varimax",
     "rotate_by_ica",
-    "SmoothRotation",
+    "Rotation",
     "torus_laplacians",
     "kernel_laplacian",
     # the kernel as an operator, and as a Jacobian

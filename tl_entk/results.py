@@ -7,16 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
 from feature_sets.windows import Windows
 from tl_entk.directions.eigen import EigenDirections, Space
-from tl_entk.dynamics.course import Course, with_suffix
+from tl_entk.dynamics.course import Course
 from tl_entk.kernel.kernel_blocks import KernelBlocks
-from tl_entk.tools.files import write_tensors
+from tl_entk.tools.files import (
+    locate_saved,
+    read_tensors,
+    refuse_damaged,
+    with_suffix,
+    write_tensors,
+)
 
 Saveable = (
     KernelBlocks | EigenDirections | FeatureSet | Windows | Course | dict[str, EigenDirections]
@@ -25,6 +30,7 @@ Saveable = (
 _WINDOW_TENSORS = ("tokens", "story", "start", "window_start", "pieces")
 _WINDOW_TEXTS = ("words", "model_words", "tags", "model_tags", "stories")
 _WINDOW_TABLES = ("counts", "tag_counts")
+_WHAT = "result of tl_entk.save"
 
 
 def save(result: Saveable, path: str | Path) -> Path:
@@ -65,9 +71,9 @@ def save(result: Saveable, path: str | Path) -> Path:
     elif isinstance(result, Windows):
         tensors = {name: getattr(result, name) for name in _WINDOW_TENSORS}
         fields = {name: getattr(result, name) for name in (*_WINDOW_TEXTS, *_WINDOW_TABLES)}
-        fields["columns"] = _checked_columns(result)
+        fields["columns"] = _check_columns(result)
     elif isinstance(result, dict) and _are_directions(result):
-        tensors, fields = _several(result)
+        tensors, fields = _flatten_directions(result)
     else:
         raise UserError(
             f"cannot save a {type(result).__name__}: pass KernelBlocks, EigenDirections (or "
@@ -86,36 +92,42 @@ def save(result: Saveable, path: str | Path) -> Path:
 def load(path: str | Path) -> Saveable:
     """Load what :func:`save`, or a ``Track``, wrote.
 
+    Args:
+        path: as it was passed to :func:`save` or the ``Track``, with or without ``.safetensors``.
+
     Raises:
         FileNotFoundError: if there is no such file.
         UserError: if the file is not one of ours.
     """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"no file {path}: pass the path that tl_entk.save returned.")
-    with safe_open(path, framework="pt") as file:
-        header = (file.metadata() or {}).get("tl_entk")
-        if header is None:
-            raise UserError(f"{path} has no tl_entk header: it was not written by tl_entk.save.")
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    info = json.loads(header)
-    fields = info["fields"]
-    if info["kind"] == "KernelBlocks":
-        return KernelBlocks({name: tensors[name] for name in fields["order"]}, info["provenance"])
-    if info["kind"] == "EigenDirections":
-        return _directions(tensors, info["provenance"], fields.get("space"))
-    if info["kind"] == "Windows":
-        return _windows(tensors, fields, info["provenance"])
-    if info["kind"] == "Course":
-        return Course.from_file(tensors, info)
-    if info["kind"] == "dict":
-        spaces = fields.get("spaces", {})
-        return {
-            name: _directions(_named(tensors, name), about, spaces.get(name))
-            for name, about in fields["provenances"].items()
-        }
-    values = tensors["values"].numpy()
-    return FeatureSet(values, **{key: tuple(value) for key, value in fields.items()})
+    path = locate_saved(path)
+    tensors, header = read_tensors(path, entry="tl_entk", what=_WHAT)
+    if header.get("kind") == "Course":
+        return Course.from_file(path, tensors, header)
+    with refuse_damaged(path, _WHAT):
+        return _restore_result(tensors, header["kind"], header["fields"], header["provenance"])
+
+
+def _restore_result(
+    tensors: dict[str, Tensor], kind: str, fields: dict[str, Any], provenance: dict[str, Any]
+) -> Saveable:
+    """A result of any kind but a course, from what its file holds."""
+    match kind:
+        case "KernelBlocks":
+            return KernelBlocks({name: tensors[name] for name in fields["order"]}, provenance)
+        case "EigenDirections":
+            return _restore_directions(tensors, provenance, fields.get("space"))
+        case "Windows":
+            return _restore_windows(tensors, fields, provenance)
+        case "dict":
+            spaces = fields.get("spaces", {})
+            return {
+                name: _restore_directions(_take_named(tensors, name), about, spaces.get(name))
+                for name, about in fields["provenances"].items()
+            }
+        case "FeatureSet":
+            texts = {key: tuple(value) for key, value in fields.items()}
+            return FeatureSet(tensors["values"].numpy(), **texts)
+    raise ValueError(f"it is of kind {kind!r}")
 
 
 def _are_directions(result: dict[Any, Any]) -> bool:
@@ -123,7 +135,9 @@ def _are_directions(result: dict[Any, Any]) -> bool:
     return named and all(isinstance(found, EigenDirections) for found in result.values())
 
 
-def _several(result: dict[str, EigenDirections]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _flatten_directions(
+    result: dict[str, EigenDirections],
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and header of directions by name; vectors that are the scores are not kept twice."""
     tensors = {
         f"{name}/{part}": tensor
@@ -137,7 +151,7 @@ def _several(result: dict[str, EigenDirections]) -> tuple[dict[str, Tensor], dic
     }
 
 
-def _named(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+def _take_named(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     """The tensors of one of several directions; the scores are its vectors too if it has none."""
     parts = {
         key.rpartition("/")[2]: tensor
@@ -147,7 +161,7 @@ def _named(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     return {"vectors": parts["scores"], **parts}
 
 
-def _directions(
+def _restore_directions(
     tensors: dict[str, Tensor], about: dict[str, Any], space: Space | None
 ) -> EigenDirections:
     # a file written before the space was kept: what its vectors show
@@ -155,7 +169,7 @@ def _directions(
     return EigenDirections(**tensors, provenance=about, space=space or shown)
 
 
-def _checked_columns(windows: Windows) -> dict[str, Any]:
+def _check_columns(windows: Windows) -> dict[str, Any]:
     """The kept columns, if each can be written down."""
     for name, values in windows.columns.items():
         try:
@@ -168,7 +182,7 @@ def _checked_columns(windows: Windows) -> dict[str, Any]:
     return dict(windows.columns)
 
 
-def _windows(
+def _restore_windows(
     tensors: dict[str, Tensor], fields: dict[str, Any], provenance: dict[str, Any]
 ) -> Windows:
     """Windows again: JSON has lists where they have tuples."""

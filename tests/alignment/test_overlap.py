@@ -8,7 +8,7 @@ import tl_entk
 from feature_sets import FeatureSet, fourier
 from tests.models import tokens
 from tl_entk.alignment.frequencies import kernel_spectrum, key_frequencies
-from tl_entk.alignment.overlap import orthonormal_basis
+from tl_entk.directions.basis import orthonormal_basis
 
 P = 7
 A, B = np.divmod(np.arange(P * P), P)

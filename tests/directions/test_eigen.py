@@ -65,7 +65,7 @@ def test_signs_are_fixed(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("matrix", "k", "mend"),
+    ("matrix", "k", "advice"),
     [
         (torch.eye(3), 4, "pass 1 to 3"),
         (torch.eye(3), 0, "pass 1 to 3"),
@@ -75,8 +75,8 @@ def test_signs_are_fixed(monkeypatch):
     ],
 )
 @pytest.mark.usefixtures("untyped")
-def test_what_is_no_kernel_is_refused(matrix, k, mend):
-    with pytest.raises(ValueError, match=mend):
+def test_what_is_no_kernel_is_refused(matrix, k, advice):
+    with pytest.raises(ValueError, match=advice):
         eigendecompose(matrix, k)
 
 
@@ -99,6 +99,24 @@ def test_skip_leaves_out_the_first_drops():
     values = torch.tensor([50.0, 2.0, 1.9, 1.0])
     assert find_cliffs(values, 1)[0].position == 1
     assert find_cliffs(values, 1, skip=2)[0].position == 3
+
+
+@pytest.mark.parametrize(("skip", "first"), [(0, 1), (1, 1), (2, 2), (3, 3), (4, None)])
+def test_skip_is_the_first_position_that_counts(skip, first):
+    values = torch.tensor([8.0, 4.0, 2.0, 1.0])
+    found = sorted(cliff.position for cliff in find_cliffs(values, skip=skip))
+    assert found == ([] if first is None else list(range(first, 4)))
+
+
+@pytest.mark.parametrize("options", [{"skip": -1}, {"skip": 1.5}, {"count": -1}])
+@pytest.mark.usefixtures("untyped")
+def test_positions_and_counts_are_integers(options):
+    with pytest.raises(ValueError, match="pass an integer, 0 or more"):
+        find_cliffs(torch.tensor([2.0, 1.0]), **options)
+
+
+def test_a_spectrum_of_none_or_one_has_no_cliff():
+    assert find_cliffs(torch.zeros(0)) == find_cliffs(torch.ones(1)) == []
 
 
 def test_unsorted_eigenvalues_are_refused():

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +8,8 @@ import torch
 from feature_sets import fourier
 from tl_entk.alignment.overlap import purity
 from tl_entk.directions.laplacians import torus_laplacians
-from tl_entk.directions.rotation import orthonormal_directions, rotate_by_smoothness, with_signs
+from tl_entk.directions.rotation import Rotation, orthonormal_directions, rotate_by_smoothness
+from tl_entk.directions.scores import choose_signs
 from tl_entk.directions.unsupervised_rotation import (
     rotate_by_ica,
     rotate_by_kernel,
@@ -94,7 +98,7 @@ def test_permuting_the_examples_permutes_the_directions():
 def test_orthonormal_directions_stay_as_they_are():
     vectors = torch.linalg.qr(random(20, 4))[0]
     torch.testing.assert_close(orthonormal_directions(vectors), vectors)
-    torch.testing.assert_close(with_signs(-with_signs(vectors)), with_signs(vectors))
+    assert torch.equal(choose_signs(-vectors), -choose_signs(vectors))
 
 
 def test_roughness_is_the_rayleigh_quotient_in_every_format():
@@ -122,7 +126,7 @@ def test_bad_directions_are_refused():
 
 @pytest.mark.usefixtures("untyped")
 @pytest.mark.parametrize(
-    ("laplacians", "mend"),
+    ("laplacians", "advice"),
     [
         ([], "at least one"),
         ([LAPLACIANS["a"], np.eye(48)], "Laplacian 1 has shape"),
@@ -131,8 +135,8 @@ def test_bad_directions_are_refused():
         ([LAPLACIANS["a"] * np.inf], "not finite"),
     ],
 )
-def test_bad_laplacians_are_refused(laplacians, mend):
-    with pytest.raises(ValueError, match=mend):
+def test_bad_laplacians_are_refused(laplacians, advice):
+    with pytest.raises(ValueError, match=advice):
         rotate_by_smoothness(random(49, 3), laplacians)
 
 
@@ -140,7 +144,7 @@ def test_bad_laplacians_are_refused(laplacians, mend):
 @pytest.mark.parametrize("k", [1, 2, 8])
 def test_unsupervised_rotations_are_orthonormal_within_the_span(rotate, k):
     vectors = random(200, k) ** 3 @ random(k, k)  # sparse ones, so that there is what to find
-    rotated = rotate(vectors)
+    rotated = rotate(vectors).vectors
     torch.testing.assert_close(rotated.T @ rotated, torch.eye(k).double())
     torch.testing.assert_close(projector(rotated), projector(orthonormal_directions(vectors)))
 
@@ -149,7 +153,7 @@ def test_unsupervised_rotations_are_orthonormal_within_the_span(rotate, k):
 @pytest.mark.parametrize("families", [("a", "b"), ("a+b", "a-b")])
 def test_sparse_rotations_part_the_families_but_not_the_frequencies(rotate, families):
     features = fourier(*np.divmod(np.arange(121), 11), 11, families=families)
-    rotated = rotate(torch.from_numpy(features.values))  # even from the modes themselves
+    rotated = rotate(torch.from_numpy(features.values)).vectors  # even from the modes themselves
     assert purity(rotated, features, by="family").min() > 0.9
     assert purity(rotated, features).max() < 0.5
 
@@ -159,28 +163,44 @@ def test_varimax_finds_what_statsmodels_varimax_finds():
 
     vectors = orthonormal_directions(random(40, 4)).numpy()
     expected, _ = rotate_factors(40**0.25 * vectors, "varimax", max_tries=1000)
-    rotated = rotate_by_varimax(torch.from_numpy(vectors)).numpy()
+    rotated = rotate_by_varimax(torch.from_numpy(vectors)).vectors.numpy()
     cosines = np.abs(rotated.T @ expected) / 40**0.25
     np.testing.assert_allclose(cosines.max(1), 1, atol=1e-4)
 
 
 def test_varimax_finds_planted_sparse_directions():
     planted = torch.block_diag(*[torch.ones(5, 1, dtype=torch.float64)] * 4) / 5**0.5
-    rotated = rotate_by_varimax(planted @ torch.linalg.qr(random(4, 4))[0])
+    rotated = rotate_by_varimax(planted @ torch.linalg.qr(random(4, 4))[0]).vectors
     torch.testing.assert_close((rotated.T @ planted).max(0).values, torch.ones(4).double())
 
 
 def test_ica_finds_planted_independent_directions():
     planted = random(2000, 4) ** 3
     planted = planted / planted.norm(dim=0)
-    rotated = rotate_by_ica(planted @ random(4, 4))
+    rotated = rotate_by_ica(planted @ random(4, 4)).vectors
     assert (rotated.T @ planted).abs().max(0).values.min() > 0.98
+
+
+@pytest.mark.parametrize("rotate", UNSUPERVISED)
+def test_all_rotations_return_one_type(rotate):
+    found = rotate(random(200, 5) ** 3)
+    assert isinstance(found, Rotation)
+    assert found.converged
+    assert found.roughness.shape == (5, int(rotate is rotate_by_kernel))
+    largest = found.vectors.gather(0, found.vectors.abs().argmax(0)[None])
+    assert bool((largest > 0).all())
+
+
+def test_statsmodels_is_imported_by_varimax_only():
+    code = "import sys, tl_entk; print('statsmodels' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split()[-1] == "False"
 
 
 @pytest.mark.parametrize("rotate", [rotate_by_varimax, rotate_by_ica])
 def test_a_seed_repeats(rotate):
     vectors = random(200, 5) ** 3
-    torch.testing.assert_close(rotate(vectors, seed=3), rotate(vectors, seed=3))
+    torch.testing.assert_close(rotate(vectors, seed=3).vectors, rotate(vectors, seed=3).vectors)
 
 
 @pytest.mark.parametrize("rotate", [rotate_by_varimax, rotate_by_ica])
@@ -188,13 +208,16 @@ def test_a_rotation_that_did_not_converge_warns(rotate):
     vectors = random(49, 8)
     with pytest.warns(UserWarning, match="raise max_iterations"):
         rotated = rotate(vectors, max_iterations=1)
-    torch.testing.assert_close(projector(rotated), projector(orthonormal_directions(vectors)))
+    assert not rotated.converged
+    torch.testing.assert_close(
+        projector(rotated.vectors), projector(orthonormal_directions(vectors))
+    )
 
 
 def test_a_kernel_with_groups_rotates_into_the_groups():
     planted = torch.block_diag(*[torch.ones(n, 1, dtype=torch.float64) for n in (4, 5, 6)])
     noisy = torch.cat([torch.nn.functional.normalize(planted, dim=0), random(15, 2)], 1)
-    rotated = rotate_by_kernel(noisy, planted @ planted.T, neighbours=3)
+    rotated = rotate_by_kernel(noisy, planted @ planted.T, neighbours=3).vectors
     smooth = torch.linalg.qr(planted)[0]
     torch.testing.assert_close(projector(rotated[:, :3]), projector(smooth))
 
@@ -202,7 +225,8 @@ def test_a_kernel_with_groups_rotates_into_the_groups():
 def test_default_kernel_is_the_directions_projector():
     vectors = orthonormal_directions(random(49, 6))
     torch.testing.assert_close(
-        rotate_by_kernel(vectors), rotate_by_kernel(vectors, vectors @ vectors.T)
+        rotate_by_kernel(vectors).vectors,
+        rotate_by_kernel(vectors, vectors @ vectors.T).vectors,
     )
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from scipy.sparse.linalg import eigsh
+from scipy.sparse import csr_array
+from scipy.sparse.linalg import LinearOperator, aslinearoperator, eigsh
 
 import tl_entk
 from tests.models import build, tokens
@@ -17,7 +18,8 @@ class Matrix:
     def __init__(self, matrix, d=1, fail_after=None):
         self.matrix, self.d, self.n = matrix, d, len(matrix) // d
         self.shape, self.dtype, self.device = tuple(matrix.shape), matrix.dtype, matrix.device
-        self.provenance = {"component": "a matrix"}
+        self.provenance = {"component": "of the matrix"}
+        self.identity, self.exact = {"component": "a matrix"}, True
         self.products, self.fail_after = 0, fail_after
 
     def __matmul__(self, x):
@@ -149,7 +151,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     with pytest.raises(ValueError, match="weights differ"):
         leading_eigenpairs(Matrix(random_kernel(seed=5)), 3, resume=path)
     other = Matrix(matrix)
-    other.provenance = {"component": "another"}
+    other.identity = {"component": "another"}
     with pytest.raises(ValueError, match="component: 'a matrix', not 'another'"):
         leading_eigenpairs(other, 3, resume=path)
     path.write_text("no safetensors")
@@ -158,6 +160,87 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     tl_entk.save(tl_entk.eigendecompose(matrix, 2), path)
     with pytest.raises(ValueError, match="no checkpoint of tl_entk's solver"):
         leading_eigenpairs(Matrix(matrix), 3, resume=path)
+
+
+def test_what_people_read_of_a_kernel_decides_nothing(tmp_path):
+    matrix, path = random_kernel(), tmp_path / "basis.safetensors"
+    leading_eigenpairs(Matrix(matrix), 3, resume=path)
+    other = Matrix(matrix)
+    other.provenance = {"component": "another", "precision": "half"}
+    leading_eigenpairs(other, 3, resume=path)
+    assert other.products == 1
+
+
+def test_an_operator_that_is_not_exact_has_its_residuals_measured():
+    exact, rough = Matrix(random_kernel()), Matrix(random_kernel())
+    rough.exact = False
+    for matrix in (exact, rough):
+        leading_eigenpairs(matrix, 3)
+    assert rough.products == exact.products + 3
+
+
+class OfOnesOwn:
+    """No more than a shape and products with tensors."""
+
+    def __init__(self, matrix):
+        self.shape = matrix.shape
+        self._matrix = matrix
+
+    def __matmul__(self, x):
+        return self._matrix @ x
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        lambda matrix: matrix,
+        lambda matrix: matrix.numpy(),
+        lambda matrix: aslinearoperator(matrix.numpy()),
+        lambda matrix: csr_array(matrix.numpy()),
+        OfOnesOwn,
+    ],
+    ids=["tensor", "array", "LinearOperator", "sparse", "object"],
+)
+def test_whatever_has_a_shape_and_products_is_an_operator(kind, dtype):
+    matrix = random_kernel(n=30, decay=0.5).to(dtype)
+    eigen = leading_eigenpairs(kind(matrix), 3, tol=1e-5)
+    expected = torch.linalg.eigvalsh(matrix.double()).flip(0)[:3]
+    assert eigen.vectors.dtype == dtype
+    assert eigen.vectors.shape == (30, 3)
+    torch.testing.assert_close(eigen.eigenvalues, expected, rtol=1e-4, atol=0)
+
+
+def test_a_scipy_operator_keeps_the_number_format_it_has():
+    """Without one, products with numbers of four bytes have eight."""
+
+    def multiply(x):
+        return np.arange(5.0)[:, None] * x.reshape(5, -1)
+
+    operator = LinearOperator((5, 5), matvec=multiply, matmat=multiply)
+    assert leading_eigenpairs(operator, 1, tol=1e-8).eigenvalues.tolist() == pytest.approx([4.0])
+
+
+@pytest.mark.parametrize(
+    ("matrix", "problem"),
+    [
+        (torch.ones(3, 2), "no symmetric matrix"),
+        (torch.ones(3), "no symmetric matrix"),
+        ("a name", "no symmetric matrix"),
+        (torch.eye(3).half(), "float32 or float64"),
+        (torch.eye(3).long(), "float32 or float64"),
+    ],
+)
+@pytest.mark.usefixtures("untyped")
+def test_what_is_no_operator_is_refused(matrix, problem):
+    with pytest.raises(ValueError, match=problem):
+        leading_eigenpairs(matrix, 1)
+
+
+def test_rows_must_be_examples_times_numbers():
+    matrix = Matrix(torch.eye(6), d=4)
+    with pytest.raises(ValueError, match="n d must be that"):
+        leading_eigenpairs(matrix, 1)
 
 
 def test_pairs_that_have_not_converged_are_flagged():

@@ -119,7 +119,7 @@ def test_the_midpoint_is_never_before_the_onset(curve):
 
 
 @pytest.mark.parametrize(
-    ("steps", "accuracy", "rise", "mend"),
+    ("steps", "accuracy", "rise", "advice"),
     [
         ([0, 1, 2], [0.0, 1.0], 0.1, "one accuracy per step"),
         ([0, 2, 2], [0.0, 0.5, 1.0], 0.1, "sort"),
@@ -128,8 +128,8 @@ def test_the_midpoint_is_never_before_the_onset(curve):
         ([0, 1, 2], [0.0, 0.5, 1.0], 1.0, "between 0 and 1"),
     ],
 )
-def test_bad_curves(untyped, steps, accuracy, rise, mend):
-    with pytest.raises(ValueError, match=mend):
+def test_bad_curves(untyped, steps, accuracy, rise, advice):
+    with pytest.raises(ValueError, match=advice):
         onset(steps, accuracy, rise)
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from feature_sets import fourier
 from tests.models import build, tokens
 from tl_entk import Course, Track, Watch, eigendecompose, kernel_blocks, subspace_overlap
-from tl_entk.dynamics.training_state import modules_of
+from tl_entk.dynamics.training_state import list_modules
 from tl_entk.experiments import ModularSettings, build_model, modular_data
 
 N = 6
@@ -129,9 +129,9 @@ def test_training_with_tracking_gives_the_same_weights_bit_for_bit():
         model().sum().backward()
         return net_kernels(model)
 
-    alone, tracked = run(Net(), None, 20), run(Net(), track_of(noisy), 20)
-    assert torch.equal(alone.weight, tracked.weight)
-    assert not torch.equal(alone.weight, run(Net(), None, 20, seed=1).weight)
+    untracked, tracked = run(Net(), None, 20), run(Net(), track_of(noisy), 20)
+    assert torch.equal(untracked.weight, tracked.weight)
+    assert not torch.equal(untracked.weight, run(Net(), None, 20, seed=1).weight)
 
 
 def test_a_transformer_trains_alike_with_tracking():
@@ -155,8 +155,8 @@ def test_a_transformer_trains_alike_with_tracking():
             optimizer.step()
         return model
 
-    alone, tracked = trained(False), trained(True)
-    for name, weight in alone.state_dict().items():
+    untracked, tracked = trained(False), trained(True)
+    for name, weight in untracked.state_dict().items():
         assert torch.equal(weight, tracked.state_dict()[name]), name
 
 
@@ -166,7 +166,7 @@ def test_flags_and_gradients_come_back(name, fails):
     model = build(name)
     model.train()
     next(iter(model.children())).eval()  # a part that the user froze
-    modules = modules_of(model)
+    modules = list_modules(model)
     assert len(modules) > len(list(model.modules()))  # a bridge holds the host unregistered
     model(tokens()).sum().backward()
     gradients = {n: p.grad for n, p in model.named_parameters()}
@@ -331,7 +331,7 @@ def test_a_step_that_failed_can_be_called_again():
 
 @pytest.mark.parametrize("step", [0, 1], ids=["due", "not yet due"])
 @pytest.mark.parametrize(
-    ("kernels", "kernel", "error", "mend"),
+    ("kernels", "kernel", "error", "advice"),
     [
         (net_kernels, "third", ValueError, "gives no 'third'.*'first'.*'total'"),
         (lambda m: {"total": torch.eye(5)}, "total", ValueError, "same examples"),
@@ -339,8 +339,8 @@ def test_a_step_that_failed_can_be_called_again():
         (lambda m: {}, "total", ValueError, "gives no 'total'"),
     ],
 )
-def test_bad_kernels_are_told_at_the_first_call(kernels, kernel, error, mend, step):
-    with pytest.raises(error, match=mend):
+def test_bad_kernels_are_refused_at_the_first_call(kernels, kernel, error, advice, step):
+    with pytest.raises(error, match=advice):
         track_of(kernels, kernel, at=[0, 50])(step, Net())
 
 
@@ -358,15 +358,15 @@ def test_a_kernel_that_is_not_finite_says_when_and_which():
 
 
 @pytest.mark.parametrize(
-    ("options", "mend"),
+    ("options", "advice"),
     [
         ({"at": []}, "at is empty"),
         ({"k": 2}, "pass k=3"),
         ({"k": N + 1}, f"here {N}"),
     ],
 )
-def test_bad_options(options, mend):
-    with pytest.raises(ValueError, match=mend):
+def test_bad_options(options, advice):
+    with pytest.raises(ValueError, match=advice):
         track_of(**options)
 
 
@@ -391,7 +391,7 @@ def test_provenance_is_plain_json(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("modes", "features", "mend"),
+    ("modes", "features", "advice"),
     [
         ([], FEATURES, "one or more"),
         ([1, 1], FEATURES, "each once"),
@@ -401,8 +401,8 @@ def test_provenance_is_plain_json(tmp_path):
         ([0], torch.ones(N, 1), "constant"),
     ],
 )
-def test_bad_watches(untyped, modes, features, mend):
-    with pytest.raises(ValueError, match=mend):
+def test_bad_watches(untyped, modes, features, advice):
+    with pytest.raises(ValueError, match=advice):
         Watch("total", modes, features)
 
 

@@ -281,7 +281,7 @@ def test_too_few_iterations_warn_and_say_so():
 
 
 @pytest.mark.parametrize(
-    ("changes", "error", "mend"),
+    ("changes", "error", "advice"),
     [
         ({"ridge": 0.0}, ValueError, "positive number"),
         ({"ridge": math.inf}, ValueError, "positive number"),
@@ -310,8 +310,8 @@ def test_too_few_iterations_warn_and_say_so():
     ],
 )
 @pytest.mark.usefixtures("untyped")
-def test_what_cannot_be_meant(changes, error, mend):
-    with pytest.raises(error, match=mend):
+def test_what_cannot_be_meant(changes, error, advice):
+    with pytest.raises(error, match=advice):
         run(mlp(), **changes)
 
 

@@ -119,6 +119,7 @@ def test_jacobian(case, budget):
     assert (J.apply(u).flatten() - dense @ u).abs().max() < 1e-10
     assert (J.adjoint(v) - dense.T @ v.flatten()).abs().max() < 1e-10
     assert (J.gram() - dense.T @ dense).abs().max() < 1e-10 * scale**2
+    assert (J.kernel() - dense @ dense.T).abs().max() < 1e-10 * scale**2
 
 
 def test_jacobian_of_one_component_and_with_weighted_rows(case):

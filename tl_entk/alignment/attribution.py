@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from feature_sets.errors import UserError
-from tl_entk.alignment.overlap import orthonormal_basis
+from tl_entk.directions.basis import orthonormal_basis
 from tl_entk.kernel.kernel_blocks import KernelBlocks
 
 
@@ -114,6 +114,6 @@ def energies(
     matrix = kernel.detach().cpu().double()
     result = {}
     for name, values in bases.items():
-        basis = orthonormal_basis(values.double() - values.double().mean(0))
+        basis = orthonormal_basis(values.double() - values.double().mean(0), values.dtype)
         result[name] = float(((matrix @ basis) * basis).sum()) / max(1, basis.shape[1])
     return result

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
+from tl_entk.directions.basis import orthonormal_basis
 
 Directions = Float[Tensor, "n k"]
 Features = FeatureSet | Float[Tensor, "n f"]
@@ -62,19 +63,6 @@ def _feature_values(features: Features, n: int) -> Float[Tensor, "n f"]:
     return centered
 
 
-def orthonormal_basis(values: Float[Tensor, "n f"]) -> Float[Tensor, "n r"]:
-    """Orthonormal basis of the columns' span; dependent columns do not count.
-
-    Example:
-        >>> orthonormal_basis(torch.tensor([[1.0, 2.0], [0.0, 0.0], [1.0, 2.0]])).shape
-        torch.Size([3, 1])
-    """
-    left, singular, _ = torch.linalg.svd(values.cpu().double(), full_matrices=False)
-    if singular.numel() == 0 or float(singular[0]) == 0:
-        return left[:, :0]
-    return left[:, singular > 1e-9 * singular[0]]
-
-
 def subspace_overlap(vectors: Directions, features: Features) -> SubspaceOverlap:
     """Overlap ||Q_V^T Q_F||_F^2 of the directions' span with the centered features' span.
 
@@ -96,7 +84,8 @@ def subspace_overlap(vectors: Directions, features: Features) -> SubspaceOverlap
         1.25
     """
     values = _feature_values(features, len(vectors))
-    basis_v, basis_f = orthonormal_basis(vectors.detach().cpu()), orthonormal_basis(values)
+    came_in = None if isinstance(features, FeatureSet) else features.dtype
+    basis_v, basis_f = orthonormal_basis(vectors), orthonormal_basis(values, came_in)
     singular = torch.linalg.svdvals(basis_v.T @ basis_f)
     return SubspaceOverlap(
         float(singular.square().sum()), singular, min(basis_v.shape[1], basis_f.shape[1])

@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 
 from feature_sets.errors import UserError
 from tl_entk.directions.lanczos import LanczosState
-from tl_entk.tools.files import write_tensors
+from tl_entk.directions.symmetric_operator import SymmetricOperator
+from tl_entk.tools.files import read_tensors, refuse_damaged, write_tensors
 
-# what a kernel is, of everything its provenance says
-_IDENTITY = (
-    "model", "model_class", "model_dtype", "tokens_sha256", "component", "readout", "position",
-    "kernel_dtype", "precision", "normalization",
-)  # fmt: skip
+_WHAT = "checkpoint of tl_entk's solver"
 
 
-def identity(provenance: dict[str, Any], rows: int, seed: int) -> dict[str, str]:
+def run_identity(operator: SymmetricOperator, seed: int) -> dict[str, str]:
     """What a checkpoint must agree in with the run that continues from it."""
-    kernel = {key: str(provenance[key]) for key in _IDENTITY if key in provenance}
-    return {"rows": str(rows), "seed": str(seed), **kernel}
+    return {"rows": str(operator.shape[0]), "seed": str(seed), **operator.identity}
 
 
-def save_state(path: Path, state: LanczosState, kernel: dict) -> None:
+def save_state(path: Path, state: LanczosState, kernel: dict[str, str]) -> None:
     """Write the state; the file before it stays until the new one is whole."""
     tensors = {
         "basis": state.basis,
@@ -38,21 +32,32 @@ def save_state(path: Path, state: LanczosState, kernel: dict) -> None:
     write_tensors(path, tensors, {"tl_entk": json.dumps({"kind": "lanczos", "kernel": kernel})})
 
 
-def load_state(path: Path, kernel: dict, device: torch.device) -> LanczosState:
+def load_state(path: Path, kernel: dict[str, str], device: torch.device) -> LanczosState:
     """Read the state.
 
     Raises:
         UserError: if the file is none of ours, or of another kernel; says in what.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get("tl_entk", "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise UserError(f"{path} is no checkpoint ({error}): pass another path.") from error
-    if header.get("kind") != "lanczos":
-        raise UserError(f"{path} is no checkpoint of tl_entk's solver: pass another path.")
-    found = header["kernel"]
+    tensors, header = read_tensors(path, entry="tl_entk", kind="lanczos", what=_WHAT)
+    with refuse_damaged(path, _WHAT):
+        _check_same_run(path, header["kernel"], kernel)
+        generator = torch.Generator()
+        generator.set_state(tensors["generator"])
+        return LanczosState(
+            tensors["basis"].to(device),
+            tensors["projected"],
+            tensors["coupling"],
+            int(tensors["products"]),
+            generator,
+        )
+
+
+def _check_same_run(path: Path, found: dict[str, str], kernel: dict[str, str]) -> None:
+    """Refuse a checkpoint that another run wrote.
+
+    Raises:
+        UserError: says in what the two differ.
+    """
     other = [key for key in kernel if found.get(key) != kernel[key]]
     if other:
         differences = "; ".join(f"{k}: {found.get(k)!r}, not {kernel[k]!r}" for k in other)
@@ -60,12 +65,3 @@ def load_state(path: Path, kernel: dict, device: torch.device) -> LanczosState:
             f"{path} is a checkpoint of another run ({differences}): pass another path, or delete "
             "it."
         )
-    generator = torch.Generator()
-    generator.set_state(tensors["generator"])
-    return LanczosState(
-        tensors["basis"].to(device),
-        tensors["projected"],
-        tensors["coupling"],
-        int(tensors["products"]),
-        generator,
-    )

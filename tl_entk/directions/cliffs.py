@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from feature_sets.errors import UserError
+from tl_entk.tools.values import check_at_least
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,14 @@ def find_cliffs(
     Args:
         eigenvalues: in descending order.
         count: how many drops to report at most.
-        skip: leave out drops before this position (1 skips the drop after the first mode).
+        skip: leave out drops before this position: 2 leaves out the drop after the first mode, 0
+            and 1 nothing.
         window: how many drops on either side the sharpness is measured against.
         floor: eigenvalues below floor times the first are rounding errors and end the spectrum.
 
     Raises:
-        UserError: if the eigenvalues are not in descending order.
+        UserError: if the eigenvalues are not in descending order, or skip or count is no number
+            of drops.
 
     Source: arXiv 2510.00468 (cliffs; the sharpness is ours).
 
@@ -53,7 +56,11 @@ def find_cliffs(
         >>> find_cliffs(torch.tensor([9.0, 8.0, 7.0, 1.0, 0.9, 0.8]), count=1)[0].position
         3
     """
+    check_at_least("count", count, 0)
+    check_at_least("skip", skip, 0)
     values = eigenvalues.detach().cpu().double()
+    if len(values) < 2:
+        return []
     if bool((values.diff() > 1e-9 * values.abs().max()).any()):
         raise UserError("the eigenvalues are not in descending order: sort them.")
     values = values[values > floor * values[0]]

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-import numpy as np
 import scipy.linalg
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from feature_sets.errors import UserError
+from tl_entk.directions.scores import choose_signs
 
 # what numbers an example's part of an eigenvector has: one; one for each output; the coordinates of
 # the final hidden vector, whitened by the unembedding
@@ -114,8 +114,8 @@ def eigendecompose(
         raise UserError(f"k = {k}: the kernel has {n} eigendirections; pass 1 to {n}.")
     values, vectors = scipy.linalg.eigh(kernel.numpy(), subset_by_index=[n - k, n - 1])
     values, vectors = values[::-1].copy(), vectors[:, ::-1].copy()
-    vectors *= np.sign(vectors[np.abs(vectors).argmax(0), np.arange(k)])
     theta, v = torch.from_numpy(values), torch.from_numpy(vectors)
+    v *= choose_signs(v)
     first = theta[0].abs().clamp_min(torch.finfo(torch.float64).tiny)
     residuals = (kernel @ v - v * theta).norm(dim=0) / first
     return EigenDirections(

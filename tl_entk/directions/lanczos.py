@@ -84,7 +84,7 @@ def step(state: LanczosState, multiply: Multiply) -> None:
     T[:, known:] = coordinates
     T[known:, :known] = coordinates[:known].T
     T[known:, known:] = (T[known:, known:] + T[known:, known:].T) / 2
-    block, remainder = _orthonormal(state, product, size)
+    block, remainder = _orthonormalize(state, product, size)
     coupling = torch.zeros(block.shape[1], known + width, dtype=torch.float64)
     coupling[:, known:] = remainder
     basis = torch.cat([state.basis, block], 1)
@@ -104,7 +104,7 @@ def _project_out(basis: Tensor, vectors: Tensor) -> Float[Tensor, "m b"]:
     return total
 
 
-def _orthonormal(
+def _orthonormalize(
     state: LanczosState, product: Tensor, size: Float[Tensor, " b"]
 ) -> tuple[Tensor, Float[Tensor, "b2 b"]]:
     """The new block and its coordinates: product = block @ remainder up to rounding.
@@ -127,16 +127,16 @@ def _orthonormal(
             remainder[block.shape[1], column] = length
             # what two projections leave of the basis is rounding, which counts in short vectors
             short = length < 1e-2 * float(size.max())
-            fresh = _cleaned(state.basis, block, vector) if short else vector / length
+            fresh = _clean_vector(state.basis, block, vector) if short else vector / length
             block = torch.cat([block, fresh], 1)
     while block.shape[1] < room:
         vector = torch.randn(rows, 1, generator=state.generator, dtype=torch.float64)
         vector = vector.to(product.device, product.dtype)
-        block = torch.cat([block, _cleaned(state.basis, block, vector)], 1)
+        block = torch.cat([block, _clean_vector(state.basis, block, vector)], 1)
     return block, remainder
 
 
-def _cleaned(basis: Tensor, block: Tensor, vector: Tensor) -> Tensor:
+def _clean_vector(basis: Tensor, block: Tensor, vector: Tensor) -> Tensor:
     """A unit vector without what rounding has left of the basis in it."""
     vector = vector / vector.norm()
     _project_out(basis, vector)

@@ -67,7 +67,7 @@ def _check_pairs(a: Integer[np.ndarray, " n"], b: Integer[np.ndarray, " m"], p: 
     Raises:
         UserError: see above.
     """
-    mend = (
+    advice = (
         f"pass every pair of 0 to {p - 1} exactly once, for example "
         f"np.divmod(np.arange({p * p}), {p})."
     )
@@ -76,14 +76,14 @@ def _check_pairs(a: Integer[np.ndarray, " n"], b: Integer[np.ndarray, " m"], p: 
     if a.shape != (p * p,) or b.shape != (p * p,):
         raise UserError(
             f"the torus of p = {p} has {p * p} pairs; a and b have shapes {a.shape} and "
-            f"{b.shape}: {mend}"
+            f"{b.shape}: {advice}"
         )
     for name, values in (("a", a), ("b", b)):
         if values.min() < 0 or values.max() >= p:
-            raise UserError(f"{name} goes from {values.min()} to {values.max()}: {mend}")
+            raise UserError(f"{name} goes from {values.min()} to {values.max()}: {advice}")
     missing = p * p - len(np.unique(a.astype(np.int64) * p + b))
     if missing:
-        raise UserError(f"{missing} of the {p * p} pairs are missing, others repeat: {mend}")
+        raise UserError(f"{missing} of the {p * p} pairs are missing, others repeat: {advice}")
 
 
 def kernel_laplacian(kernel: Float[Tensor, "n n"], neighbours: int = 8) -> csr_array:

@@ -17,26 +17,31 @@ from scipy.sparse import csr_array, sparray, spmatrix
 from torch import Tensor
 
 from feature_sets.errors import UserError
+from tl_entk.directions.basis import numerical_rank
+from tl_entk.directions.scores import choose_signs
 
 Laplacian: TypeAlias = sparray | spmatrix | Float[np.ndarray, "n n"]
 
 
 @dataclass(frozen=True, eq=False)
-class SmoothRotation:
+class Rotation:
     """Directions rotated within their span.
 
     Attributes:
         vectors: (N, k) orthonormal; the entry of largest size of each is positive.
-        roughness: (k, L) Rayleigh quotient v^T L v of every direction on every Laplacian.
+        roughness: (k, L) Rayleigh quotient v^T L v of every direction on every Laplacian; L = 0
+            where the rotation had no Laplacian.
+        converged: whether the rotation was found to its tolerance.
     """
 
     vectors: Float[Tensor, "n k"]
     roughness: Float[Tensor, "k l"]
+    converged: bool = True
 
 
 def rotate_by_smoothness(
     vectors: Float[Tensor, "n k"], laplacians: Sequence[Laplacian]
-) -> SmoothRotation:
+) -> Rotation:
     """Rotate directions within their span so that they are smooth, then less and less so.
 
     V <- V U with V^T L_1 V = U diag U^T, ascending; then the same with L_2 inside the first
@@ -71,7 +76,7 @@ def rotate_by_smoothness(
     """
     rotated = orthonormal_directions(vectors).numpy()
     n, k = rotated.shape
-    matrices = [_checked(matrix, number, n) for number, matrix in enumerate(laplacians)]
+    matrices = [_check_laplacian(matrix, number, n) for number, matrix in enumerate(laplacians)]
     if not matrices:
         raise UserError("no Laplacian: pass at least one, for example torus_laplacians(a, b, p).")
     size = k
@@ -79,12 +84,12 @@ def rotate_by_smoothness(
         part = rotated[:, :size]
         rotated[:, :size] = part @ np.linalg.eigh(part.T @ (matrix @ part))[1]
         size //= 2
-    signed = with_signs(torch.from_numpy(rotated))
     quotients = [(rotated * (matrix @ rotated)).sum(0) for matrix in matrices]
-    return SmoothRotation(signed, torch.from_numpy(np.stack(quotients, 1)))
+    vectors = torch.from_numpy(rotated)
+    return Rotation(vectors * choose_signs(vectors), torch.from_numpy(np.stack(quotients, 1)))
 
 
-def _checked(laplacian: Laplacian, number: int, n: int) -> csr_array:
+def _check_laplacian(laplacian: Laplacian, number: int, n: int) -> csr_array:
     """The matrix as sparse float64.
 
     Raises:
@@ -127,28 +132,11 @@ def orthonormal_directions(vectors: Float[Tensor, "n k"]) -> Float[Tensor, "n k"
     values = vectors.detach().cpu().double()
     if not bool(torch.isfinite(values).all()):
         raise UserError("the directions are not finite: leave those columns out.")
-    n, k = values.shape
     left, singular, right = torch.linalg.svd(values, full_matrices=False)
-    # rounding of the format that they came in makes dependent columns look independent
-    tolerance = min(n * torch.finfo(vectors.dtype).eps, 1e-2)
-    rank = int((singular > tolerance * singular[0]).sum())
+    rank, k = numerical_rank(singular, tuple(vectors.shape), vectors.dtype), values.shape[1]
     if rank < k:
         raise UserError(
             f"{k} directions span {rank} dimensions only: drop the dependent ones, for example by "
-            "tl_entk.alignment.overlap.orthonormal_basis(vectors)."
+            "tl_entk.directions.basis.orthonormal_basis(vectors)."
         )
     return left @ right
-
-
-def with_signs(vectors: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
-    """The directions with the entry of largest size of each positive.
-
-    Args:
-        vectors: (N, k).
-
-    Example:
-        >>> with_signs(torch.tensor([[-2.0], [1.0]])).tolist()
-        [[2.0], [-1.0]]
-    """
-    largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
-    return torch.where(largest < 0, -vectors, vectors)

@@ -4,46 +4,31 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
-import scipy.linalg
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from feature_sets.errors import UserError
-from tl_entk.directions.checkpoint import identity, load_state, save_state
+from tl_entk.directions.checkpoint import load_state, run_identity, save_state
 from tl_entk.directions.cost import expected_products
 from tl_entk.directions.eigen import EigenDirections
 from tl_entk.directions.lanczos import LanczosState, RitzPairs, restart, ritz_pairs, start, step
+from tl_entk.directions.scores import score_vectors
+from tl_entk.directions.symmetric_operator import Products, SymmetricOperator, as_operator
 from tl_entk.tools.progress import Progress
+from tl_entk.tools.warn import warn_user
 
 _SECONDS_BETWEEN_CHECKPOINTS = 60.0
 
 
-@runtime_checkable  # for the run-time types of the tests
-class Operator(Protocol):
-    """What the solver needs: products with a symmetric positive semidefinite matrix."""
-
-    n: int
-    d: int
-    dtype: torch.dtype
-    device: torch.device
-    provenance: dict[str, Any]
-
-    @property
-    def shape(self) -> tuple[int, int]: ...
-
-    def __matmul__(self, x: Tensor) -> Tensor: ...
-
-
 def leading_eigenpairs(
-    operator: Operator,
+    operator: Products,
     k: int = 25,
     *,
     tol: float = 1e-3,
@@ -57,7 +42,11 @@ def leading_eigenpairs(
     """The k largest eigenpairs of an operator, by block Lanczos with full reorthogonalization.
 
     Args:
-        operator: from :func:`kernel_operator`, or anything with its shape, products and n, d.
+        operator: symmetric positive semidefinite, from :func:`kernel_operator`, or anything with
+            ``.shape`` and ``@``: a dense tensor, a scipy LinearOperator, an object of one's own.
+            Its ``n`` and ``d`` (rows are N examples' d numbers; default 1), ``dtype``, ``device``,
+            ``provenance``, ``identity`` and ``exact`` are used where it has them, see
+            :class:`SymmetricOperator`.
         k: how many pairs.
         tol: a pair has converged when ||K v - theta v|| <= tol theta_1; the run ends when all
             k have.
@@ -76,7 +65,7 @@ def leading_eigenpairs(
         and convergence of every pair.
 
     Raises:
-        UserError: for k, tol, block_size or a checkpoint that do not fit the operator.
+        UserError: for no operator, and for k, tol, block_size or a checkpoint that do not fit it.
 
     Warns:
         RuntimeWarning: if not all pairs have converged.
@@ -89,23 +78,27 @@ def leading_eigenpairs(
         >>> op = kernel_operator(model, data.tokens, "blocks.0.mlp.W_out")
         >>> leading_eigenpairs(op, k=3).vectors.shape
         torch.Size([25, 64, 3])
+        >>> dense = torch.diag(torch.tensor([3.0, 2.0, 1.0]))
+        >>> leading_eigenpairs(dense, k=2).eigenvalues.round(decimals=3).tolist()
+        [3.0, 2.0]
     """
+    operator = as_operator(operator)
     rows = operator.shape[0]
     limit = 20 * k + 200 if max_products is None else max_products
     check_request(rows, k, tol, block_size, limit)
-    capacity = _capacity(operator, k, block_size, basis_budget)
+    capacity = _most_columns(operator, k, block_size, basis_budget)
     path = None if resume is None else Path(resume)
-    kernel = identity(operator.provenance, rows, seed)
+    kernel = run_identity(operator, seed)
     if path is not None and path.exists():
         state = load_state(path, kernel, operator.device)
-        _check_continues(operator, state, path)
+        _check_same_kernel(operator, state, path)
     else:
         state = start(rows, block_size, seed=seed, dtype=operator.dtype, device=operator.device)
     saver, forecast = _Saver(path, kernel), _Forecast(k, tol, expected_products(k, block_size))
-    with Progress("products", forecast.total, progress) as bar, saver.on_the_way_out(state):
+    with Progress("products", forecast.total, progress) as bar, saver.save_at_exit(state):
         bar.advance(state.products)
         pairs = ritz_pairs(state, k) if state.known >= k else None
-        while not _finished(state, pairs, tol, limit):
+        while not _is_finished(state, pairs, tol, limit):
             if state.basis.shape[1] + block_size > capacity:
                 restart(state, max(k, (k + capacity - 2 * block_size) // 2))
             before = state.products
@@ -114,10 +107,10 @@ def leading_eigenpairs(
                 pairs = ritz_pairs(state, k)
                 bar.expect(forecast.update(state.products, pairs))
             bar.advance(state.products - before, forecast.note)
-            saver.every_minute(state)
+            saver.save_every_minute(state)
     assert pairs is not None
     settings = {"seed": seed, "block_size": block_size}
-    return _directions(operator, state, pairs, tol, settings)
+    return _collect_directions(operator, state, pairs, tol, settings)
 
 
 def check_request(rows: int, k: int, tol: float, block_size: int, limit: int) -> None:
@@ -131,7 +124,7 @@ def check_request(rows: int, k: int, tol: float, block_size: int, limit: int) ->
         limit: vectors multiplied at most.
 
     Raises:
-        UserError: with the mend.
+        UserError: says what to pass.
     """
     if not 1 <= k <= rows:
         raise UserError(f"k = {k}: the kernel has {rows} eigendirections; pass 1 to {rows}.")
@@ -143,7 +136,7 @@ def check_request(rows: int, k: int, tol: float, block_size: int, limit: int) ->
         raise UserError(f"max_products = {limit} is less than k = {k}: pass at least 2 k.")
 
 
-def _capacity(operator: Operator, k: int, block_size: int, budget: int | None) -> int:
+def _most_columns(operator: SymmetricOperator, k: int, block_size: int, budget: int | None) -> int:
     """Basis columns that fit the budget; two copies of the basis exist while it grows.
 
     Raises:
@@ -166,14 +159,14 @@ def least_columns(k: int, block_size: int) -> int:
     return k + max(5, 2 * block_size)
 
 
-def _finished(state: LanczosState, pairs: RitzPairs | None, tol: float, limit: int) -> bool:
+def _is_finished(state: LanczosState, pairs: RitzPairs | None, tol: float, limit: int) -> bool:
     if pairs is None:
         return False
     done = bool((pairs.residuals <= tol).all())
     return done or state.exhausted or state.products >= limit
 
 
-def _check_continues(operator: Operator, state: LanczosState, path: Path) -> None:
+def _check_same_kernel(operator: SymmetricOperator, state: LanczosState, path: Path) -> None:
     """One product tells whether the checkpoint is of this very kernel.
 
     Raises:
@@ -186,7 +179,7 @@ def _check_continues(operator: Operator, state: LanczosState, path: Path) -> Non
     coupling = state.coupling[:, [0]].to(state.basis.device, state.basis.dtype)
     wanted = state.basis[:, : state.known] @ column + fresh @ coupling
     found = operator @ state.basis[:, [0]]
-    loose = 5e-2 if _is_reduced(operator) else 1e-3
+    loose = 1e-3 if operator.exact else 5e-2
     if not float((found - wanted).norm()) <= loose * float(wanted.norm()):
         raise UserError(
             f"{path} is a checkpoint of another kernel (the model's weights differ): pass "
@@ -202,7 +195,7 @@ class _Saver:
     kernel: dict[str, str]
     saved: float = field(default_factory=time.monotonic)
 
-    def every_minute(self, state: LanczosState) -> None:
+    def save_every_minute(self, state: LanczosState) -> None:
         if time.monotonic() - self.saved >= _SECONDS_BETWEEN_CHECKPOINTS:
             self.save(state)
 
@@ -212,7 +205,7 @@ class _Saver:
         self.saved = time.monotonic()
 
     @contextmanager
-    def on_the_way_out(self, state: LanczosState) -> Iterator[None]:
+    def save_at_exit(self, state: LanczosState) -> Iterator[None]:
         """However the run ends, what it has is kept (a step changes the state only at its end)."""
         try:
             yield
@@ -245,8 +238,8 @@ class _Forecast:
         return self.total
 
 
-def _directions(
-    operator: Operator,
+def _collect_directions(
+    operator: SymmetricOperator,
     state: LanczosState,
     pairs: RitzPairs,
     tol: float,
@@ -257,25 +250,21 @@ def _directions(
     flat = state.basis[:, : state.known] @ coordinates
     flat = flat / flat.norm(dim=0)
     residuals = pairs.residuals
-    if tol < 100 * torch.finfo(flat.dtype).eps or _is_reduced(operator):
-        residuals = torch.maximum(residuals, _measured(operator, flat, pairs.values))
-    vectors = flat.cpu().reshape(operator.n, operator.d, -1)
-    scores, share = rank_one_scores(vectors)
-    signs = scores.gather(0, scores.abs().argmax(0)[None]).sign()
+    if tol < 100 * torch.finfo(flat.dtype).eps or not operator.exact:
+        residuals = torch.maximum(residuals, _measure_residuals(operator, flat, pairs.values))
     converged = residuals <= tol
     if not bool(converged.all()):
-        warnings.warn(
+        warn_user(
             f"{int((~converged).sum())} of {k} pairs have not converged to {tol:g} after "
             f"{state.products} products (worst residual {float(residuals.max()):.1e}): "
             "raise max_products or tol, and see .converged.",
             RuntimeWarning,
-            stacklevel=3,
         )
-    vectors = vectors * signs.to(vectors.dtype)
+    scores, vectors, share = score_vectors(flat.cpu().reshape(operator.n, operator.d, -1))
     return EigenDirections(
         pairs.values,
-        scores * signs,
-        vectors if operator.d > 1 else vectors[:, 0],
+        scores,
+        vectors,
         share,
         residuals,
         converged,
@@ -284,31 +273,10 @@ def _directions(
     )
 
 
-def _is_reduced(operator: Operator) -> bool:
-    return operator.provenance.get("precision", "full") != "full"
-
-
-def _measured(
-    operator: Operator, vectors: Float[Tensor, "rows k"], values: Float[Tensor, " k"]
+def _measure_residuals(
+    operator: SymmetricOperator, vectors: Float[Tensor, "rows k"], values: Float[Tensor, " k"]
 ) -> Float[Tensor, " k"]:
     """Residuals by products: the recurrence's are blind to the rounding of products."""
     theta = values.to(vectors.device, vectors.dtype)
     errors = (operator @ vectors - vectors * theta).double().norm(dim=0).cpu()
     return errors / values[0].abs().clamp_min(torch.finfo(torch.float64).tiny)
-
-
-def rank_one_scores(
-    vectors: Float[Tensor, "n d k"],
-) -> tuple[Float[Tensor, "n k"], Float[Tensor, " k"]]:
-    """Leading left singular vector times singular value of every N x d vector, and the latter."""
-    n, d, k = vectors.shape
-    scores = torch.zeros(n, k, dtype=torch.float64)
-    for j in range(k):
-        matrix = vectors[:, :, j].double().numpy()
-        if n <= d:
-            value, left = scipy.linalg.eigh(matrix @ matrix.T, subset_by_index=[n - 1, n - 1])
-            scores[:, j] = torch.from_numpy(left[:, 0] * value[0].clip(0) ** 0.5)
-        else:
-            right = scipy.linalg.eigh(matrix.T @ matrix, subset_by_index=[d - 1, d - 1])[1]
-            scores[:, j] = torch.from_numpy(matrix @ right[:, 0])
-    return scores, scores.norm(dim=0)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import scipy.sparse
 import torch
 from jaxtyping import Float
-from scipy.sparse.linalg import LinearOperator
+from scipy.sparse.linalg import LinearOperator, aslinearoperator
 from torch import Tensor
 
 from feature_sets.errors import UserError
@@ -91,3 +92,99 @@ class SymmetricOperator(ABC):
     def to_dense(self) -> Float[Tensor, "nd nd"]:
         """The whole matrix, (N d, N d): for small kernels only."""
         return self @ torch.eye(self.shape[0], dtype=self.dtype, device=self.device)
+
+
+@runtime_checkable
+class Products(Protocol):
+    """Anything with a shape and products: what :func:`as_operator` makes an operator of."""
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """(rows, rows)."""
+
+    def __matmul__(self, x: Any) -> Any:
+        """The product with a block of vectors (rows, b)."""
+
+
+def as_operator(matrix: Products) -> SymmetricOperator:
+    """A symmetric matrix known by its products, as a :class:`SymmetricOperator`.
+
+    Args:
+        matrix: an operator, which is returned as it is; a dense tensor or array; a scipy sparse
+            matrix or LinearOperator; or any object with ``.shape`` and ``@`` for blocks of
+            vectors. Attributes of :class:`SymmetricOperator` are taken from it where it has them.
+            The defaults are n = rows, d = 1, products that are exact, and the number format and
+            device of a product with zero.
+
+    Raises:
+        UserError: if it is not square, has other than n d rows, or computes in another format than
+            float32 or float64.
+
+    Example:
+        >>> operator = as_operator(torch.eye(6))
+        >>> operator.n, operator.d, operator.dtype
+        (6, 1, torch.float32)
+    """
+    if isinstance(matrix, SymmetricOperator):
+        return matrix
+    shape = tuple(getattr(matrix, "shape", ()))
+    if len(shape) != 2 or shape[0] != shape[1] or not hasattr(matrix, "__matmul__"):
+        raise UserError(
+            f"a {type(matrix).__name__} of shape {shape} is no symmetric matrix: pass an operator, "
+            "or anything square with .shape and @."
+        )
+    if isinstance(matrix, np.ndarray | LinearOperator) or scipy.sparse.issparse(matrix):
+        return _GivenProducts(_ScipyProducts(aslinearoperator(matrix)))
+    return _GivenProducts(matrix)
+
+
+class _ScipyProducts:
+    """A scipy operator that multiplies tensors."""
+
+    def __init__(self, operator: LinearOperator) -> None:
+        self.operator, self.shape = operator, operator.shape
+
+    def __matmul__(self, x: Float[Tensor, "rows b"]) -> Float[Tensor, "rows b"]:
+        return torch.as_tensor(self.operator @ x.numpy())
+
+
+class _GivenProducts(SymmetricOperator):
+    """Somebody else's products."""
+
+    def __init__(self, matrix: Products) -> None:
+        rows, _ = matrix.shape
+        d = getattr(matrix, "d", 1)
+        n = getattr(matrix, "n", rows // d)
+        if n * d != rows:
+            raise UserError(f"n = {n}, d = {d} of an operator with {rows} rows: n d must be that.")
+        dtype, device = getattr(matrix, "dtype", None), getattr(matrix, "device", None)
+        if not isinstance(dtype, torch.dtype):
+            dtype, device = _format_of_products(matrix)
+        if dtype not in (torch.float32, torch.float64):
+            raise UserError(
+                f"products in {dtype}: pass an operator that computes in torch.float32 or float64."
+            )
+        super().__init__(
+            n,
+            d,
+            dtype=dtype,
+            device=torch.device("cpu") if device is None else torch.device(device),
+            provenance=getattr(matrix, "provenance", None),
+            identity=getattr(matrix, "identity", None),
+            exact=getattr(matrix, "exact", True),
+        )
+        self._matrix = matrix
+
+    def _multiply(self, x: Float[Tensor, "n d b"]) -> Float[Tensor, "n d b"]:
+        return (self._matrix @ x.flatten(0, 1)).to(self.dtype).reshape(x.shape)
+
+
+def _format_of_products(matrix: Products) -> tuple[torch.dtype, torch.device]:
+    """Number format and device that products come in, where an operator does not say."""
+    for dtype in (torch.float32, torch.float64):
+        try:
+            product = matrix @ torch.zeros(matrix.shape[0], 1, dtype=dtype)
+        except RuntimeError:  # torch's own refusal of two formats
+            continue
+        return product.dtype, product.device
+    return torch.float32, torch.device("cpu")

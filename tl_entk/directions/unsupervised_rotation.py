@@ -16,13 +16,14 @@ import torch
 from jaxtyping import Float
 from sklearn.decomposition import FastICA
 from sklearn.exceptions import ConvergenceWarning
-from statsmodels.multivariate.factor_rotation import rotate_factors
 from torch import Tensor
 
 from tl_entk.directions.laplacians import kernel_laplacian
-from tl_entk.directions.rotation import orthonormal_directions, rotate_by_smoothness, with_signs
+from tl_entk.directions.rotation import Rotation, orthonormal_directions, rotate_by_smoothness
+from tl_entk.directions.scores import choose_signs
+from tl_entk.tools.warn import warn_user
 
-_MEND = (
+_ADVICE = (
     "raise max_iterations or try another seed. What is returned spans the same, but take the "
     "single directions with care"
 )
@@ -32,7 +33,7 @@ def rotate_by_kernel(
     vectors: Float[Tensor, "n k"],
     kernel: Float[Tensor, "n n"] | None = None,
     neighbours: int = 8,
-) -> Float[Tensor, "n k"]:
+) -> Rotation:
     """Rotate directions to be smooth on the graph of examples that a kernel holds alike.
 
     ``rotate_by_smoothness`` with the one Laplacian ``kernel_laplacian(kernel, neighbours)``.
@@ -46,7 +47,7 @@ def rotate_by_kernel(
         neighbours: per example.
 
     Returns:
-        (N, k) orthonormal directions of the same span, smoothest first.
+        Orthonormal directions of the same span, smoothest first, with their roughness.
 
     Raises:
         UserError: as ``rotate_by_smoothness`` and ``kernel_laplacian``.
@@ -55,18 +56,18 @@ def rotate_by_kernel(
 
     Example:
         >>> groups = torch.block_diag(torch.ones(3, 3), torch.ones(4, 4))
-        >>> rotate_by_kernel(torch.eye(7)[:, :2], groups, neighbours=2).shape
+        >>> rotate_by_kernel(torch.eye(7)[:, :2], groups, neighbours=2).vectors.shape
         torch.Size([7, 2])
     """
     if kernel is None:
         basis = orthonormal_directions(vectors)
         kernel = basis @ basis.T
-    return rotate_by_smoothness(vectors, [kernel_laplacian(kernel, neighbours)]).vectors
+    return rotate_by_smoothness(vectors, [kernel_laplacian(kernel, neighbours)])
 
 
 def rotate_by_varimax(
     vectors: Float[Tensor, "n k"], seed: int = 0, *, max_iterations: int = 1000
-) -> Float[Tensor, "n k"]:
+) -> Rotation:
     """Rotate directions until each rests on few examples: varimax (statsmodels).
 
     Maximizes the sum over directions of the variance over examples of v_n^2. All rotations of
@@ -79,20 +80,25 @@ def rotate_by_varimax(
         max_iterations: of the gradient projection algorithm.
 
     Returns:
-        (N, k) orthonormal directions of the same span, in no particular order. A warning says if
-        they did not converge.
+        Orthonormal directions of the same span, in no particular order.
 
     Raises:
         UserError: if the directions are dependent or not finite.
+
+    Warns:
+        UserWarning: if the rotation did not converge.
 
     Source: Kaiser, "The varimax criterion", Psychometrika 23 (1958); algorithm of Bernaards and
     Jennrich (2005).
 
     Example:
         >>> mixed = torch.tensor([[0.8, -0.6], [0.6, 0.8], [0.0, 0.0]])
-        >>> rotate_by_varimax(mixed).round(decimals=3).sum(0).tolist()
+        >>> rotate_by_varimax(mixed).vectors.round(decimals=3).sum(0).tolist()
         [1.0, 1.0]
     """
+    # slow to import, and used here only
+    from statsmodels.multivariate.factor_rotation import rotate_factors
+
     basis = orthonormal_directions(vectors).numpy()
     n, k = basis.shape
     start = np.linalg.qr(np.random.default_rng(seed).standard_normal((k, k)))[0]
@@ -103,16 +109,13 @@ def rotate_by_varimax(
     rotated = basis @ start @ turn
     # V^T V^3 is symmetric where the criterion is stationary
     gradient = rotated.T @ rotated**3
-    if np.abs(gradient - gradient.T).max() > 1e-4 * np.abs(gradient).max():
-        warnings.warn(
-            f"varimax did not converge in {max_iterations} iterations: {_MEND}.", stacklevel=2
-        )
-    return with_signs(torch.from_numpy(rotated))
+    converged = bool(np.abs(gradient - gradient.T).max() <= 1e-4 * np.abs(gradient).max())
+    return _make_rotation(rotated, "varimax", max_iterations, converged)
 
 
 def rotate_by_ica(
     vectors: Float[Tensor, "n k"], seed: int = 0, *, max_iterations: int = 1000
-) -> Float[Tensor, "n k"]:
+) -> Rotation:
     """Rotate directions to be as independent over the examples as can be: FastICA (scikit-learn).
 
     Maximizes the non-Gaussianity of every direction's entries (log cosh contrast). Orthonormal
@@ -124,17 +127,19 @@ def rotate_by_ica(
         max_iterations: of the fixed-point iteration.
 
     Returns:
-        (N, k) orthonormal directions of the same span, in no particular order. A warning says if
-        they did not converge.
+        Orthonormal directions of the same span, in no particular order.
 
     Raises:
         UserError: if the directions are dependent or not finite.
+
+    Warns:
+        UserWarning: if the rotation did not converge.
 
     Source: Hyvarinen and Oja, "Independent component analysis: algorithms and applications",
     Neural Networks 13 (2000).
 
     Example:
-        >>> rotate_by_ica(torch.eye(6)[:, :2]).shape
+        >>> rotate_by_ica(torch.eye(6)[:, :2]).vectors.shape
         torch.Size([6, 2])
     """
     basis = orthonormal_directions(vectors).numpy()
@@ -142,8 +147,16 @@ def rotate_by_ica(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # ours says what to do
         ica.fit(basis * len(basis) ** 0.5)
-    if ica.n_iter_ >= max_iterations:
-        warnings.warn(
-            f"ICA did not converge in {max_iterations} iterations: {_MEND}.", stacklevel=2
-        )
-    return with_signs(torch.from_numpy(basis @ ica.components_.T))
+    converged = ica.n_iter_ < max_iterations
+    return _make_rotation(basis @ ica.components_.T, "ICA", max_iterations, converged)
+
+
+def _make_rotation(
+    rotated: Float[np.ndarray, "n k"], name: str, max_iterations: int, converged: bool
+) -> Rotation:
+    """The result of a rotation without Laplacians, with a warning if it is not the final one."""
+    if not converged:
+        warn_user(f"{name} did not converge in {max_iterations} iterations: {_ADVICE}.")
+    vectors = torch.from_numpy(rotated)
+    none = torch.zeros(vectors.shape[1], 0, dtype=torch.float64)
+    return Rotation(vectors * choose_signs(vectors), none, converged)

@@ -10,13 +10,19 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from feature_sets.errors import UserError
-from tl_entk.tools.files import write_tensors
+from tl_entk.tools.files import (
+    locate_saved,
+    read_tensors,
+    refuse_damaged,
+    with_suffix,
+    write_tensors,
+)
 
 _TABLES = ("eigenvalues", "overlaps", "metrics", "seconds")
+_WHAT = "course of tl_entk.Track"
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,7 @@ class Course:
             name: of a watch.
 
         Raises:
-            KeyError: for a watch that there is not.
+            KeyError: for an unknown watch.
             UserError: if there are fewer than two records.
 
         Source: arXiv 2510.00468, section 3.
@@ -174,28 +180,19 @@ class Course:
             FileNotFoundError: if there is no such file.
             UserError: if it is no course.
         """
-        path = with_suffix(path)
-        if not path.exists():
-            raise FileNotFoundError(f"no file {path}: pass the path of a Track or Course.save.")
-        try:
-            with safe_open(path, framework="pt") as file:
-                info = json.loads((file.metadata() or {}).get("tl_entk", "{}"))
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except SafetensorError as error:
-            raise UserError(f"{path} is no course ({error}): pass another path.") from error
-        if info.get("kind") != "Course":
-            raise UserError(f"{path} is no course of tl_entk.Track: pass another path.")
-        return cls.from_file(tensors, info)
+        path = locate_saved(path)
+        tensors, header = read_tensors(path, entry="tl_entk", kind="Course", what=_WHAT)
+        return cls.from_file(path, tensors, header)
 
     @classmethod
-    def from_file(cls, tensors: dict[str, Tensor], info: dict[str, Any]) -> Course:
-        """A course from the tensors and the header of its file."""
-        names, most = info["fields"]["names"], info["fields"]["max_overlap"]
-        tables = {t: {name: tensors[f"{t}/{name}"] for name in names[t]} for t in _TABLES}
-        return cls(tensors["steps"], max_overlap=most, provenance=info["provenance"], **tables)
+    def from_file(cls, path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> Course:
+        """A course from what its file holds.
 
-
-def with_suffix(path: str | Path) -> Path:
-    """The path, ending in ``.safetensors``."""
-    path = Path(path)
-    return path if path.suffix == ".safetensors" else path.with_name(path.name + ".safetensors")
+        Raises:
+            UserError: if something is missing.
+        """
+        with refuse_damaged(path, _WHAT):
+            names, most = header["fields"]["names"], header["fields"]["max_overlap"]
+            tables = {t: {name: tensors[f"{t}/{name}"] for name in names[t]} for t in _TABLES}
+            about = header["provenance"]
+            return cls(tensors["steps"], max_overlap=most, provenance=about, **tables)

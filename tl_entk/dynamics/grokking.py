@@ -50,7 +50,7 @@ def onset(
         >>> onset([0, 10, 20, 30], [0.03, 0.05, 0.04, 0.05]) is None
         True
     """
-    when, values = _records(steps, accuracy)
+    when, values = _read_records(steps, accuracy)
     if not 0 < rise < 1:
         raise UserError(f"rise = {rise}: pass a share between 0 and 1, for example 0.1.")
     # at the end the record before stands in, so that one high last record is no rise for good
@@ -115,9 +115,9 @@ def relation(peak_step: int, onset_step: int, spacing: int) -> Relation:
     return "precedes" if peak_step < onset_step else "follows"
 
 
-def _records(steps: Steps, accuracy: Accuracies) -> tuple[np.ndarray, np.ndarray]:
+def _read_records(steps: Steps, accuracy: Accuracies) -> tuple[np.ndarray, np.ndarray]:
     """Steps and accuracies of the records that have one."""
-    when, values = _numbers(steps).astype(np.int64), _numbers(accuracy).astype(np.float64)
+    when, values = _as_array(steps).astype(np.int64), _as_array(accuracy).astype(np.float64)
     if when.shape != values.shape or when.ndim != 1:
         raise UserError(
             f"steps and accuracy have shapes {when.shape} and {values.shape}: pass one accuracy "
@@ -137,7 +137,7 @@ def _records(steps: Steps, accuracy: Accuracies) -> tuple[np.ndarray, np.ndarray
     return when, values
 
 
-def _numbers(values: Steps | Accuracies) -> np.ndarray:
+def _as_array(values: Steps | Accuracies) -> np.ndarray:
     if isinstance(values, torch.Tensor):
         return values.detach().cpu().numpy()
     return np.asarray(values)

@@ -19,10 +19,11 @@ from torch import Tensor
 from feature_sets.errors import UserError
 from tl_entk.alignment.overlap import subspace_overlap
 from tl_entk.directions.eigen import eigendecompose
-from tl_entk.dynamics.course import Course, with_suffix
-from tl_entk.dynamics.training_state import as_it_was, gradients_aside
-from tl_entk.dynamics.watch import Watch, examples_watched, kernel_named
+from tl_entk.dynamics.course import Course
+from tl_entk.dynamics.training_state import preserve_training_state, set_gradients_aside
+from tl_entk.dynamics.watch import Watch, count_examples, find_kernel
 from tl_entk.model.provenance import versions
+from tl_entk.tools.files import with_suffix
 
 Kernels = Callable[[Any], Mapping[str, Tensor]]
 Metrics = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
@@ -108,7 +109,7 @@ class Track:
         self._last: int | None = None
         if self.path is not None and self.path.exists():
             self._course = Course.load(self.path)
-            self._refuse_other(self._about)
+            self._refuse_other_course(self._about)
 
     def __call__(self, step: int, model: Any, metrics: Metrics | None = None) -> None:
         """Record, if this step is due; the first call checks the kernels in any case (untimed).
@@ -133,8 +134,8 @@ class Track:
         if step in self.at:
             self._record(step, model, metrics)
         elif self._last is None:
-            with as_it_was(model):
-                self._compute(model)
+            with preserve_training_state(model):
+                self._compute_kernels(model)
         self._last = step
 
     def course(self) -> Course:
@@ -153,16 +154,16 @@ class Track:
             raise UserError("at is empty: pass the steps to record, for example range(0, 501, 5).")
         if not self.names:
             raise UserError("no kernel to follow: pass overlaps, or names in kernels_kept.")
-        self.lengths = examples_watched(self.watches, self.k)
+        self.lengths = count_examples(self.watches, self.k)
 
     def _record(self, step: int, model: Any, metrics: Metrics | None) -> None:
         start = time.perf_counter()
-        with as_it_was(model):
-            numbers = _numbers(metrics)
+        with preserve_training_state(model):
+            numbers = _read_metrics(metrics)
             measured = time.perf_counter()
-            kernels, source = self._compute(model)
+            kernels, source = self._compute_kernels(model)
         computed = time.perf_counter()
-        eigenvalues, overlaps = self._directions(step, kernels)
+        eigenvalues, overlaps = self._decompose_kernels(step, kernels)
         ended = time.perf_counter()
         seconds = {
             "total": ended - start,
@@ -173,10 +174,10 @@ class Track:
         record = Course(
             torch.tensor([step]),
             eigenvalues,
-            _row(overlaps),
+            _as_row(overlaps),
             {name: watch.max_overlap for name, watch in self.watches.items()},
-            _row(numbers),
-            _row(seconds),
+            _as_row(numbers),
+            _as_row(seconds),
             self._about | {"source": source, "versions": versions()},
         )
         self._course = record if self._course is None else self._course.joined(record)
@@ -185,20 +186,20 @@ class Track:
             # the file has this from the next record on
             self._course.seconds["total"][-1] = time.perf_counter() - start
 
-    def _compute(self, model: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """The kernels to follow, and what they say they are of."""
-        with gradients_aside(model):
+    def _compute_kernels(self, model: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The kernels to follow, and what they are of."""
+        with set_gradients_aside(model):
             found = self.kernels(model)
         if not isinstance(found, Mapping):
             raise UserError(
                 f"kernels gave a {type(found).__name__}: let it return KernelBlocks, or "
                 '{"total": K}.'
             )
-        told = getattr(found, "provenance", {})
-        source = {key: told[key] for key in told if key not in ("versions", "estimate")}
+        about = getattr(found, "provenance", {})
+        source = {key: about[key] for key in about if key not in ("versions", "estimate")}
         source = json.loads(json.dumps(source, default=str))
-        self._refuse_other({"source": source})
-        named = {name: torch.as_tensor(kernel_named(found, name)) for name in self.names}
+        self._refuse_other_course({"source": source})
+        named = {name: torch.as_tensor(find_kernel(found, name)) for name in self.names}
         chosen = {name: kernel.detach().cpu() for name, kernel in named.items()}
         for name, kernel in chosen.items():
             n = self.lengths.get(name, len(kernel))
@@ -213,7 +214,7 @@ class Track:
                 )
         return chosen, source
 
-    def _directions(
+    def _decompose_kernels(
         self, step: int, kernels: dict[str, Tensor]
     ) -> tuple[dict[str, Tensor], dict[str, float]]:
         """Eigenvalues (1, k) by kernel, and overlaps by watch."""
@@ -231,7 +232,7 @@ class Track:
                     overlaps[title] = subspace_overlap(directions, watch.features).overlap
         return values, {title: overlaps[title] for title in self.watches}
 
-    def _refuse_other(self, about: dict[str, Any]) -> None:
+    def _refuse_other_course(self, about: dict[str, Any]) -> None:
         """Refuse to go on with a course that differs in what is given here."""
         found = {} if self._course is None else self._course.provenance
         other = [key for key in about if found and found.get(key) != about[key]]
@@ -242,7 +243,7 @@ class Track:
             )
 
 
-def _numbers(metrics: Metrics | None) -> dict[str, float]:
+def _read_metrics(metrics: Metrics | None) -> dict[str, float]:
     values = metrics() if callable(metrics) else metrics or {}
     try:
         return {name: float(value) for name, value in values.items()}
@@ -250,5 +251,5 @@ def _numbers(metrics: Metrics | None) -> dict[str, float]:
         raise UserError(f"a metric is no number ({error}): pass floats by name.") from error
 
 
-def _row(values: Mapping[str, float]) -> dict[str, Tensor]:
+def _as_row(values: Mapping[str, float]) -> dict[str, Tensor]:
     return {name: torch.tensor([value], dtype=torch.float64) for name, value in values.items()}

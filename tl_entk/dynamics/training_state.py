@@ -1,4 +1,4 @@
-"""A model, its gradients and torch's random stream, left by a measurement as they were."""
+"""A model, its gradients and torch's random stream, kept as they are by a measurement."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch import nn
 
 
 @contextmanager
-def as_it_was(model: Any) -> Iterator[None]:
-    """Evaluation mode and a random stream of its own inside; flags and stream as before after."""
-    flags = [(module, module.training) for module in modules_of(model)]
-    devices = {p.device.index for p in _parameters_of(model) if p.device.type == "cuda"}
+def preserve_training_state(model: Any) -> Iterator[None]:
+    """Evaluation mode and another random stream inside; after it, flags and stream as before."""
+    flags = [(module, module.training) for module in list_modules(model)]
+    devices = {p.device.index for p in _list_parameters(model) if p.device.type == "cuda"}
     try:
         with torch.random.fork_rng(devices=sorted(devices)):
             for module, _ in flags[:1]:
@@ -26,9 +26,9 @@ def as_it_was(model: Any) -> Iterator[None]:
 
 
 @contextmanager
-def gradients_aside(model: Any) -> Iterator[None]:
+def set_gradients_aside(model: Any) -> Iterator[None]:
     """No parameter has a gradient inside; each has its own again after."""
-    kept = [(parameter, parameter.grad) for parameter in _parameters_of(model)]
+    kept = [(parameter, parameter.grad) for parameter in _list_parameters(model)]
     try:
         for parameter, _ in kept:
             parameter.grad = None
@@ -38,7 +38,7 @@ def gradients_aside(model: Any) -> Iterator[None]:
             parameter.grad = gradient
 
 
-def modules_of(model: Any) -> list[nn.Module]:
+def list_modules(model: Any) -> list[nn.Module]:
     """The model first, then all modules in it, and those it holds without registering them."""
     found: dict[int, nn.Module] = {}
     waiting = [model] if isinstance(model, nn.Module) else []
@@ -51,5 +51,5 @@ def modules_of(model: Any) -> list[nn.Module]:
     return list(found.values())
 
 
-def _parameters_of(model: Any) -> list[nn.Parameter]:
+def _list_parameters(model: Any) -> list[nn.Parameter]:
     return list(model.parameters()) if isinstance(model, nn.Module) else []

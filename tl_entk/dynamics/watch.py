@@ -71,7 +71,7 @@ class Watch:
         return {"kernel": self.kernel, "modes": list(self.modes), "features_sha256": digest}
 
 
-def examples_watched(watches: Mapping[str, Watch], k: int) -> dict[str, int]:
+def count_examples(watches: Mapping[str, Watch], k: int) -> dict[str, int]:
     """Number of examples of every watched kernel, if k eigendirections of it go with the watches.
 
     Raises:
@@ -97,7 +97,7 @@ def examples_watched(watches: Mapping[str, Watch], k: int) -> dict[str, int]:
     return lengths
 
 
-def kernel_named(kernels: Mapping[str, Tensor], name: str) -> Tensor:
+def find_kernel(kernels: Mapping[str, Tensor], name: str) -> Tensor:
     """The kernel that a watch names; ``"total"`` is all together where there is no such entry.
 
     Raises:

@@ -8,11 +8,9 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from safetensors import safe_open
 from torch import Tensor
 
-from feature_sets.errors import UserError
-from tl_entk.tools.files import write_tensors
+from tl_entk.tools.files import read_tensors, refuse_damaged, write_tensors
 
 Record = TypeVar("Record")
 
@@ -52,17 +50,16 @@ def recall(kind: type[Record], path: Path) -> Record:
         >>> recall(Peak, path)
         Peak(step=75, value=0.5)
     """
-    if not path.exists():
-        raise FileNotFoundError(f"no file {path}.")
-    with safe_open(path, framework="pt") as file:
-        plain = json.loads((file.metadata() or {}).get("record", "null"))
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    what = f"{kind.__name__} of this version"
+    tensors, plain = read_tensors(path, entry="record", what=what)
     names = {item.name for item in fields(kind)}  # type: ignore[arg-type]
-    if plain is None or names != {*plain, *(name for name in tensors if "/" not in name)}:
-        raise UserError(f"{path} is not of this version's {kind.__name__}: delete it.")
-    for name in {key.partition("/")[0] for key in tensors if "/" in key}:
-        plain[name] = {key: tensors[f"{name}/{key}"] for key in plain[name]}
-    return kind(**plain, **{name: value for name, value in tensors.items() if "/" not in name})
+    with refuse_damaged(path, what):
+        if names != {*plain, *(name for name in tensors if "/" not in name)}:
+            raise ValueError(f"it has other fields than {', '.join(sorted(names))}")
+        for name in {key.partition("/")[0] for key in tensors if "/" in key}:
+            plain[name] = {key: tensors[f"{name}/{key}"] for key in plain[name]}
+        single = {name: value for name, value in tensors.items() if "/" not in name}
+        return kind(**plain, **single)
 
 
 def settings_name(kind: str, settings: Any, always: Sequence[str]) -> str:

@@ -57,10 +57,10 @@ def rotate_every_way(
             NONE: orthonormal_directions(vectors),
             NESTED: rotate_by_smoothness(vectors, [first, second]).vectors,
             DIFFERENCE: rotate_by_smoothness(vectors, [first - second]).vectors,
-            GRAPH: rotate_by_kernel(vectors),
-            KERNEL_GRAPH: rotate_by_kernel(vectors, kernel),
-            VARIMAX: rotate_by_varimax(vectors, seed),
-            ICA: rotate_by_ica(vectors, seed),
+            GRAPH: rotate_by_kernel(vectors).vectors,
+            KERNEL_GRAPH: rotate_by_kernel(vectors, kernel).vectors,
+            VARIMAX: rotate_by_varimax(vectors, seed).vectors,
+            ICA: rotate_by_ica(vectors, seed).vectors,
         }
 
 

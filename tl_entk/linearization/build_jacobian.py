@@ -68,7 +68,7 @@ def jacobian(
     check_whole_gradient(task)
     names = partition(request.names)
     budget = check_memory_budget(memory_budget)
-    chosen = _sites_with_keys(task.adapter, names)
+    chosen = _choose_sites(task.adapter, names)
     sites = [site for site, _ in chosen]
     with frozen(model), torch.enable_grad():
         uses, outputs = measure_uses(task, sites)
@@ -81,13 +81,13 @@ def jacobian(
             batch_size=examples_per_pass(n, floats, request.dtype.itemsize, budget),
             dtype=request.dtype,
         )
-    maps = [_map(site, key, names, factors[site.name], outputs) for site, key in chosen]
+    maps = [_map_site(site, key, names, factors[site.name], outputs) for site, key in chosen]
     scale = torch.full((n, outputs), task.readout.scale**0.5, dtype=request.dtype)
     info = provenance(task, component=", ".join(names), kernel_dtype=str(request.dtype))
     return Jacobian(tuple(maps), n, outputs, budget, scale.to(task.inputs.device), info)
 
 
-def _sites_with_keys(adapter: ModelAdapter, names: list[str]) -> list[tuple[Site, str]]:
+def _choose_sites(adapter: ModelAdapter, names: list[str]) -> list[tuple[Site, str]]:
     """The sites that the components need, each with the name its columns go by."""
     found = []
     for site in adapter.sites:
@@ -97,21 +97,23 @@ def _sites_with_keys(adapter: ModelAdapter, names: list[str]) -> list[tuple[Site
     return found
 
 
-def _map(site: Site, key: str, names: list[str], factors: Factors, outputs: int) -> GradientMap:
+def _map_site(
+    site: Site, key: str, names: list[str], factors: Factors, outputs: int
+) -> GradientMap:
     """A site's block, of the heads asked for."""
     rows = len(site.parameter) if site.kind == "embedding" else 0
     heads = [h for h, name in enumerate(site.head_names) if name in names]
     if heads:
-        factors = _heads(factors, heads)
-    return GradientMap(key, factors, outputs, transposed=_is_turned(site, key), rows=rows)
+        factors = _select_heads(factors, heads)
+    return GradientMap(key, factors, outputs, transposed=_is_transposed(site, key), rows=rows)
 
 
-def _is_turned(site: Site, key: str) -> bool:
+def _is_transposed(site: Site, key: str) -> bool:
     """Whether the parameter holds the weight of this site transposed."""
     return site.transposed or (key == TIED and site.name == UNEMBEDDING)
 
 
-def _heads(factors: Factors, heads: list[int]) -> Factors:
+def _select_heads(factors: Factors, heads: list[int]) -> Factors:
     match factors:
         case Outer(x, g):
             return Outer(x[heads] if len(x) > 1 else x, g[heads] if len(g) > 1 else g)

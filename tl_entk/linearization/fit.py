@@ -7,10 +7,9 @@ what the network does, the kernel's features are the network's.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -19,9 +18,18 @@ from torch.nn.functional import mse_loss
 
 from feature_sets.errors import UserError
 from tl_entk.linearization.build_jacobian import jacobian
+from tl_entk.linearization.fit_checks import (
+    AROUND,
+    Around,
+    check_labels,
+    check_settings,
+    check_targets,
+    choose_readout,
+    split_examples,
+)
 from tl_entk.linearization.jacobian import Jacobian
+from tl_entk.linearization.judge import Judge, LinearFit, Loss
 from tl_entk.linearization.kernel_regression import (
-    SOLVERS,
     RidgeSolution,
     Solver,
     fit_ridge,
@@ -32,53 +40,9 @@ from tl_entk.model.checks import Position
 from tl_entk.model.factors import forward, measure_uses
 from tl_entk.model.memory import check_memory_budget, examples_per_pass
 from tl_entk.model.provenance import hash_of
-from tl_entk.model.readouts import LOGITS, Readout, ReadoutLike
+from tl_entk.model.readouts import ReadoutLike
 from tl_entk.model.request import Request, read_request
 from tl_entk.model.sites import Components
-
-Around = Literal["model", "zero"]
-AROUND: tuple[Around, ...] = ("model", "zero")
-Loss = Callable[[Tensor, Tensor], Tensor]
-_INDICES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
-
-
-@dataclass(frozen=True)
-class LinearFit:
-    """How well a linearization predicts one part of the examples.
-
-    Attributes:
-        around: ``"model"`` (f + K (K + ridge)^-1 (y - f)) or ``"zero"`` (K (K + ridge)^-1 y).
-        part: ``"train"`` or ``"test"``.
-        examples: in the part.
-        r2: R^2 of the prediction against the model's outputs f, 1 - sum (f - prediction)^2 / sum
-            (f - mean f)^2: each output about its mean over the part, sums over all outputs; nan
-            where no output varies.
-        loss: of the prediction.
-        model_loss: of the model.
-        accuracy: of the prediction's largest output; None without labels.
-        model_accuracy: of the model's.
-    """
-
-    around: str
-    part: str
-    examples: int
-    r2: float
-    loss: float
-    model_loss: float
-    accuracy: float | None = None
-    model_accuracy: float | None = None
-
-    @property
-    def loss_ratio(self) -> float:
-        """Loss of the prediction over that of the model."""
-        return self.loss / self.model_loss if self.model_loss else math.nan
-
-    @property
-    def accuracy_gap(self) -> float | None:
-        """Accuracy of the prediction less that of the model."""
-        if self.accuracy is None or self.model_accuracy is None:
-            return None
-        return self.accuracy - self.model_accuracy
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,44 +165,48 @@ def linearized(
         >>> found.predictions["zero"].round(decimals=3).tolist()
         [[2.0], [3.0], [5.0]]
     """
-    _check_settings(ridge, around, solver, tol, max_iterations)
+    check_settings(ridge, around, solver, tol, max_iterations)
     adapter = adapt(model)
-    readout = _readout(class_slice, adapter.check_inputs(inputs).outputs)
+    readout = choose_readout(class_slice, adapter.check_inputs(inputs).outputs)
     request = read_request(adapter, inputs, components, readout, position=position, dtype=dtype)
     budget = check_memory_budget(memory_budget)
     network = _Network(request, components, readout, budget)
     outputs = network.outputs()
-    targets = _check_targets(targets, outputs)
-    judge = _Judge(outputs, targets, _check_labels(labels, outputs), loss or mse_loss)
-    parts = _parts(train, len(outputs))
+    targets = check_targets(targets, outputs)
+    judge = Judge(outputs, targets, check_labels(labels, outputs), loss or mse_loss)
+    parts = split_examples(train, len(outputs))
     chosen = parts["train"]
+    start: dict[str, Tensor] = {"model": outputs, "zero": torch.zeros_like(outputs)}
+    start = {key: start[key] for key in around}
     J = network.jacobian(chosen)
     if relative_ridge:
         ridge = ridge * mean_diagonal(J)
-    start: dict[str, Tensor] = {"model": outputs, "zero": torch.zeros_like(outputs)}
-    solved = fit_ridge(
-        J,
-        [(targets - start[key])[chosen] for key in around],
-        ridge,
-        solver=solver,
-        tol=tol,
-        max_iterations=max_iterations,
-    )
-    solutions: dict[str, RidgeSolution] = dict(zip(around, solved, strict=True))
+    wanted = [(targets - values)[chosen] for values in start.values()]
+    solved = fit_ridge(J, wanted, ridge, solver=solver, tol=tol, max_iterations=max_iterations)
+    solutions = dict(zip(start, solved, strict=True))
     info = _provenance(J, request)
-    predictions: dict[str, Tensor] = {key: start[key].clone() for key in around}
-    for part, rows in parts.items():
-        if part == "test":
-            del J  # one part's factors at a time
-            J = network.jacobian(rows)
-        for key, solution in solutions.items():
-            predictions[key][rows] += _plain(J.apply(solution.change))
+    predictions = {key: values.clone() for key, values in start.items()}
+    _add_changes(predictions, solutions, J, chosen)
+    del J  # one part's factors at a time
+    if "test" in parts:
+        _add_changes(predictions, solutions, network.jacobian(parts["test"]), parts["test"])
     fits = [
-        judge.fit(key, part, predictions[key], rows)
-        for key in around
+        judge.judge_part(key, part, prediction, rows)
+        for key, prediction in predictions.items()
         for part, rows in parts.items()
     ]
     return Linearized(outputs, predictions, solutions, tuple(fits), float(ridge), info)
+
+
+def _add_changes(
+    predictions: Mapping[str, Float[Tensor, "n r"]],
+    solutions: Mapping[str, RidgeSolution],
+    J: Jacobian,
+    rows: Int[Tensor, " b"],
+) -> None:
+    """Add to predictions, in place, what the changes of the weights do to some of the examples."""
+    for key, solution in solutions.items():
+        predictions[key][rows] += _to_float64(J.apply(solution.change))
 
 
 def _provenance(J: Jacobian, request: Request) -> dict[str, Any]:
@@ -252,7 +220,7 @@ def _provenance(J: Jacobian, request: Request) -> dict[str, Any]:
     }
 
 
-def _plain(values: Float[Tensor, "n r"]) -> Float[Tensor, "n r"]:
+def _to_float64(values: Float[Tensor, "n r"]) -> Float[Tensor, "n r"]:
     return values.detach().cpu().double()
 
 
@@ -277,7 +245,7 @@ class _Network:
             for at in range(0, n, step):
                 rows = slice(at, min(at + step, n))
                 _, logits = forward(task, [], rows)
-                found.append(_plain(task.readout.outputs(logits, rows)))
+                found.append(_to_float64(task.readout.outputs(logits, rows)))
         return torch.cat(found)
 
     def jacobian(self, chosen: Int[Tensor, " b"]) -> Jacobian:
@@ -292,120 +260,4 @@ class _Network:
             position=task.positions[here],
             memory_budget=self.budget,
             dtype=self.request.dtype,
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class _Judge:
-    """What predictions are compared with."""
-
-    outputs: Float[Tensor, "n r"]
-    targets: Float[Tensor, "n r"]
-    labels: Int[Tensor, " n"] | None
-    loss: Loss
-
-    def fit(
-        self, around: str, part: str, prediction: Float[Tensor, "n r"], rows: Int[Tensor, " b"]
-    ) -> LinearFit:
-        """Of one part of the examples."""
-        predicted, f, y = prediction[rows], self.outputs[rows], self.targets[rows]
-        varies = float((f - f.mean(0)).square().sum())
-        accuracies = []
-        if self.labels is not None:
-            right = self.labels[rows]
-            accuracies = [float((v.argmax(1) == right).double().mean()) for v in (predicted, f)]
-        return LinearFit(
-            around,
-            part,
-            len(rows),
-            1 - float((f - predicted).square().sum()) / varies if varies else math.nan,
-            float(self.loss(predicted, y)),
-            float(self.loss(f, y)),
-            *accuracies,
-        )
-
-
-def _readout(class_slice: slice | None, n_outputs: int) -> ReadoutLike:
-    if class_slice is None:
-        return LOGITS
-    if not isinstance(class_slice, slice):
-        raise UserError(f"class_slice is {class_slice!r}: pass a slice, for example slice(0, 10).")
-    start, stop, step = class_slice.indices(n_outputs)
-    if not range(start, stop, step):
-        raise UserError(f"class_slice {class_slice} holds none of the {n_outputs} classes.")
-    return Readout(lambda logits: logits[:, class_slice], name=f"logits {start} to {stop - 1}")
-
-
-def _parts(train: Tensor | None, n: int) -> dict[str, Int[Tensor, " b"]]:
-    """Indices of the training rows, and of the rest where there is one.
-
-    Raises:
-        UserError: for indices that cannot be meant.
-    """
-    if train is None:
-        return {"train": torch.arange(n)}
-    if not isinstance(train, Tensor) or train.ndim != 1 or train.dtype not in _INDICES:
-        raise UserError(f"train = {train!r}: pass indices of examples, a tensor of integers.")
-    train = train.cpu().long()
-    if len(train.unique()) < len(train) or not bool(((train >= 0) & (train < n)).all()):
-        raise UserError(f"train has indices that repeat or are not among the {n} examples.")
-    rest = torch.ones(n, dtype=torch.bool)
-    rest[train] = False
-    test = rest.nonzero()[:, 0]
-    if len(train) < 2 or len(test) == 1:
-        raise UserError(
-            f"{len(train)} training rows and {len(test)} others: a kernel compares examples; pass "
-            "at least two of either (or all rows for training)."
-        )
-    return {"train": train, "test": test} if len(test) else {"train": train}
-
-
-def _check_targets(targets: Any, outputs: Float[Tensor, "n r"]) -> Float[Tensor, "n r"]:
-    if not isinstance(targets, Tensor) or not targets.is_floating_point():
-        raise UserError(
-            "targets are numbers, a tensor (N, R) of floats: for classes pass "
-            "torch.nn.functional.one_hot(labels, R).double()."
-        )
-    if targets.shape != outputs.shape:
-        raise UserError(
-            f"targets of shape {tuple(targets.shape)} for outputs of shape "
-            f"{tuple(outputs.shape)}: pass one row per example, one column per output (class_slice "
-            "chooses the outputs)."
-        )
-    if not bool(torch.isfinite(targets).all()):
-        raise UserError("the targets are not finite: drop or mend those examples.")
-    return _plain(targets)
-
-
-def _check_labels(labels: Any, outputs: Float[Tensor, "n r"]) -> Int[Tensor, " n"] | None:
-    if labels is None:
-        return None
-    n, r = outputs.shape
-    counts = isinstance(labels, Tensor) and labels.shape == (n,) and labels.dtype in _INDICES
-    if not counts or int(labels.min()) < 0 or int(labels.max()) >= r:
-        raise UserError(f"labels are indices of outputs: pass {n} integers from 0 to {r - 1}.")
-    return labels.cpu().long()
-
-
-def _check_settings(
-    ridge: float, around: Sequence[str], solver: str, tol: float, max_iterations: int
-) -> None:
-    """Refuse settings out of their range.
-
-    Raises:
-        UserError: says which are not.
-    """
-    if not 0 < ridge < math.inf:
-        raise UserError(
-            f"ridge = {ridge}: pass a positive number; without a ridge the kernel has no inverse "
-            "where there are fewer weights than rows."
-        )
-    if isinstance(around, str) or sorted(set(around) & set(AROUND)) != sorted(around) or not around:
-        raise UserError(f"around = {around!r}: pass one or both of {AROUND}, as a tuple.")
-    if solver not in SOLVERS:
-        raise UserError(f"solver = {solver!r}: pass one of {', '.join(SOLVERS)}.")
-    if not 0 < tol < 1 or max_iterations < 1:
-        raise UserError(
-            f"tol = {tol}, max_iterations = {max_iterations}: pass a relative residual between 0 "
-            "and 1, and at least one iteration."
         )

@@ -2,6 +2,7 @@
 
 The flattened kernel of N examples with R outputs is K = J J^T, N R x N R. Where the weights have
 fewer numbers P than there are rows, J^T J (P x P) has its nonzero spectrum, and J its vectors.
+Either is added up from parts of J that are written out and let go of again.
 """
 
 from __future__ import annotations
@@ -17,11 +18,16 @@ from torch import Tensor
 
 from feature_sets.errors import UserError
 from tl_entk.directions.eigen import EigenDirections
-from tl_entk.directions.solver import leading_eigenpairs, rank_one_scores
+from tl_entk.directions.scores import score_vectors
+from tl_entk.directions.solver import leading_eigenpairs
+from tl_entk.directions.symmetric_operator import SymmetricOperator
 from tl_entk.model.gradient_map import GradientMap
 
-# up to here the eigenproblem of J^T J takes less time than Lanczos
-_DENSE = 4096
+# the eigenproblem of J^T J or J J^T takes less time than Lanczos up to this width, if forming J J^T
+# of many weights takes no more multiplications than this
+_DENSE, _WORK = 4096, 10**11
+# numbers of J that are multiplied in float64 at a time
+_SLICE = 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,14 +119,35 @@ class Jacobian:
             total.addmm_(used.T, used)
         return total
 
-    def eigendecompose(self, k: int = 25, *, tol: float = 1e-8, seed: int = 0) -> EigenDirections:
-        """Top eigendirections of the flattened kernel J J^T, which is not formed.
+    def kernel(self) -> Float[Tensor, "nr nr"]:
+        """J J^T in float64, the flattened kernel itself: for few rows."""
+        total = torch.zeros(self.shape[0], self.shape[0], dtype=torch.float64)
+        for key, columns in self.columns.items():
+            # two parts are there at a time
+            chunks = self._examples(columns.stop - columns.start, self.memory_budget // 8)
+            for index, first in enumerate(chunks):
+                left = self.block(key, first).flatten(0, 1)
+                for second in chunks[index:]:
+                    right = left if second == first else self.block(key, second).flatten(0, 1)
+                    part = _products(left, right)
+                    total[self._rows(first), self._rows(second)] += part
+                    if second != first:
+                        total[self._rows(second), self._rows(first)] += part.T
+        return total
 
-        Through J^T J where the weights have up to 4096 numbers, else by block Lanczos.
+    def eigendecompose(
+        self, k: int = 25, *, tol: float | None = None, seed: int = 0
+    ) -> EigenDirections:
+        """Top eigendirections of the flattened kernel J J^T.
+
+        Through the smaller of J^T J and J J^T where either is up to 4096 wide, and cheap to form;
+        else by block Lanczos.
 
         Args:
             k: how many.
-            tol: residual relative to the first eigenvalue up to which a pair counts as converged.
+            tol: residual relative to the first eigenvalue up to which a pair counts as converged;
+                default a hundred times the rounding of J's number format, at least 1e-8 (1.2e-5
+                in float32).
             seed: of Lanczos' start.
 
         Returns:
@@ -145,39 +172,24 @@ class Jacobian:
                 f"k = {k}: the kernel has at most {min(rows, width)} nonzero eigenvalues; pass 1 "
                 f"to {min(rows, width)}."
             )
-        if width > _DENSE:
-            return leading_eigenpairs(_Kernel(self), k, tol=tol, seed=seed)
-        gram = self.gram()
-        span = [width - k, width - 1]
-        found, right = scipy.linalg.eigh(gram.numpy(), subset_by_index=span)
-        values = torch.from_numpy(found[::-1].copy())
-        coordinates = torch.from_numpy(right[:, ::-1].copy())
-        return self._directions(values, coordinates, tol)
-
-    def _directions(
-        self, values: Float[Tensor, " k"], coordinates: Float[Tensor, "p k"], tol: float
-    ) -> EigenDirections:
-        """Eigenvectors u = J v / sqrt(theta) of J J^T from those of J^T J."""
-        flat = torch.cat([rows.double().cpu() @ coordinates for _, rows in self._chunks()])
-        back = torch.zeros_like(coordinates)
-        for chosen, rows in self._chunks():
-            back += rows.double().cpu().T @ flat[chosen]
-        first = values[0].clamp_min(torch.finfo(torch.float64).tiny)
-        sizes = flat.norm(dim=0)
-        # |K u - theta u| <= |J| |J^T J v - theta v| / |J v| for u = J v / |J v|
-        errors = (back - coordinates * values).norm(dim=0)
-        residuals = errors / (sizes.clamp_min(1e-300) * first.sqrt())
-        there = values > torch.finfo(torch.float64).eps * len(coordinates) * first
-        values = torch.where(there, values, 0)
-        flat = torch.where(there, flat / sizes.clamp_min(1e-300), 0)
-        vectors = flat.reshape(self.n, self.outputs, -1)
-        scores, share = rank_one_scores(vectors)
-        signs = scores.gather(0, scores.abs().argmax(0)[None]).sign()
-        vectors = vectors * signs
+        if tol is None:
+            tol = _default_tolerance(self.dtype)
+        if width > _DENSE and (rows > _DENSE or rows**2 * width > _WORK):
+            return leading_eigenpairs(_FlattenedKernel(self), k, tol=tol, seed=seed)
+        if rows < width:
+            kernel = self.kernel()
+            values, flat = _leading_pairs(kernel, k)
+            residuals = (kernel @ flat - flat * values).norm(dim=0) / _scale(values)
+        else:
+            values, coordinates = _leading_pairs(self.gram(), k)
+            flat, residuals = self._images(values, coordinates)
+        there = values > torch.finfo(torch.float64).eps * min(rows, width) * _scale(values)
+        vectors = torch.where(there, flat, 0).reshape(self.n, self.outputs, -1)
+        scores, vectors, share = score_vectors(vectors)
         return EigenDirections(
-            values,
-            scores * signs,
-            vectors if self.outputs > 1 else vectors[:, 0],
+            torch.where(there, values, 0),
+            scores,
+            vectors,
             share,
             residuals,
             (residuals <= tol) & there,
@@ -185,35 +197,80 @@ class Jacobian:
             "outputs" if self.outputs > 1 else "examples",
         )
 
+    def _images(
+        self, values: Float[Tensor, " k"], coordinates: Float[Tensor, "p k"]
+    ) -> tuple[Float[Tensor, "nr k"], Float[Tensor, " k"]]:
+        """Eigenvectors u = J v / |J v| of J J^T from those of J^T J, and their residuals."""
+        flat = torch.cat([rows.double().cpu() @ coordinates for _, rows in self._chunks()])
+        back = torch.zeros_like(coordinates)
+        for chosen, rows in self._chunks():
+            back += rows.double().cpu().T @ flat[chosen]
+        sizes = flat.norm(dim=0).clamp_min(1e-300)
+        # |K u - theta u| <= |J| |J^T J v - theta v| / |J v|
+        errors = (back - coordinates * values).norm(dim=0)
+        return flat / sizes, errors / (sizes * _scale(values).sqrt())
+
+    def block(self, key: str, chosen: slice) -> Float[Tensor, "b r p"]:
+        """The columns of one component written out, for some of the examples."""
+        parts = [part.dense(chosen) for part in self.maps if part.key == key]
+        return sum(parts[1:], parts[0]) * self.row_weights[chosen][..., None]
+
     def _chunks(self) -> Iterator[tuple[slice, Float[Tensor, "br p"]]]:
         """Rows written out, as many examples at a time as a quarter of the budget holds."""
-        each = self.outputs * self.shape[1] * self.dtype.itemsize
-        step = max(1, min(self.n, self.memory_budget // 4 // each))
-        columns = self.columns
-        for start in range(0, self.n, step):
-            chosen = slice(start, min(start + step, self.n))
-            rows = self.row_weights.new_zeros(
-                chosen.stop - chosen.start, self.outputs, self.shape[1]
-            )
-            for part in self.maps:
-                rows[:, :, columns[part.key]] += part.dense(chosen)
-            rows *= self.row_weights[chosen][..., None]
-            span = slice(chosen.start * self.outputs, chosen.stop * self.outputs)
-            yield span, rows.flatten(0, 1)
+        for chosen in self._examples(self.shape[1], self.memory_budget // 4):
+            rows = torch.cat([self.block(key, chosen) for key in self.columns], 2)
+            yield self._rows(chosen), rows.flatten(0, 1)
+
+    def _examples(self, width: int, budget: int) -> list[slice]:
+        """The examples in parts, each of whose rows, so wide, the budget holds."""
+        step = max(1, min(self.n, budget // (self.outputs * width * self.dtype.itemsize)))
+        return [slice(at, min(at + step, self.n)) for at in range(0, self.n, step)]
+
+    def _rows(self, examples: slice) -> slice:
+        return slice(examples.start * self.outputs, examples.stop * self.outputs)
 
 
-class _Kernel:
+def _products(left: Float[Tensor, "a p"], right: Float[Tensor, "b p"]) -> Float[Tensor, "a b"]:
+    """Left right^T in float64, converted a few columns at a time."""
+    total = torch.zeros(len(left), len(right), dtype=torch.float64)
+    step = max(1, _SLICE // max(len(left), len(right)))
+    for x, y in zip(left.split(step, 1), right.split(step, 1), strict=True):
+        total.addmm_(x.double().cpu(), y.double().cpu().T)
+    return total
+
+
+def _leading_pairs(
+    matrix: Float[Tensor, "m m"], k: int
+) -> tuple[Float[Tensor, " k"], Float[Tensor, "m k"]]:
+    """The k largest eigenvalues, largest first, with their vectors."""
+    span = [len(matrix) - k, len(matrix) - 1]
+    values, vectors = scipy.linalg.eigh(matrix.numpy(), subset_by_index=span)
+    return torch.from_numpy(values[::-1].copy()), torch.from_numpy(vectors[:, ::-1].copy())
+
+
+def _scale(values: Float[Tensor, " k"]) -> Float[Tensor, ""]:
+    """The first eigenvalue, as what the others are measured by."""
+    return values[0].clamp_min(torch.finfo(torch.float64).tiny)
+
+
+def _default_tolerance(dtype: torch.dtype) -> float:
+    """A relative residual that products in a number format can come down to."""
+    return max(1e-8, 100 * torch.finfo(dtype).eps)
+
+
+class _FlattenedKernel(SymmetricOperator):
     """J J^T as an operator, for the Lanczos solver."""
 
     def __init__(self, jacobian: Jacobian) -> None:
-        self.jacobian = jacobian
-        self.n, self.d = jacobian.n, jacobian.outputs
-        self.shape = (jacobian.shape[0],) * 2
-        self.dtype = jacobian.dtype
-        self.device = jacobian.row_weights.device
-        self.provenance = jacobian.provenance
+        super().__init__(
+            jacobian.n,
+            jacobian.outputs,
+            dtype=jacobian.dtype,
+            device=jacobian.row_weights.device,
+            provenance=jacobian.provenance,
+        )
+        self._jacobian = jacobian
 
-    def __matmul__(self, x: Float[Tensor, "nr ..."]) -> Float[Tensor, "nr ..."]:
-        columns = x.reshape(self.shape[0], -1).T.reshape(-1, self.n, self.d)
-        products = [self.jacobian.apply(self.jacobian.adjoint(v)).flatten() for v in columns]
-        return torch.stack(products, 1).reshape(x.shape)
+    def _multiply(self, x: Float[Tensor, "n r b"]) -> Float[Tensor, "n r b"]:
+        J = self._jacobian
+        return torch.stack([J.apply(J.adjoint(v)) for v in x.unbind(2)], 2)

@@ -10,7 +10,6 @@ The narrower one is factorized where it is small; else conjugate gradients only 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -24,6 +23,7 @@ from torch import Tensor
 
 from feature_sets.errors import UserError
 from tl_entk.linearization.jacobian import Jacobian
+from tl_entk.tools.warn import warn_user
 
 Solver = Literal["auto", "cholesky", "cg"]
 SOLVERS = ("auto", "cholesky", "cg")
@@ -59,11 +59,9 @@ def mean_diagonal(J: Jacobian) -> float:
     """Mean of the diagonal of K = J J^T: the mean squared norm of the outputs' gradients."""
     total = 0.0
     for key, columns in J.columns.items():
-        parts = [part for part in J.maps if part.key == key]
         step = max(1, _CHUNK // (J.outputs * (columns.stop - columns.start)))
         for start in range(0, J.n, step):
-            chosen = slice(start, min(start + step, J.n))
-            rows = sum(part.dense(chosen) for part in parts) * J.row_weights[chosen][..., None]
+            rows = J.block(key, slice(start, min(start + step, J.n)))
             total += float(rows.square().sum(dtype=torch.float64))
     return total / J.shape[0]
 
@@ -109,15 +107,17 @@ def fit_ridge(
         solver = "cholesky" if fits else "cg"
     wanted = [values.to(J.row_weights) for values in residuals]
     if solver == "cg":
-        found = [_by_gradients(J, values, ridge, tol, max_iterations) for values in wanted]
+        found = [
+            _solve_by_conjugate_gradients(J, values, ridge, tol, max_iterations)
+            for values in wanted
+        ]
         worst = max(found, key=lambda solution: solution.residual)
         if not worst.converged:
-            warnings.warn(
+            warn_user(
                 f"conjugate gradients stopped after {worst.iterations} iterations at a relative "
                 f"residual of {worst.residual:.1e} (tol = {tol:.0e}): raise max_iterations or the "
                 f"ridge{'' if J.dtype == torch.float64 else ', or use dtype=torch.float64'}.",
                 RuntimeWarning,
-                stacklevel=3,
             )
         return found
     if needed > J.memory_budget:
@@ -125,7 +125,7 @@ def fit_ridge(
             f"a Cholesky factor {min(J.shape)} wide takes {needed / 2**30:.1f} GiB with what it is "
             f"made of, more than memory_budget: pass solver='cg', or memory_budget={needed}."
         )
-    return _by_cholesky(J, wanted, ridge)
+    return _solve_by_cholesky(J, wanted, ridge)
 
 
 def _cholesky_bytes(J: Jacobian) -> int:
@@ -135,15 +135,14 @@ def _cholesky_bytes(J: Jacobian) -> int:
     return dense + 2 * 8 * min(rows, width) ** 2
 
 
-def _by_cholesky(J: Jacobian, wanted: list[Tensor], ridge: float) -> list[RidgeSolution]:
+def _solve_by_cholesky(J: Jacobian, wanted: list[Tensor], ridge: float) -> list[RidgeSolution]:
     rows, width = J.shape
     if width <= rows:
         matrix = J.gram().numpy()
-        sides = [_numbers(J.adjoint(values)) for values in wanted]
+        sides = [_to_numpy(J.adjoint(values)) for values in wanted]
     else:
-        dense = _numbers(J.dense())
-        matrix = dense @ dense.T
-        sides = [_numbers(values.flatten()) for values in wanted]
+        matrix = J.kernel().numpy()
+        sides = [_to_numpy(values.flatten()) for values in wanted]
     matrix[np.diag_indices_from(matrix)] += ridge
     factor = scipy.linalg.cho_factor(matrix, lower=True)
     found = []
@@ -152,12 +151,12 @@ def _by_cholesky(J: Jacobian, wanted: list[Tensor], ridge: float) -> list[RidgeS
         change = torch.from_numpy(z).to(J.row_weights)
         if width > rows:
             change = J.adjoint(change.reshape(J.n, J.outputs))
-        residual = _relative(matrix @ z - b, b)
+        residual = _relative_norm(matrix @ z - b, b)
         found.append(RidgeSolution(change, "cholesky", len(matrix), 0, residual, True))
     return found
 
 
-def _by_gradients(
+def _solve_by_conjugate_gradients(
     J: Jacobian, wanted: Float[Tensor, "n r"], ridge: float, tol: float, max_iterations: int
 ) -> RidgeSolution:
     """Conjugate gradients on J J^T + ridge.
@@ -175,23 +174,24 @@ def _by_gradients(
         return torch.from_numpy(v).to(J.row_weights).reshape(J.n, J.outputs)
 
     def product(v: np.ndarray) -> np.ndarray:
-        return _numbers(J.apply(J.adjoint(as_rows(v))).flatten()) + ridge * v.ravel()
+        return _to_numpy(J.apply(J.adjoint(as_rows(v))).flatten()) + ridge * v.ravel()
 
-    b = _numbers(wanted.flatten())
+    b = _to_numpy(wanted.flatten())
     operator = scipy.sparse.linalg.LinearOperator((len(b),) * 2, matvec=product, dtype=b.dtype)
     z, _ = scipy.sparse.linalg.cg(
         operator, b, rtol=tol, atol=0.0, maxiter=max_iterations, callback=count
     )
-    residual = _relative(product(z) - b, b)
+    residual = _relative_norm(product(z) - b, b)
     # the solver's own residual, a running sum, may differ a little from the true one
     converged = residual <= 2 * tol
     return RidgeSolution(J.adjoint(as_rows(z)), "cg", len(b), iterations, residual, converged)
 
 
-def _numbers(tensor: Tensor) -> np.ndarray:
+def _to_numpy(tensor: Tensor) -> np.ndarray:
+    """The numbers in float64, for scipy."""
     return tensor.detach().cpu().double().numpy()
 
 
-def _relative(error: np.ndarray, size: np.ndarray) -> float:
+def _relative_norm(error: np.ndarray, size: np.ndarray) -> float:
     norm = float(np.linalg.norm(size))
     return float(np.linalg.norm(error)) / norm if norm > 0 else 0.0

@@ -19,6 +19,11 @@ from tl_entk.tools.timing import best_seconds
 
 # vectors at a time, in the estimate's measurement
 _MEASURED = 4
+# what tells a kernel from others, of everything its provenance says
+IDENTITY = (
+    "model", "model_class", "model_dtype", "tokens_sha256", "component", "readout", "position",
+    "kernel_dtype", "precision", "normalization",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

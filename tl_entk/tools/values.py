@@ -46,7 +46,7 @@ def check_at_least(name: str, value: Any, least: int = 1) -> None:
         raise UserError(f"{name} = {value!r}: pass an integer, {least} or more.")
 
 
-def check_between(name: str, value: float, low: float, high: float) -> None:
+def check_between(name: str, value: Any, low: float | int, high: float | int) -> None:
     """Refuse a number outside of an open interval.
 
     Raises:

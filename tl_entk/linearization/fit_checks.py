@@ -1,0 +1,120 @@
+"""Checks of what a linear fit is asked for, and how its examples and outputs are chosen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from feature_sets.errors import UserError
+from tl_entk.linearization.kernel_regression import SOLVERS
+from tl_entk.model.readouts import LOGITS, Readout, ReadoutLike
+from tl_entk.tools.values import is_index_tensor, is_integer
+
+Around = Literal["model", "zero"]
+AROUND: tuple[Around, ...] = ("model", "zero")
+
+
+def check_settings(
+    ridge: Any, around: Sequence[str], solver: str, tol: Any, max_iterations: Any
+) -> None:
+    """Refuse settings out of their range.
+
+    Raises:
+        UserError: says which are not.
+    """
+    if not 0 < ridge < math.inf:
+        raise UserError(
+            f"ridge = {ridge}: pass a positive number; without a ridge the kernel has no inverse "
+            "where there are fewer weights than rows."
+        )
+    if isinstance(around, str) or sorted(set(around) & set(AROUND)) != sorted(around) or not around:
+        raise UserError(f"around = {around!r}: pass one or both of {AROUND}, as a tuple.")
+    if solver not in SOLVERS:
+        raise UserError(f"solver = {solver!r}: pass one of {', '.join(SOLVERS)}.")
+    if not 0 < tol < 1 or not is_integer(max_iterations) or max_iterations < 1:
+        raise UserError(
+            f"tol = {tol}, max_iterations = {max_iterations}: pass a relative residual between 0 "
+            "and 1, and at least one iteration."
+        )
+
+
+def check_targets(targets: Any, outputs: Float[Tensor, "n r"]) -> Float[Tensor, "n r"]:
+    """Targets in float64 on the CPU.
+
+    Raises:
+        UserError: unless they are finite numbers, one for each output.
+    """
+    if not isinstance(targets, Tensor) or not targets.is_floating_point():
+        raise UserError(
+            "targets are numbers, a tensor (N, R) of floats: for classes pass "
+            "torch.nn.functional.one_hot(labels, R).double()."
+        )
+    if targets.shape != outputs.shape:
+        raise UserError(
+            f"targets of shape {tuple(targets.shape)} for outputs of shape "
+            f"{tuple(outputs.shape)}: pass one row per example, one column per output (class_slice "
+            "chooses the outputs)."
+        )
+    if not bool(torch.isfinite(targets).all()):
+        raise UserError("the targets are not finite: drop or fix those examples.")
+    return targets.detach().cpu().double()
+
+
+def check_labels(labels: Any, outputs: Float[Tensor, "n r"]) -> Int[Tensor, " n"] | None:
+    """Labels as int64 on the CPU, if there are any.
+
+    Raises:
+        UserError: unless they are indices of outputs, one for each example.
+    """
+    if labels is None:
+        return None
+    n, r = outputs.shape
+    counts = is_index_tensor(labels) and labels.shape == (n,)
+    if not counts or int(labels.min()) < 0 or int(labels.max()) >= r:
+        raise UserError(f"labels are indices of outputs: pass {n} integers from 0 to {r - 1}.")
+    return labels.cpu().long()
+
+
+def choose_readout(class_slice: Any, n_outputs: int) -> ReadoutLike:
+    """The readout of some of the logits; of all of them for None.
+
+    Raises:
+        UserError: for what is no slice, or one that holds no output.
+    """
+    if class_slice is None:
+        return LOGITS
+    if not isinstance(class_slice, slice):
+        raise UserError(f"class_slice is {class_slice!r}: pass a slice, for example slice(0, 10).")
+    start, stop, step = class_slice.indices(n_outputs)
+    if not range(start, stop, step):
+        raise UserError(f"class_slice {class_slice} holds none of the {n_outputs} classes.")
+    return Readout(lambda logits: logits[:, class_slice], name=f"logits {start} to {stop - 1}")
+
+
+def split_examples(train: Any, n: int) -> dict[str, Int[Tensor, " b"]]:
+    """Indices of the training rows, and of the rest where there is one.
+
+    Raises:
+        UserError: for indices that cannot be meant.
+    """
+    if train is None:
+        return {"train": torch.arange(n)}
+    if not is_index_tensor(train) or train.ndim != 1:
+        raise UserError(f"train = {train!r}: pass indices of examples, a tensor of integers.")
+    train = train.cpu().long()
+    if len(train.unique()) < len(train) or not bool(((train >= 0) & (train < n)).all()):
+        raise UserError(f"train has indices that repeat or are not among the {n} examples.")
+    rest = torch.ones(n, dtype=torch.bool)
+    rest[train] = False
+    test = rest.nonzero()[:, 0]
+    if len(train) < 2 or len(test) == 1:
+        raise UserError(
+            f"{len(train)} training rows and {len(test)} others: a kernel compares examples; pass "
+            "at least two of either (or all rows for training)."
+        )
+    return {"train": train, "test": test} if len(test) else {"train": train}
