@@ -86,7 +86,7 @@ class WeightMap:
 
     def _forward(
         self, tokens: Tensor, x: Tensor | None, G: Tensor, like: Tensor
-    ) -> Float[Tensor, ...]:
+    ) -> Float[Tensor, " ..."]:
         n, site = len(tokens), self.site
         match site.kind:
             case "linear":
@@ -151,7 +151,7 @@ class TokenMap(WeightMap):
 
     def _forward(
         self, _tokens: Tensor, _x: Tensor | None, G: Tensor, like: Tensor
-    ) -> Float[Tensor, ...]:
+    ) -> Float[Tensor, " ..."]:
         assert self.gram is not None
         part = self.gram.to(like.dtype) @ G.to(like.dtype)
         if part.shape[1] == self.site.d_out:
