@@ -94,6 +94,20 @@ def test_token_directions_of_the_unreduced_logit_kernel_are_refused(model):
         logit_directions(model, eigen)
 
 
+def test_an_operator_knows_the_space_of_its_directions(model):
+    weight, windows = "blocks.0.mlp.W_out", tokens(8)
+    operator = tl_entk.kernel_operator(model, windows, weight)
+    found = tl_entk.leading_eigenpairs(operator, 2, tol=1e-8)
+    expected = tl_entk.top_eigendirections(model, windows, weight, 2, tol=1e-8)
+    assert found.space == expected.space == "final_hidden"
+    directions = logit_directions(model, expected)
+    torch.testing.assert_close(logit_directions(model, found), directions, rtol=0, atol=1e-6)
+    unreduced = tl_entk.kernel_operator(model, windows, weight, readout="logits")
+    assert unreduced.space == "outputs"
+    scalar = tl_entk.kernel_operator(model, windows, weight, readout="logsumexp")
+    assert scalar.space == "examples"
+
+
 def test_the_space_of_the_directions_decides_and_not_their_provenance(model):
     windows = tokens(4)
     eigen = tl_entk.top_eigendirections(model, windows, "blocks.0.mlp.W_out", 2)

@@ -269,7 +269,7 @@ def _collect_directions(
         residuals,
         converged,
         {**operator.provenance, **settings, "tol": tol, "products": state.products},
-        space="examples" if operator.d == 1 else "outputs",
+        space=operator.space,
     )
 
 

@@ -14,6 +14,7 @@ from scipy.sparse.linalg import LinearOperator, aslinearoperator
 from torch import Tensor
 
 from feature_sets.errors import UserError
+from tl_entk.directions.eigen import Space
 
 
 class SymmetricOperator(ABC):
@@ -30,6 +31,7 @@ class SymmetricOperator(ABC):
         provenance: what the matrix was made of, for people to read.
         identity: what tells the matrix from others: a checkpoint must agree in all of it.
         exact: whether products are exact up to the rounding of ``dtype``.
+        space: what the d numbers of an example are, see :class:`EigenDirections`.
     """
 
     def __init__(
@@ -42,12 +44,14 @@ class SymmetricOperator(ABC):
         provenance: Mapping[str, Any] | None = None,
         identity: Mapping[str, str] | None = None,
         exact: bool = True,
+        space: Space | None = None,
     ) -> None:
         self.n, self.d = n, d
         self.dtype, self.device = dtype, device
         self.provenance = dict(provenance or {})
         self.identity = dict(identity or {})
         self.exact = exact
+        self.space: Space = space or ("examples" if d == 1 else "outputs")
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -172,6 +176,7 @@ class _GivenProducts(SymmetricOperator):
             provenance=getattr(matrix, "provenance", None),
             identity=getattr(matrix, "identity", None),
             exact=getattr(matrix, "exact", True),
+            space=getattr(matrix, "space", None),
         )
         self._matrix = matrix
 

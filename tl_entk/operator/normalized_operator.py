@@ -51,6 +51,7 @@ class NormalizedOperator(SymmetricOperator):
             provenance={**operator.provenance, "normalization": name},
             identity={**operator.identity, "normalization": name},
             exact=operator.exact,
+            space=operator.space,
         )
         self._operator, self._centered = operator, centered
         self._inverse = None if norms is None else (1 / norms).to(self.device, self.dtype)

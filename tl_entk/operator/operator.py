@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -19,11 +20,6 @@ from tl_entk.tools.timing import best_seconds
 
 # vectors at a time, in the estimate's measurement
 _MEASURED = 4
-# what tells a kernel from others, of everything its provenance says
-IDENTITY = (
-    "model", "model_class", "model_dtype", "tokens_sha256", "component", "readout", "position",
-    "kernel_dtype", "precision", "normalization",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,20 +66,17 @@ class KernelOperator(SymmetricOperator):
         provenance: Mapping[str, Any],
         identity: Mapping[str, str],
     ) -> None:
-        exact = parts.network is None or parts.network.suffix.precision == "full"
         super().__init__(
-            n, d, dtype=dtype, device=device, provenance=provenance, identity=identity, exact=exact
+            n,
+            d,
+            dtype=dtype,
+            device=device,
+            provenance=provenance,
+            identity=identity,
+            exact=parts.network is None or parts.network.suffix.precision == "full",
+            space=None if parts.root is None else "final_hidden",
         )
         self._parts, self._budget = parts, memory_budget
-        self._closed_form_plan = plan_operator(
-            Sizes(0, 0),
-            n=n,
-            length=1,
-            vector_bytes=n * d * dtype.itemsize,
-            memory_budget=memory_budget,
-            device=device,
-            keep=False,
-        )
 
     @property
     def network(self) -> ChunkedNetwork | None:
@@ -94,6 +87,19 @@ class KernelOperator(SymmetricOperator):
     def plan(self) -> OperatorPlan:
         """Chunks, and which of them keep their graph."""
         return self._closed_form_plan if self.network is None else self.network.plan
+
+    @cached_property
+    def _closed_form_plan(self) -> OperatorPlan:
+        """How many vectors at a time, where no network is run."""
+        return plan_operator(
+            Sizes(0, 0),
+            n=self.n,
+            length=1,
+            vector_bytes=self.shape[0] * self.dtype.itemsize,
+            memory_budget=self._budget,
+            device=self.device,
+            keep=False,
+        )
 
     def prepare(self, progress: bool = False) -> None:
         """Run the forward pass, and keep what the plan keeps; the first product does it else."""

@@ -127,8 +127,7 @@ def top_eigendirections(
         resume=resume,
         progress=progress,
     )
-    space = "final_hidden" if readout == FINAL_HIDDEN else eigen.space
-    return replace(eigen, provenance=eigen.provenance | about, space=space)
+    return replace(eigen, provenance=eigen.provenance | about)
 
 
 def _block_size_that_fits(operator: KernelOperator, k: int, basis_budget: int) -> int:
