@@ -16,7 +16,7 @@ from tl_entk.model.gradient_map import GradientMap
 from tl_entk.model.memory import check_memory_budget, examples_per_pass
 from tl_entk.model.provenance import provenance
 from tl_entk.model.readouts import LOGITS, ReadoutLike
-from tl_entk.model.request import read_request
+from tl_entk.model.request import Request, read_request
 from tl_entk.model.sites import TIED, UNEMBEDDING, Components, Site, partition
 from tl_entk.model.whole_gradient import check_whole_gradient
 
@@ -64,13 +64,26 @@ def jacobian(
     request = read_request(
         adapt(model), inputs, components, readout, position=position, dtype=dtype
     )
+    return build_jacobian(request, check_memory_budget(memory_budget))
+
+
+def build_jacobian(request: Request, budget: int) -> Jacobian:
+    """The Jacobian of a request that is checked.
+
+    Args:
+        request: a task and components.
+        budget: bytes that factors, and what is written out of J, may take.
+
+    Raises:
+        UserError: for factors that do not fit the budget, and for a weight that is used where no
+            hook sees it.
+    """
     task, n = request.task, len(request.task)
     check_whole_gradient(task)
     names = partition(request.names)
-    budget = check_memory_budget(memory_budget)
     chosen = _choose_sites(task.adapter, names)
     sites = [site for site, _ in chosen]
-    with frozen(model), torch.enable_grad():
+    with frozen(task.adapter.model), torch.enable_grad():
         uses, outputs = measure_uses(task, sites)
         _check_factors(sites, uses, n, outputs, request.dtype, budget)
         floats = task.example_floats(uses)

@@ -8,7 +8,7 @@ what the network does, the kernel's features are the network's.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -17,14 +17,13 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from feature_sets.errors import UserError
-from tl_entk.linearization.build_jacobian import jacobian
+from tl_entk.linearization.build_jacobian import build_jacobian
 from tl_entk.linearization.fit_checks import (
     AROUND,
     Around,
     check_labels,
     check_settings,
     check_targets,
-    choose_readout,
     split_examples,
 )
 from tl_entk.linearization.jacobian import Jacobian
@@ -40,7 +39,7 @@ from tl_entk.model.checks import Position
 from tl_entk.model.factors import forward, measure_uses
 from tl_entk.model.memory import check_memory_budget, examples_per_pass
 from tl_entk.model.provenance import hash_of
-from tl_entk.model.readouts import ReadoutLike
+from tl_entk.model.readouts import LOGITS
 from tl_entk.model.request import Request, read_request
 from tl_entk.model.sites import Components
 
@@ -166,11 +165,16 @@ def linearized(
         [[2.0], [3.0], [5.0]]
     """
     check_settings(ridge, around, solver, tol, max_iterations)
-    adapter = adapt(model)
-    readout = choose_readout(class_slice, adapter.check_inputs(inputs).outputs)
-    request = read_request(adapter, inputs, components, readout, position=position, dtype=dtype)
-    budget = check_memory_budget(memory_budget)
-    network = _Network(request, components, readout, budget)
+    request = read_request(
+        adapt(model),
+        inputs,
+        components,
+        LOGITS,
+        position=position,
+        dtype=dtype,
+        class_slice=class_slice,
+    )
+    network = _Network(request, check_memory_budget(memory_budget))
     outputs = network.outputs()
     targets = check_targets(targets, outputs)
     judge = Judge(outputs, targets, check_labels(labels, outputs), loss or mse_loss)
@@ -184,7 +188,7 @@ def linearized(
     wanted = [(targets - values)[chosen] for values in start.values()]
     solved = fit_ridge(J, wanted, ridge, solver=solver, tol=tol, max_iterations=max_iterations)
     solutions = dict(zip(start, solved, strict=True))
-    info = _provenance(J, request)
+    info = _provenance(J, request) | {"class_slice": str(class_slice)}
     predictions = {key: values.clone() for key, values in start.items()}
     _add_changes(predictions, solutions, J, chosen)
     del J  # one part's factors at a time
@@ -229,8 +233,6 @@ class _Network:
     """The model with what is read from it, checked."""
 
     request: Request
-    components: Components
-    readout: ReadoutLike
     budget: int
 
     def outputs(self) -> Float[Tensor, "n r"]:
@@ -251,13 +253,5 @@ class _Network:
     def jacobian(self, chosen: Int[Tensor, " b"]) -> Jacobian:
         """J of some of the examples."""
         task = self.request.task
-        here = chosen.to(task.inputs.device)
-        return jacobian(
-            task.adapter.model,
-            task.inputs[here],
-            self.components,
-            readout=self.readout,
-            position=task.positions[here],
-            memory_budget=self.budget,
-            dtype=self.request.dtype,
-        )
+        part = replace(self.request, task=task.take(chosen.to(task.inputs.device)))
+        return build_jacobian(part, self.budget)

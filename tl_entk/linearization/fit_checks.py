@@ -1,4 +1,4 @@
-"""Checks of what a linear fit is asked for, and how its examples and outputs are chosen."""
+"""Checks of what a linear fit is asked for, and how its examples are parted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from torch import Tensor
 
 from feature_sets.errors import UserError
 from tl_entk.linearization.kernel_regression import SOLVERS
-from tl_entk.model.readouts import LOGITS, Readout, ReadoutLike
 from tl_entk.tools.values import is_index_tensor, is_integer
 
 Around = Literal["model", "zero"]
@@ -78,22 +77,6 @@ def check_labels(labels: Any, outputs: Float[Tensor, "n r"]) -> Int[Tensor, " n"
     if not counts or int(labels.min()) < 0 or int(labels.max()) >= r:
         raise UserError(f"labels are indices of outputs: pass {n} integers from 0 to {r - 1}.")
     return labels.cpu().long()
-
-
-def choose_readout(class_slice: Any, n_outputs: int) -> ReadoutLike:
-    """The readout of some of the logits; of all of them for None.
-
-    Raises:
-        UserError: for what is no slice, or one that holds no output.
-    """
-    if class_slice is None:
-        return LOGITS
-    if not isinstance(class_slice, slice):
-        raise UserError(f"class_slice is {class_slice!r}: pass a slice, for example slice(0, 10).")
-    start, stop, step = class_slice.indices(n_outputs)
-    if not range(start, stop, step):
-        raise UserError(f"class_slice {class_slice} holds none of the {n_outputs} classes.")
-    return Readout(lambda logits: logits[:, class_slice], name=f"logits {start} to {stop - 1}")
 
 
 def split_examples(train: Any, n: int) -> dict[str, Int[Tensor, " b"]]:
