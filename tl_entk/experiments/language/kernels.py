@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from safetensors.torch import load_file
 from torch import Tensor
 
 from tl_entk.alignment.attribution import component_shares
@@ -25,7 +24,7 @@ from tl_entk.model.provenance import hash_of
 from tl_entk.operator.normalized_operator import gradient_norms
 from tl_entk.operator.top_directions import top_eigendirections
 from tl_entk.results import load, save
-from tl_entk.tools.files import write_json, write_tensors
+from tl_entk.tools.files import read_tensors, write_json, write_tensors
 
 # the readout that features are shared out with: no label, one backward pass
 SHARES_READOUT = "logsumexp"
@@ -162,7 +161,7 @@ class KernelFolder:
         """Gradient norms of the flattened kernel, for every normalization by cosines."""
         path = self.folder / f"layer_{layer}.norms.safetensors"
         if path.exists():
-            return load_file(path)["norms"]
+            return read_tensors(path)[0]["norms"]
         found = gradient_norms(
             self.model,
             self.tokens,

@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 
 from feature_sets import fourier
 from tl_entk.dynamics.course import Course
@@ -20,6 +19,7 @@ from tl_entk.experiments.modular_transformer.task import ModularSettings
 from tl_entk.experiments.modular_transformer.training import TrainedModel
 from tl_entk.kernel.blocks import kernel_blocks
 from tl_entk.model.provenance import hash_of
+from tl_entk.tools.files import read_tensors
 from tl_entk.tools.progress import Progress
 
 UNEMBED, W_IN = "unembed.W_U", "blocks.0.mlp.W_in"
@@ -83,7 +83,7 @@ def follow_checkpoints(
     recorded = {epoch: index for index, epoch in enumerate(curve.epoch)}
     with Progress("following the checkpoints", len(epochs), progress) as bar:
         for epoch, file in trained.checkpoints.items():
-            load_weights(model, load_file(file))
+            load_weights(model, read_tensors(file)[0])
             row = recorded[epoch]
             names = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
             track(epoch, model, {name: getattr(curve, name)[row] for name in names})

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
@@ -14,6 +13,7 @@ from tl_entk.experiments.linear_fits import linear_fits
 from tl_entk.experiments.modular_transformer.model import load_weights
 from tl_entk.experiments.modular_transformer.task import ModularSettings
 from tl_entk.experiments.modular_transformer.training import TrainedModel
+from tl_entk.tools.files import read_tensors
 
 
 def transformer_fits(settings: ModularSettings, trained: TrainedModel) -> list[dict[str, Any]]:
@@ -37,7 +37,7 @@ def transformer_fits(settings: ModularSettings, trained: TrainedModel) -> list[d
     epochs = {0: "before training", learned: "training part learned", last: "trained"}
     rows = []
     for epoch, name in epochs.items():
-        load_weights(model, load_file(trained.checkpoints[epoch]))
+        load_weights(model, read_tensors(trained.checkpoints[epoch])[0])
         rows += linear_fits(
             {f"{name} (epoch {epoch})": model},
             data.tokens,

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -22,7 +20,7 @@ from tl_entk.experiments.modular_transformer.task import (
     Weights,
     seeded_start,
 )
-from tl_entk.tools.files import write_json, write_tensors
+from tl_entk.tools.files import read_tensors, write_json, write_tensors
 from tl_entk.tools.progress import Progress
 
 RESUME_EVERY = 250
@@ -104,7 +102,7 @@ def train(
     # the number tells it from trainings by other code
     curve_file = folder / "training-2.json"
     if curve_file.exists() and all(path.exists() for path in kept.values()):
-        load_weights(model, load_file(kept[settings.epochs]))
+        load_weights(model, read_tensors(kept[settings.epochs])[0])
         curve = TrainingCurve(**json.loads(curve_file.read_text(encoding="utf-8")))
         return TrainedModel(model, start.data, curve, kept, reused=True)
     run = _Run(plain, settings, start.data, start.generator, folder / "resume.safetensors", device)
@@ -202,9 +200,7 @@ class _Run:
         """Take up the saved state if there is one; returns its epoch."""
         if not self.path.exists():
             return 0
-        with safe_open(self.path, framework="pt") as file:
-            saved = json.loads(file.metadata()["state"])
-        tensors = load_file(self.path)
+        tensors, saved = read_tensors(self.path, entry="state", what="training to go on with")
         names = [name for name in tensors if name.startswith("weight.")]
         saved_weights = {name.removeprefix("weight."): tensors[name] for name in names}
         # in the order of the optimizer's states
