@@ -36,6 +36,7 @@ from tl_entk.experiments.toy_jobs import (
 from tl_entk.report.toys.dynamics import timing
 from tl_entk.report.toys.modular_mlp import write_mlp
 from tl_entk.report.toys.superposition import write_superposition
+from tl_entk.report.toys.wording import NONE, format_cliff
 
 Linearization = Annotated[bool, typer.Option(help="Check the linearization too (first seed).")]
 
@@ -116,7 +117,7 @@ def _show_cliffs(found: dict[int, list[SuperpositionResult]]) -> None:
     for seed, results in found.items():
         for result in results:
             cliffs = (result.cliff(), result.first_cliff())
-            places = [str(cliff.position) if cliff else "none" for cliff in cliffs]
+            places = map(format_cliff, cliffs)
             table.add_row(result.name, str(seed), *places, str(result.represented))
     console.print(table)
 
@@ -165,8 +166,8 @@ def _show_rotations(found: dict[int, tuple[MLPResult, Course]]) -> None:
             f"{float(course.metrics['test_accuracy'][-1]):.1%}",
             f"{second['a+b']:.2f}",
             f"{second['a-b']:.2f}",
-            str(when.peak),
-            str(when.onset),
+            NONE if when.peak is None else str(when.peak),
+            NONE if when.onset is None else str(when.onset),
         )
     console.print(table)
 

@@ -15,9 +15,7 @@ from tl_entk.model.provenance import versions
 from tl_entk.report.language import alignment, details, probes
 from tl_entk.report.language.alignment import interval
 from tl_entk.report.language.cards import language_cards
-from tl_entk.report.page import Section, write_page
-from tl_entk.results import save
-from tl_entk.tools.files import write_json
+from tl_entk.report.page import Section, write_report
 
 
 def write_outputs(result: LanguageResult, out: Path) -> Path:
@@ -33,25 +31,22 @@ def write_outputs(result: LanguageResult, out: Path) -> Path:
     Raises:
         OSError: if the folder cannot be written to.
     """
-    save(result.data.features, out / "features")
     labels = result.data.labels
+    info, windows = result.model_info, result.data.windows
     summary = {
         "settings": result.settings.as_dict(),
         "windows and kernels": windows_name(result.settings),
-        "model": result.model_info,
+        "model": info,
         "headline": headline(result),
         "dropped labels": result.data.dropped,
-        "windows": result.data.windows.counts,
+        "windows": windows.counts,
         "own labels": list(labels.family("own").names) if "own" in labels.families else [],
-        "provenance": result.data.windows.provenance,
+        "provenance": windows.provenance,
         "versions": versions(),
         "seconds": result.seconds,
     }
-    write_json(out / "results.json", summary)
-    page = out / "report.html"
-    info, windows = result.model_info, result.data.windows
-    write_page(
-        page,
+    return write_report(
+        out,
         f"Grammar in the eNTK of {info['name']}",
         f"{info['class']}, {info['layers']} layers, {info['parameters'] / 1e6:.1f} million "
         f"parameters; {len(windows)} windows of {windows.tokens.shape[1]} tokens, labelled by "
@@ -60,8 +55,9 @@ def write_outputs(result: LanguageResult, out: Path) -> Path:
         "are of the other half, with 95 % bootstrap intervals.",
         _key_figures(result),
         _sections(result),
+        results={"features": result.data.features},
+        summary=summary,
     )
-    return page
 
 
 def headline(result: LanguageResult) -> dict[str, object]:
