@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -44,17 +43,3 @@ def check_at_least(name: str, value: Any, least: int = 1) -> None:
     """
     if not is_integer(value) or value < least:
         raise UserError(f"{name} = {value!r}: pass an integer, {least} or more.")
-
-
-def check_between(name: str, value: Any, low: float | int, high: float | int) -> None:
-    """Refuse a number outside of an open interval.
-
-    Raises:
-        UserError: names the value and the interval.
-
-    Example:
-        >>> check_between("tol", 1e-3, 0, 1)
-    """
-    if not (isinstance(value, int | float) and low < value < high):
-        end = "" if math.isinf(high) else f" and less than {high:g}"
-        raise UserError(f"{name} = {value!r}: pass a number more than {low:g}{end}.")

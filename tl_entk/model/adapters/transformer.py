@@ -137,7 +137,9 @@ class TransformerAdapter(ModelAdapter):
                 "example tokens[None]."
             )
         length = tokens.shape[1]
-        if len(tokens) == 0 or not 1 <= length <= self.context:
+        if len(tokens) == 0:
+            raise UserError("tokens has no rows: pass at least one window.")
+        if not 1 <= length <= self.context:
             raise UserError(
                 f"tokens has {length} positions, the model takes 1 to {self.context}: cut the "
                 "windows."
