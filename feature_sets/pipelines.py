@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import spacy
@@ -10,6 +9,7 @@ from spacy.language import Language
 from spacy.util import is_package
 
 from feature_sets.errors import UserError
+from feature_sets.warn import warn_user
 
 EMBEDDED = "embedded"
 EMBEDDED_FOLDER = Path(__file__).parent / "english" / "pipeline"
@@ -64,10 +64,7 @@ def with_sentences(nlp: Language) -> Language:
     sample = nlp("The dog ran. It fell.")
     if sample.has_annotation("SENT_START"):
         return nlp
-    warnings.warn(
-        f"{describe(nlp)} marks no sentences: a rule by punctuation is used for them.",
-        stacklevel=3,
-    )
+    warn_user(f"{describe(nlp)} marks no sentences: a rule by punctuation is used for them.")
     copy = nlp.from_config(nlp.config)
     copy.from_bytes(nlp.to_bytes())
     copy.add_pipe("sentencizer", first=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +18,7 @@ from feature_sets.drawing import Candidate, Draw, Judge, Reader
 from feature_sets.errors import UserError
 from feature_sets.tagging import Tagger
 from feature_sets.texts import Text
+from feature_sets.warn import warn_user
 
 DEFAULT_TAGS = ("PUNCT", "PRON", "PROPN", "DET", "ADV", "CCONJ", "NOUN", "VERB")
 
@@ -288,11 +288,9 @@ def _check_kept(counts: dict[str, int], draw: Draw, provenance: dict[str, Any]) 
         report = _write_report(counts, draw.tag_counts, provenance)
         raise UserError(f"no window was kept. {fix}; shorter windows fit short texts.\n{report}")
     lacking = ", ".join(f"{tag} {left}" for tag, left in missing.items())
-    warnings.warn(
+    warn_user(
         f"the texts ended before every tag had {provenance['per_tag']} windows; missing: "
-        f"{lacking}. {fix}.",
-        UserWarning,
-        stacklevel=3,
+        f"{lacking}. {fix}."
     )
 
 

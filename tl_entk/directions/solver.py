@@ -22,7 +22,7 @@ from tl_entk.directions.lanczos import LanczosState, RitzPairs, restart, ritz_pa
 from tl_entk.directions.scores import score_vectors
 from tl_entk.directions.symmetric_operator import Products, SymmetricOperator, as_operator
 from tl_entk.tools.progress import Progress
-from tl_entk.tools.warn import warn_user
+from feature_sets.warn import warn_user
 
 _SECONDS_BETWEEN_CHECKPOINTS = 60.0
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from tl_entk.directions.laplacians import kernel_laplacian
 from tl_entk.directions.rotation import Rotation, orthonormal_directions, rotate_by_smoothness
 from tl_entk.directions.scores import choose_signs
-from tl_entk.tools.warn import warn_user
+from feature_sets.warn import warn_user
 
 _ADVICE = (
     "raise max_iterations or try another seed. What is returned spans the same, but take the "

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from feature_sets.errors import UserError
 from tl_entk.linearization.jacobian import Jacobian
-from tl_entk.tools.warn import warn_user
+from feature_sets.warn import warn_user
 
 Solver = Literal["auto", "cholesky", "cg"]
 SOLVERS = ("auto", "cholesky", "cg")

@@ -11,7 +11,7 @@ from torch import Tensor
 from feature_sets.errors import UserError
 from tl_entk.model.adapters import ModelAdapter
 from tl_entk.tools.values import is_index_tensor, is_integer
-from tl_entk.tools.warn import warn_user
+from feature_sets.warn import warn_user
 
 Position = int | Int[Tensor, " n"]
 

@@ -15,7 +15,7 @@ from tl_entk.model.readouts import LOGITS, BoundReadout
 from tl_entk.model.request import Task
 from tl_entk.operator.suffix import Suffix
 from tl_entk.tools.rounding import relative_distance, relative_rounding
-from tl_entk.tools.warn import warn_user
+from feature_sets.warn import warn_user
 
 
 def final_hidden_vectors(task: Task, memory_budget: int) -> Float[Tensor, "n d"]:

@@ -20,7 +20,7 @@ from tl_entk.operator.precision import matrix_products
 from tl_entk.operator.suffix import Cache, Gradients, Graph, Suffix, add_to
 from tl_entk.tools.progress import Progress
 from tl_entk.tools.timing import best_seconds, seconds
-from tl_entk.tools.warn import warn_user
+from feature_sets.warn import warn_user
 
 # the measurement: tokens run, and vectors at a time
 _SAMPLE_TOKENS = 256

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from tl_entk.alignment.bootstrap import IntervalEstimate
+from tl_entk.alignment.readout_sweep import TOGETHER
 
 COLORS = ("#3b6fb6", "#d1603d", "#4c9f70", "#8a5fa8", "#b8962e", "#5b6770", "#c65b8a", "#2f9aa0")
 GRAY = "#8d959c"
@@ -167,15 +168,16 @@ def intervals(rows: Mapping[str, Mapping[str, IntervalEstimate]], label: str) ->
 
 
 def by_layer(curves: Mapping[str, Mapping[str, IntervalEstimate]], label: str) -> Figure:
-    """One line per method over the layers, with its interval as a band."""
+    """One line per method over the layers, with its interval as a band.
+
+    What belongs to all layers together has one figure: a dashed line.
+    """
     figure, (axis,) = _figure(9.0, 3.6)
     for (name, layers), color in zip(curves.items(), COLORS, strict=False):
-        x = [int(layer) for layer in layers if layer.isdigit()]
-        found = [layers[str(layer)] for layer in x]
-        if not found:
-            # kernels of all layers together have one figure
-            axis.axhline(next(iter(layers.values())).value, color=color, ls="--", label=name)
+        if TOGETHER in layers:
+            axis.axhline(layers[TOGETHER].value, color=color, ls="--", label=name)
             continue
+        x, found = [int(layer) for layer in layers], list(layers.values())
         axis.plot(x, [f.value for f in found], "o-", ms=4, lw=1.3, color=color, label=name)
         low, high = [f.low for f in found], [f.high for f in found]
         axis.fill_between(x, low, high, color=color, alpha=0.12, lw=0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 from spacy.language import Language
 
 from feature_sets.pipelines import describe
+from feature_sets.warn import warn_user
 from tl_entk.language.loading import LanguageModel
 from tl_entk.tools.files import write_json
 
@@ -75,9 +75,8 @@ def discard_stale_results(folder: Path, found: dict[str, Any]) -> None:
     kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else found
     changed = [name for name, value in found.items() if kept.get(name) != value]
     if changed:
-        warnings.warn(
-            f"{', '.join(changed)} changed since {folder.name} was computed: computing it anew.",
-            stacklevel=3,
+        warn_user(
+            f"{', '.join(changed)} changed since {folder.name} was computed: computing it anew."
         )
         for old in ("windows.safetensors", "sampled_stories.json"):
             (folder / old).unlink(missing_ok=True)

@@ -5,28 +5,25 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from importlib.util import find_spec
 from types import FrameType
 
-import jaxtyping
-import scipy
-import torch
-
-import feature_sets
-
-# our own files, and those of what may stand between them and the caller: decorators, checks of
+# our own packages, and those that may stand between them and the caller: decorators, checks of
 # shapes, solvers that call back
+_PACKAGES = ("tl_entk", "feature_sets", "jaxtyping", "scipy", "torch")
 _WITHIN = (
-    f"{os.path.dirname(os.path.dirname(os.path.abspath(__file__)))}{os.sep}",
     *(
-        f"{os.path.dirname(str(module.__file__))}{os.sep}"
-        for module in (feature_sets, jaxtyping, scipy, torch)
+        f"{folder}{os.sep}"
+        for name in _PACKAGES
+        if (spec := find_spec(name)) is not None
+        for folder in spec.submodule_search_locations or ()
     ),
     "<@beartype",
 )
 
 
 def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
-    """Warn, pointing at the first line outside of this package that led here.
+    """Warn, pointing at the first line outside of these packages that led here.
 
     Args:
         message: what happened, and what to do.

@@ -9,7 +9,7 @@ import torch
 from tl_entk.directions.solver import leading_eigenpairs
 from tl_entk.directions.unsupervised_rotation import rotate_by_ica, rotate_by_varimax
 from tl_entk.linearization.fit import linearized
-from tl_entk.tools.warn import warn_user
+from feature_sets.warn import warn_user
 
 pytestmark = pytest.mark.plain
 
