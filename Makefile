@@ -2,9 +2,14 @@
 PYTHON ?= python3
 VENV := .venv
 VENV4 := .venv-tl4
+VENV_LOWEST := .venv-lowest
+# what calls scikit-learn, statsmodels, transformers, spaCy, datasets, joblib, typer, safetensors ...
+LEANS_ON_PACKAGES := $(addprefix tests/,alignment commands/test_options.py directions/test_rotation.py \
+	directions/test_solver.py experiments/test_jobs.py feature_sets kernel/test_blocks.py language \
+	report/test_page.py test_results.py tools)
 PIP_INSTALL := pip install --quiet --disable-pip-version-check
 
-.PHONY: demo paper test test-bridge benchmark benchmark-operator pipeline story-model clean
+.PHONY: demo paper test test-bridge test-lowest benchmark benchmark-operator pipeline story-model clean
 
 demo: $(VENV)/ready  ## modular addition (trained here), then grammar in the embedded story model
 	$(VENV)/bin/tl-entk modular-transformer --out runs
@@ -21,6 +26,9 @@ test: $(VENV)/ready  ## lint, types, and the whole suite on TransformerLens 3.9
 
 test-bridge: $(VENV4)/ready  ## on TransformerLens 4.3: all but HookedTransformer and plain torch
 	$(VENV4)/bin/pytest -n 2 -m "not plain"
+
+test-lowest: $(VENV_LOWEST)/ready  ## what leans on other packages, on the lowest versions allowed
+	$(VENV_LOWEST)/bin/pytest -n 2 $(LEANS_ON_PACKAGES)
 
 benchmark: $(VENV)/ready  ## kernel blocks against the plain jacrev twin
 	$(VENV)/bin/python benchmarks/kernel_blocks.py
@@ -50,5 +58,11 @@ $(VENV4)/ready: pyproject.toml constraints/transformer-lens-4.3.txt
 	$(VENV4)/bin/$(PIP_INSTALL) -c constraints/transformer-lens-4.3.txt -e ".[dev]"
 	touch $@
 
+$(VENV_LOWEST)/ready: pyproject.toml constraints/lowest.txt
+	$(PYTHON) -m venv $(VENV_LOWEST)
+	$(VENV_LOWEST)/bin/$(PIP_INSTALL) -c constraints/lowest.txt torch transformer_lens
+	$(VENV_LOWEST)/bin/$(PIP_INSTALL) -c constraints/lowest.txt -e . pytest pytest-xdist hypothesis beartype threadpoolctl
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(VENV4) runs
+	rm -rf $(VENV) $(VENV4) $(VENV_LOWEST) runs
