@@ -61,7 +61,8 @@ $(VENV4)/ready: pyproject.toml constraints/transformer-lens-4.3.txt
 $(VENV_LOWEST)/ready: pyproject.toml constraints/lowest.txt
 	$(PYTHON) -m venv $(VENV_LOWEST)
 	$(VENV_LOWEST)/bin/$(PIP_INSTALL) -c constraints/lowest.txt torch transformer_lens
-	$(VENV_LOWEST)/bin/$(PIP_INSTALL) -c constraints/lowest.txt -e . pytest pytest-xdist hypothesis beartype threadpoolctl
+	$(VENV_LOWEST)/bin/$(PIP_INSTALL) -c constraints/lowest.txt -e ".[gguf]" pytest pytest-xdist hypothesis \
+		beartype threadpoolctl
 	touch $@
 
 clean:

@@ -87,7 +87,12 @@ def test_an_import_turned_round_is_found():
 
 
 # what knows TransformerLens' classes and configuration: adapters, and what builds models
-KNOWS_HOST = ("model/adapters/", "language/loading.py", "language/model_folder.py")
+KNOWS_HOST = (
+    "model/adapters/",
+    "language/loading.py",
+    "language/model_folder.py",
+    "language/hooked_gemma.py",
+)
 BUILDS_MODELS = ("experiments/modular_transformer/model.py", "language/story_model/")
 
 

@@ -6,10 +6,10 @@ import warnings
 import pytest
 import torch
 
+from feature_sets.warn import warn_user
 from tl_entk.directions.solver import leading_eigenpairs
 from tl_entk.directions.unsupervised_rotation import rotate_by_ica, rotate_by_varimax
 from tl_entk.linearization.fit import linearized
-from feature_sets.warn import warn_user
 
 pytestmark = pytest.mark.plain
 

@@ -14,7 +14,7 @@ from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNot
 from benchmarks.gemma import FULL
 from feature_sets import network
 from tests.models import HAS_HOOKED
-from tl_entk.language import loading, model_folder
+from tl_entk.language import hooked_gemma, loading, model_folder
 from tl_entk.language.loading import EMBEDDED, load_language_model
 from tl_entk.language.story_model.architecture import story_config
 from tl_entk.language.story_model.train import train_tokenizer
@@ -183,7 +183,7 @@ def test_full_size_configuration_is_transformer_lens_own():
     from transformer_lens.loading_from_pretrained import get_pretrained_model_config
 
     own = get_pretrained_model_config("google/gemma-3-270m", dtype=torch.float32, device="cpu")
-    found = loading._hooked_config(gemma_config(**FULL, layer_types=None), "cpu")
+    found = hooked_gemma._hooked_config(gemma_config(**FULL, layer_types=None), "cpu")
     different = {k for k, v in vars(own).items() if getattr(found, k) != v}
     # TransformerLens takes a quarter of the model's context
     assert different <= {"n_ctx", "tokenizer_name"}
@@ -209,7 +209,7 @@ def test_full_size_configuration_is_transformer_lens_own():
     ],
 )
 def test_gemma_that_transformer_lens_would_convert_wrongly_is_refused(changes, reason):
-    assert reason in loading._no_hooked("a folder", gemma_config(**changes), True)
+    assert reason in loading._refuse_hooked("a folder", gemma_config(**changes), True)
 
 
 @needs_hooked
@@ -280,7 +280,7 @@ def test_installation_without_the_story_model_says_so(monkeypatch, tmp_path):
 
 def test_slow_tokenizer_is_refused(story, monkeypatch):
     slow = SimpleNamespace(from_pretrained=lambda folder: SimpleNamespace(is_fast=False))
-    monkeypatch.setattr(loading, "AutoTokenizer", slow)
+    monkeypatch.setattr(model_folder, "AutoTokenizer", slow)
     with pytest.raises(ValueError, match="not a fast one"):
         load_language_model(str(story[0]))
 
@@ -294,7 +294,7 @@ def test_broken_tokenizer_is_named(story, tmp_path):
 
 def test_too_little_memory_is_told_before_loading(story, monkeypatch):
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1_000_000))
-    for name in ("_bridge", "_hooked_gemma"):
+    for name in ("_bridge", "hooked_gemma"):
         monkeypatch.setattr(loading, name, None)
     with pytest.raises(ValueError, match=r"GB of memory in float32 and 0\.0 GB are free"):
         load_language_model(str(story[0]))
@@ -310,7 +310,7 @@ def test_size_of_the_weights_is_read_from_their_files(safe, story, tmp_path):
         state = {k: v for k, v in model.state_dict().items() if k != "lm_head.weight"}
         torch.save(state, folder / "pytorch_model.bin")
     expected = 4 * sum(p.numel() for p in model.parameters())
-    assert model_folder.float32_bytes(folder) == pytest.approx(expected, rel=0.02)
+    assert model_folder.ModelFolder(folder).float32_bytes == pytest.approx(expected, rel=0.02)
 
 
 # --- the hub ---------------------------------------------------------------------------------
@@ -435,6 +435,6 @@ def test_download_takes_old_weights_only_where_there_are_no_others(
         return str(folder)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    folder = model_folder.model_folder("somebody/mine")
+    folder = model_folder.find_folder("somebody/mine").path
     assert folder.name == str(len(calls))
     assert [("pytorch_model*.bin" in patterns) for patterns in calls] == [False, True][: 1 + old]

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from feature_sets.errors import UserError
+from feature_sets.warn import warn_user
 from tl_entk.directions.checkpoint import load_state, run_identity, save_state
 from tl_entk.directions.cost import expected_products
 from tl_entk.directions.eigen import EigenDirections
@@ -22,7 +23,6 @@ from tl_entk.directions.lanczos import LanczosState, RitzPairs, restart, ritz_pa
 from tl_entk.directions.scores import score_vectors
 from tl_entk.directions.symmetric_operator import Products, SymmetricOperator, as_operator
 from tl_entk.tools.progress import Progress
-from feature_sets.warn import warn_user
 
 _SECONDS_BETWEEN_CHECKPOINTS = 60.0
 

@@ -18,10 +18,10 @@ from sklearn.decomposition import FastICA
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
+from feature_sets.warn import warn_user
 from tl_entk.directions.laplacians import kernel_laplacian
 from tl_entk.directions.rotation import Rotation, orthonormal_directions, rotate_by_smoothness
 from tl_entk.directions.scores import choose_signs
-from feature_sets.warn import warn_user
 
 _ADVICE = (
     "raise max_iterations or try another seed. What is returned spans the same, but take the "

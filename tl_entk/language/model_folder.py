@@ -4,19 +4,109 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from feature_sets.errors import UserError
 from feature_sets.network import hub_answers
+from tl_entk.tools.errors import first_line
 
 # besides the weights; files of subfolders (other formats) are left out
 _FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 _OLD_WEIGHTS = ["pytorch_model*.bin"]
 _SINGLE = ("model.safetensors", "pytorch_model.bin")
 _TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A complete folder in Hugging Face's format: configuration, weights, tokenizer.
+
+    Attributes:
+        path: of the folder.
+    """
+
+    path: Path
+
+    @property
+    def quantization(self) -> str | None:
+        """None: what is loaded from here is not dequantized."""
+        return None
+
+    @property
+    def float32_bytes(self) -> int:
+        """Size of the weights once they are in float32, from the files' headers."""
+        from safetensors import safe_open
+
+        numbers = 0
+        for path in _weight_files(self.path):
+            if path.suffix == ".safetensors":
+                with safe_open(path, "pt") as file:
+                    shapes = [file.get_slice(key).get_shape() for key in file.keys()]  # noqa: SIM118
+                numbers += sum(torch.Size(shape).numel() for shape in shapes)
+            else:
+                numbers += path.stat().st_size // _stored(self.path).itemsize
+        return 4 * numbers
+
+    @property
+    def load_bytes(self) -> int:
+        """Memory that loading takes as a bridge (benchmarks/gemma_local.py)."""
+        return round(1.2 * self.float32_bytes)
+
+    def load_config(self) -> Any:
+        """Hugging Face's configuration of the model.
+
+        Raises:
+            UserError: if transformers do not know the model.
+        """
+        try:
+            return AutoConfig.from_pretrained(self.path)
+        except (ValueError, KeyError) as error:
+            raise UserError(
+                f"{self.path / 'config.json'} is of no model that Hugging Face's transformers know "
+                f"({first_line(error)}): pass a causal language model."
+            ) from error
+
+    def load_model(self, config: Any) -> Any:
+        """Hugging Face's model in float32.
+
+        Args:
+            config: from ``load_config``.
+
+        Raises:
+            UserError: if weights are missing.
+        """
+        kind: Any = AutoModelForCausalLM
+        model, found = kind.from_pretrained(
+            self.path,
+            config=config,
+            dtype=torch.float32,
+            attn_implementation="eager",
+            output_loading_info=True,
+        )
+        if found["missing_keys"]:
+            missing = sorted(found["missing_keys"])[:3]
+            raise UserError(f"the weights in {self.path} lack {missing}.")
+        return model
+
+    def load_tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer.
+
+        Raises:
+            UserError: if it cannot be loaded.
+        """
+        try:
+            return AutoTokenizer.from_pretrained(self.path)
+        except Exception as error:  # each tokenizer has errors of its own
+            raise UserError(
+                f"the tokenizer in {self.path} cannot be loaded ({first_line(error)}): write it "
+                "anew with tokenizer.save_pretrained(folder)."
+            ) from error
 
 
 def official_name(name: str) -> str:
@@ -34,7 +124,7 @@ def official_name(name: str) -> str:
     return name
 
 
-def model_folder(name: str) -> Path:
+def find_folder(name: str) -> ModelFolder:
     """A complete folder in Hugging Face's format: the one named, or the hub model's download.
 
     A model that is in the local cache is taken from there, without asking the hub.
@@ -60,7 +150,7 @@ def model_folder(name: str) -> Path:
             f"{name} has no {missing}: tl-entk loads models in Hugging Face's format; write one "
             "with model.save_pretrained(folder) and tokenizer.save_pretrained(folder)."
         )
-    return path
+    return ModelFolder(path)
 
 
 def check_memory(name: str, needed: float) -> None:
@@ -84,21 +174,6 @@ def check_memory(name: str, needed: float) -> None:
             "machine with more memory (the bridge takes less than a HookedTransformer: pass "
             "--model-class bridge)."
         )
-
-
-def float32_bytes(folder: Path) -> int:
-    """Size of a folder's weights once they are in float32, from the files' headers."""
-    from safetensors import safe_open
-
-    numbers = 0
-    for path in _weight_files(folder):
-        if path.suffix == ".safetensors":
-            with safe_open(path, "pt") as file:
-                shapes = [file.get_slice(key).get_shape() for key in file.keys()]  # noqa: SIM118
-            numbers += sum(torch.Size(shape).numel() for shape in shapes)
-        else:
-            numbers += path.stat().st_size // _stored(folder).itemsize
-    return 4 * numbers
 
 
 def _stored(folder: Path) -> torch.dtype:
@@ -185,10 +260,9 @@ def _download(name: str) -> Path:
                 ) from error
             if isinstance(reason, HfHubHTTPError):
                 break
-        message = str(error).strip().splitlines() or [type(error).__name__]
         raise OSError(
-            f"the download of {name} failed ({message[0]}): try again (what was downloaded is "
-            "kept), or pass a local folder."
+            f"the download of {name} failed ({first_line(error)}): try again (what was downloaded "
+            "is kept), or pass a local folder."
         ) from error
 
 

@@ -22,8 +22,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from feature_sets.errors import UserError
-from tl_entk.linearization.jacobian import Jacobian
 from feature_sets.warn import warn_user
+from tl_entk.linearization.jacobian import Jacobian
 
 Solver = Literal["auto", "cholesky", "cg"]
 SOLVERS = ("auto", "cholesky", "cg")

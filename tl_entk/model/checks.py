@@ -9,9 +9,9 @@ from jaxtyping import Int
 from torch import Tensor
 
 from feature_sets.errors import UserError
+from feature_sets.warn import warn_user
 from tl_entk.model.adapters import ModelAdapter
 from tl_entk.tools.values import is_index_tensor, is_integer
-from feature_sets.warn import warn_user
 
 Position = int | Int[Tensor, " n"]
 

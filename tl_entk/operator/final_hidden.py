@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from feature_sets.warn import warn_user
 from tl_entk.model.adapters import TransformerAdapter
 from tl_entk.model.factors import forward
 from tl_entk.model.memory import examples_per_pass
@@ -15,7 +16,6 @@ from tl_entk.model.readouts import LOGITS, BoundReadout
 from tl_entk.model.request import Task
 from tl_entk.operator.suffix import Suffix
 from tl_entk.tools.rounding import relative_distance, relative_rounding
-from feature_sets.warn import warn_user
 
 
 def final_hidden_vectors(task: Task, memory_budget: int) -> Float[Tensor, "n d"]:

@@ -15,12 +15,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from feature_sets.warn import warn_user
 from tl_entk.operator.plan import OperatorPlan, Sizes, plan_operator
 from tl_entk.operator.precision import matrix_products
 from tl_entk.operator.suffix import Cache, Gradients, Graph, Suffix, add_to
 from tl_entk.tools.progress import Progress
 from tl_entk.tools.timing import best_seconds, seconds
-from feature_sets.warn import warn_user
 
 # the measurement: tokens run, and vectors at a time
 _SAMPLE_TOKENS = 256

@@ -146,6 +146,7 @@ def _make_or_load_windows(
         per_tag=settings.per_tag,
         per_story=settings.per_story,
         continuation=continuation if settings.agree else None,
+        prepend_bos=settings.bos,
         keep_columns=columns,
         seed=settings.seed,
         max_texts=settings.max_texts,

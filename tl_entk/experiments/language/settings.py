@@ -40,7 +40,8 @@ class LanguageSettings:
         layers: ``all``, or layer numbers.
         k: directions per layer and method.
         per_tag: windows of each of eight parts of speech.
-        length: tokens of a window.
+        length: tokens of a window, with <bos>.
+        bos: put <bos> in front of every window.
         per_story: most windows of one text. More than one makes examples depend on each other,
             which intervals and p-values do not know.
         readouts: scalar readouts of the sweep; none for no sweep. class_trace, by 32 random signs,
@@ -73,6 +74,7 @@ class LanguageSettings:
     k: int = 25
     per_tag: int = 32
     length: int = 32
+    bos: bool = True
     per_story: int = 1
     readouts: tuple[str, ...] = ("logsumexp", "target_logit", "target_logprob", "mean_logit")
     components: tuple[str, ...] = tuple(COMPONENTS)
@@ -179,7 +181,7 @@ class LanguageSettings:
 
 # what windows depend on, and what their kernels depend on beside
 _WINDOWS = (
-    "model", "model_class", "dataset", "column", "split", "pipeline", "length", "per_tag",
+    "model", "model_class", "dataset", "column", "split", "pipeline", "length", "bos", "per_tag",
     "per_story", "agree", "max_texts", "sampled", "seed",
 )  # fmt: skip
 _KERNELS = ("weight", "k", "tol")
