@@ -83,8 +83,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from feature_sets.errors import UserError
+from tl_entk.alignment.activations import activations_at
 from tl_entk.alignment.attribution import component_shares, head_shares, layer_shares
-from tl_entk.alignment.baselines import activations_at, pca_scores, random_directions
+from tl_entk.alignment.baselines import pca_scores, random_directions
 from tl_entk.alignment.best_directions import DirectionTable, best_directions
 from tl_entk.alignment.bootstrap import IntervalEstimate
 from tl_entk.alignment.comparison import Comparison, compare, probe_bases

@@ -10,10 +10,11 @@ import torch
 import tl_entk
 from feature_sets import load_pipeline
 from tl_entk.alignment.bootstrap import IntervalEstimate
+from tl_entk.alignment.model_baselines import BASELINES, PCA, PREDICTION, RANDOM
 from tl_entk.alignment.readout_sweep import Candidate
 from tl_entk.experiments.language.data import least_positives
 from tl_entk.experiments.language.inputs import discard_stale_results, fingerprint
-from tl_entk.experiments.language.judging import ALL, FLATTENED, PCA, RANDOM, judge_language
+from tl_entk.experiments.language.judging import ALL, FLATTENED, judge_language
 from tl_entk.experiments.language.kernels import KernelFolder, _load_candidates, _save_candidates
 from tl_entk.experiments.language.run import run_language
 from tl_entk.experiments.language.settings import (
@@ -22,7 +23,7 @@ from tl_entk.experiments.language.settings import (
     run_name,
     windows_name,
 )
-from tl_entk.experiments.language.verdict import compare_with_pca, verdicts
+from tl_entk.experiments.language.verdict import compare_with, verdicts
 from tl_entk.model.sites import partition
 from tl_entk.report.language.cards import token_changes
 from tl_entk.report.language.details import share_tables
@@ -44,9 +45,10 @@ def run(tmp_path_factory):
 
 def test_methods_have_the_same_budget_and_windows_are_balanced(run):
     result, _ = run
-    assert {FLATTENED, PCA, RANDOM} < set(result.judged.methods)
+    assert {FLATTENED, *BASELINES} < set(result.judged.methods)
     for name, layers in result.judged.methods.items():
-        expected = {"all"} if name.split(", ")[2:3] == ["all layers"] else {"4", "5"}
+        together = name.split(", ")[2:3] == ["all layers"] or name in PREDICTION
+        expected = {"all"} if together else {"4", "5"}
         assert set(layers) == expected, name
         assert all(scores.shape == (64, 5) for scores in layers.values())
     tags = list(result.data.windows.tags)
@@ -312,7 +314,8 @@ def test_runs_with_other_settings_have_other_folders():
 )
 def test_a_verdict_needs_the_whole_interval(low, high, verdict):
     own, pca = IntervalEstimate(0.6, 0.5, 0.7), IntervalEstimate(0.5, 0.4, 0.6)
-    assert verdict in compare_with_pca("ap", IntervalEstimate(0.05, low, high), own, pca)
+    said = compare_with("PCA", "ap", IntervalEstimate(0.05, low, high), own, pca)
+    assert verdict in said
 
 
 def test_support_follows_the_windows_that_there_are(run):
@@ -342,7 +345,10 @@ def replace_tags(windows, tags):
 def test_verdicts_say_what_speaks_against_them(run):
     result, _ = run
     said = " ".join(verdicts(result))
-    assert "methods are set against PCA here, each at 95 %, with no correction" in said
+    strongest = result.judged.strongest_baseline
+    assert f"The strongest baseline within the train half is {strongest}" in said
+    against = " and ".join(dict.fromkeys([strongest, PCA]))
+    assert f"methods are set against {against} here, each at 95 %, with no correction" in said
     assert f"64 windows come from {len(result.data.windows.stories)} texts" in said
     assert "their kernels compare predictions" in said
     assert "Not converged" not in said

@@ -2,6 +2,7 @@ import json
 import shutil
 import urllib.error
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import huggingface_hub
 import psutil
@@ -279,7 +280,8 @@ def test_installation_without_the_story_model_says_so(monkeypatch, tmp_path):
 
 
 def test_slow_tokenizer_is_refused(story, monkeypatch):
-    slow = SimpleNamespace(from_pretrained=lambda folder: SimpleNamespace(is_fast=False))
+    found = Mock(spec=transformers.PreTrainedTokenizerBase, is_fast=False)
+    slow = SimpleNamespace(from_pretrained=lambda folder: found)
     monkeypatch.setattr(model_folder, "AutoTokenizer", slow)
     with pytest.raises(ValueError, match="not a fast one"):
         load_language_model(str(story[0]))

@@ -25,7 +25,7 @@ from tl_entk.alignment.bootstrap import (
     rows_of,
 )
 from tl_entk.alignment.ranking import AP, METRICS, Ranking, resamples
-from tl_entk.alignment.splitting import halves
+from tl_entk.alignment.splitting import Groups, halves
 from tl_entk.directions.eigen import EigenDirections
 
 # label vectors scored together: many, to call numpy seldom; few, to stay near the cache
@@ -181,6 +181,7 @@ def best_directions(
     n_bootstrap: int = 500,
     n_permutations: int = 200,
     columns: Sequence[str | LayerDirection] | None = None,
+    groups: Groups | None = None,
 ) -> DirectionTable:
     r"""Choose direction and sign for every binary feature on one half and judge them on the other.
 
@@ -203,6 +204,7 @@ def best_directions(
         n_permutations: for the p-values; 0 leaves them out (p = 1).
         columns: a name for each of the k columns, or its layer and direction from ``over_layers``;
             default "direction 0" and so on.
+        groups: of the examples, kept in one half each; see ``halves``.
 
     Returns:
         A row per feature, in the feature set's order.
@@ -229,7 +231,7 @@ def best_directions(
     names = [str(name) for name in columns or places]
     _check_scores(table, features)
     check_bootstrap(n_bootstrap)
-    train, test = halves(features, split, seed)
+    train, test = halves(features, split, seed, groups)
     search = _Search(table[train], table[test])
     labels = features.values[train], features.values[test]
     choice = search.choose(labels[0])

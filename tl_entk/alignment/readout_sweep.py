@@ -18,7 +18,7 @@ from torch import Tensor
 from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
 from tl_entk.alignment.best_directions import LayerDirection, best_directions
-from tl_entk.alignment.splitting import halves, too_rare
+from tl_entk.alignment.splitting import Groups, halves, too_rare
 from tl_entk.directions.eigen import EigenDirections, eigendecompose
 from tl_entk.kernel.blocks import kernel_blocks
 from tl_entk.kernel.kernel_blocks import KernelBlocks
@@ -211,6 +211,7 @@ def judge_sweep(
     *,
     split: float = 0.5,
     seed: int = 0,
+    groups: Groups | None = None,
 ) -> list[SweepRow]:
     """Rank candidates without a look at the test half.
 
@@ -222,27 +223,34 @@ def judge_sweep(
         features: binary features of the same windows.
         split: share of the train half, as for :func:`best_directions`.
         seed: of the split, as there.
+        groups: of the windows, as there.
 
     Returns:
         Rows, best first.
     """
-    train, _ = halves(features, split, seed)
+    train, _ = halves(features, split, seed, groups)
     inside = features.rows(train)
+    parts = None if groups is None else [groups[i] for i in train]
     rows = []
     for candidate, layers in candidates.items():
         by_layer = {
-            layer: validation(over_layers({layer: found})[0][train], inside, seed)
+            layer: validation(over_layers({layer: found})[0][train], inside, seed, parts)
             for layer, found in layers.items()
         }
         # one layer alone is best over layers
         best = next(iter(by_layer.values()))
         if len(by_layer) > 1:
-            best = validation(over_layers(layers)[0][train], inside, seed)
+            best = validation(over_layers(layers)[0][train], inside, seed, parts)
         rows.append(SweepRow(candidate, best, by_layer))
     return sorted(rows, key=lambda row: -row.validation)
 
 
-def validation(scores: Float[Tensor, "n k"], features: FeatureSet, seed: int = 0) -> float:
+def validation(
+    scores: Float[Tensor, "n k"],
+    features: FeatureSet,
+    seed: int = 0,
+    groups: Groups | None = None,
+) -> float:
     """Macro AP of the best directions, chosen on one half of these examples, judged on the other.
 
     Features too rare to be halved again are left out, the same for every candidate.
@@ -251,7 +259,8 @@ def validation(scores: Float[Tensor, "n k"], features: FeatureSet, seed: int = 0
         scores: (n, k) of the train half.
         features: of the same examples.
         seed: of the split.
+        groups: of the same examples.
     """
-    kept = features.without(too_rare(features, seed=seed))
-    table = best_directions(scores, kept, seed=seed, n_bootstrap=1, n_permutations=0)
+    kept = features.without(too_rare(features, seed=seed, groups=groups))
+    table = best_directions(scores, kept, seed=seed, n_bootstrap=1, n_permutations=0, groups=groups)
     return table.macro().value

@@ -2,13 +2,16 @@
 
 Every method and every feature of a feature set shares it, so that figures can be compared pair by
 pair. A family of mutually exclusive labels, such as part-of-speech tags, is kept in proportion.
+Examples of one group, such as windows before one word, can be kept in one half.
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
+
 import numpy as np
 from jaxtyping import Int
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
@@ -16,8 +19,12 @@ from feature_sets.feature_set import FeatureSet
 _LEAST = 2  # positives and negatives in either half: with one, a bootstrap says nothing
 
 
+# what an example belongs to, one value per example
+Groups = Sequence[Hashable]
+
+
 def halves(
-    features: FeatureSet, split: float = 0.5, seed: int = 0
+    features: FeatureSet, split: float = 0.5, seed: int = 0, groups: Groups | None = None
 ) -> tuple[Int[np.ndarray, " train"], Int[np.ndarray, " test"]]:
     """Indices of the train and the test half, the same for all features of the set.
 
@@ -31,13 +38,16 @@ def halves(
         features: features of N examples.
         split: share of the examples in the train half.
         seed: of the split.
+        groups: what each example belongs to, such as the word it stands before; the examples of a
+            group then lie in one half, and the halves are as even as the groups allow.
 
     Returns:
         The two index arrays, shuffled; together they are 0..N-1.
 
     Raises:
         UserError: if a half would be empty, or a binary feature has fewer than two positives or
-            two negatives in either half.
+            two negatives in either half. With groups: if they are of another number of examples,
+            fewer than two, or asked for with another split than 0.5.
 
     Source: arXiv 2510.00468, section 5 (stratified 50/50 split).
 
@@ -48,7 +58,7 @@ def halves(
         >>> tags[train].sum(0).tolist(), tags[test].sum(0).tolist()
         ([3.0, 3.0], [3.0, 3.0])
     """
-    train, test = _draw_split(features, split, seed)
+    train, test = _draw_split(features, split, seed, groups)
     for rows, half in ((train, "train"), (test, "test")):
         for index in _find_rare(features, rows):
             positives = int(features.values[rows, index].sum())
@@ -60,7 +70,9 @@ def halves(
     return train, test
 
 
-def too_rare(features: FeatureSet, split: float = 0.5, seed: int = 0) -> list[str]:
+def too_rare(
+    features: FeatureSet, split: float = 0.5, seed: int = 0, groups: Groups | None = None
+) -> list[str]:
     """Names of the binary features to leave out so that :func:`halves` takes the others.
 
     Without them the split may be another, in which others are too rare: asked again until none is.
@@ -69,6 +81,7 @@ def too_rare(features: FeatureSet, split: float = 0.5, seed: int = 0) -> list[st
         features: features of N examples.
         split: as there.
         seed: as there.
+        groups: as there.
 
     Example:
         >>> tags, names = np.repeat(np.eye(3), (6, 6, 3), axis=0), ("NOUN", "VERB", "INTJ")
@@ -78,7 +91,7 @@ def too_rare(features: FeatureSet, split: float = 0.5, seed: int = 0) -> list[st
     found: set[str] = set()
     kept = features
     while len(kept):
-        parts = _draw_split(kept, split, seed)
+        parts = _draw_split(kept, split, seed, groups)
         rare = {kept.names[index] for rows in parts for index in _find_rare(kept, rows)}
         if not rare:
             break
@@ -88,7 +101,7 @@ def too_rare(features: FeatureSet, split: float = 0.5, seed: int = 0) -> list[st
 
 
 def _draw_split(
-    features: FeatureSet, split: float, seed: int
+    features: FeatureSet, split: float, seed: int, groups: Groups | None
 ) -> tuple[Int[np.ndarray, " train"], Int[np.ndarray, " test"]]:
     n = len(features.values)
     if not 0 < split < 1 or not 0 < round(split * n) < n:
@@ -97,12 +110,31 @@ def _draw_split(
         )
     size = round(split * n)
     strata = _find_strata(features)
+    if groups is not None:
+        return _draw_group_split(n, split, seed, groups, strata)
     if strata is not None and len(np.unique(strata)) > min(size, n - size):
         strata = None
     train, test = train_test_split(
         np.arange(n), train_size=size, random_state=seed, stratify=strata
     )
     return train, test
+
+
+def _draw_group_split(
+    n: int, split: float, seed: int, groups: Groups, strata: Int[np.ndarray, " n"] | None
+) -> tuple[Int[np.ndarray, " train"], Int[np.ndarray, " test"]]:
+    if len(groups) != n:
+        raise UserError(f"{len(groups)} groups for {n} examples: pass one per example.")
+    if split != 0.5:
+        raise UserError(f"split = {split} with groups: they are parted into halves, pass 0.5.")
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    if len(numbers) < 2:
+        raise UserError("all examples are of one group: pass groups to part, or none.")
+    folds = StratifiedGroupKFold(2, shuffle=True, random_state=seed)
+    labels = np.zeros(n, int) if strata is None else strata
+    train, test = next(folds.split(labels, labels, [numbers[group] for group in groups]))
+    rng = np.random.default_rng(seed)
+    return rng.permutation(train), rng.permutation(test)
 
 
 def _find_strata(features: FeatureSet) -> Int[np.ndarray, " n"] | None:

@@ -64,7 +64,7 @@ def language(
 
 
 def _show_summary(result: Any) -> None:
-    from tl_entk.experiments.language.judging import PCA
+    from tl_entk.alignment.model_baselines import PCA
     from tl_entk.experiments.language.verdict import verdicts
 
     console.print(result.data.windows.report())
@@ -72,16 +72,20 @@ def _show_summary(result: Any) -> None:
         f"labels by {result.data.pipeline}: {len(result.data.features)} kept, "
         f"{len(result.data.dropped)} dropped"
     )
-    table = Table("best direction over layers", "AP", "AUROC", "AP less PCA", box=None)
-    pca = result.judged.tables[PCA]
+    others = dict.fromkeys([PCA, result.judged.strongest_baseline])
+    columns = [f"AP less {other}" for other in others]
+    table = Table("best direction over layers", "AP", "AUROC", *columns, box=None)
     for name, found in result.judged.tables.items():
         ap, auroc = found.macro(), found.macro("auroc")
-        less = found.difference(pca)
+        differences = {other: found.difference(result.judged.tables[other]) for other in others}
         table.add_row(
             name,
             f"{ap.value:.3f} ({ap.low:.3f} to {ap.high:.3f})",
             f"{auroc.value:.3f}",
-            "" if name == PCA else f"{less.value:+.3f} ({less.low:+.3f} to {less.high:+.3f})",
+            *[
+                "" if name == other else f"{less.value:+.3f} ({less.low:+.3f} to {less.high:+.3f})"
+                for other, less in differences.items()
+            ],
         )
     console.print(table)
     for sentence in verdicts(result):

@@ -142,13 +142,13 @@ def _refuse_hooked(name: str, config: Any, local: bool) -> str | None:
     return None if name in OFFICIAL_MODEL_NAMES else "TransformerLens has no such official name"
 
 
-def _bytes_needed(source: Source, config: Any, model_class: ModelClass) -> float:
+def _bytes_needed(source: Source, config: Any, model_class: ModelClass) -> int:
     """Bytes that loading and the start of the kernel work take (benchmarks/gemma_local.py)."""
     if model_class == "bridge":
         return source.load_bytes
     # Hugging Face's copy beside TransformerLens', whose embedding is scaled and untied
     embedding = 4 * config.vocab_size * config.hidden_size
-    return max(source.load_bytes, 2.2 * source.float32_bytes + 2 * embedding)
+    return max(source.load_bytes, round(2.2 * source.float32_bytes) + 2 * embedding)
 
 
 def _bridge(source: Source, config: Any, tokenizer: Any, device: str) -> Any:

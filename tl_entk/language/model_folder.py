@@ -153,7 +153,7 @@ def find_folder(name: str) -> ModelFolder:
     return ModelFolder(path)
 
 
-def check_memory(name: str, needed: float) -> None:
+def check_memory(name: str, needed: int) -> None:
     """Refuse a model that memory has no room for, before it is loaded.
 
     Args:
@@ -164,7 +164,7 @@ def check_memory(name: str, needed: float) -> None:
         UserError: names both numbers.
 
     Example:
-        >>> check_memory("a small model", 1e6)
+        >>> check_memory("a small model", 10**6)
     """
     available = psutil.virtual_memory().available
     if needed > available:

@@ -20,7 +20,7 @@ from feature_sets.pipelines import describe, load_pipeline
 from feature_sets.selection import select_labels
 from feature_sets.texts import Text, read_texts
 from feature_sets.windows import Windows, context_windows
-from tl_entk.alignment.baselines import activations_at
+from tl_entk.alignment.activations import activations_at
 from tl_entk.alignment.splitting import too_rare
 from tl_entk.experiments.language.inputs import discard_stale_results, fingerprint
 from tl_entk.experiments.language.labels import parse_labels

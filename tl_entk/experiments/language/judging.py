@@ -11,6 +11,7 @@ from torch import Tensor
 from feature_sets.feature_set import FeatureSet
 from tl_entk.alignment.best_directions import DirectionTable, best_directions
 from tl_entk.alignment.comparison import Comparison, probe_bases, probe_validation
+from tl_entk.alignment.model_baselines import RANDOM
 from tl_entk.alignment.readout_sweep import Candidate, SweepRow, judge_sweep, over_layers
 from tl_entk.alignment.splitting import halves
 from tl_entk.experiments.language.data import LanguageData
@@ -21,7 +22,7 @@ from tl_entk.experiments.language.kernels import (
 )
 from tl_entk.experiments.language.settings import LanguageSettings
 
-FLATTENED, PCA, RANDOM, ALL = "eNTK, all logits", "PCA", "random", "all activations"
+FLATTENED, ALL = "eNTK, all logits", "all activations"
 # resamples of what is drawn layer by layer
 _FEW_RESAMPLES = 200
 
@@ -36,13 +37,14 @@ class Judged:
         sweep: candidates by what they reach within the train half, best first.
         candidates: eNTK method to the candidate that it is.
         methods: method to layer to scores, of the methods that are judged on the test half: the
-            flattened kernel, the best candidate of every readout, PCA, random.
+            flattened kernel, the best candidate of every readout, the baselines.
         validations: method to what it reaches within the train half, best over layers.
         best_layer: method to the layer that is best there.
         tables: method to best directions over all layers.
         by_layer: method to layer to best directions of that layer.
-        probes: probes of the winner, PCA, the flattened kernel, random directions and all
-            activations, each at its own layer; labels that are numbers are judged by R^2.
+        probes: probes of the winner, the strongest baseline, the flattened kernel, the other
+            baselines and all activations, each at its own layer; labels that are numbers are
+            judged by R^2.
         probe_layer: basis of the probes to the layer whose ridge probes are best within the
             train half.
         probes_by_layer: layer to ridge probes on the bases that have it.
@@ -61,8 +63,18 @@ class Judged:
 
     @property
     def entk_methods(self) -> list[str]:
-        """The methods that are neither PCA nor random."""
+        """The methods that are kernels."""
         return list(self.candidates)
+
+    @property
+    def baselines(self) -> list[str]:
+        """The methods that are no kernels, random directions among them."""
+        return [name for name in self.methods if name not in self.candidates]
+
+    @property
+    def strongest_baseline(self) -> str:
+        """The baseline that is best within the train half."""
+        return _strongest(self.baselines, self.validations)
 
     @property
     def winner(self) -> str:
@@ -86,7 +98,8 @@ def judge_language(
     methods, rows = _methods(candidates, directions, sweep, features, seed)
     validations = {name: row.validation for name, row in rows.items()}
     winner = _best_method(candidates, validations)
-    basis_names = dict.fromkeys([winner, PCA, FLATTENED, RANDOM])
+    strongest = _strongest(directions.baselines, validations)
+    basis_names = dict.fromkeys([winner, strongest, FLATTENED, *directions.baselines])
     bases = {name: methods[name] for name in basis_names} | {ALL: scores_by_layer(data.activations)}
     probe_layer = _probe_layers(bases, features, seed)
     return Judged(
@@ -135,7 +148,7 @@ def _methods(
     by_candidate = {row.candidate: row for row in sweep}
     rows = {name: by_candidate[candidate] for name, candidate in candidates.items()}
     methods = {name: scores_by_layer(directions.sweep[one]) for name, one in candidates.items()}
-    others = {PCA: scores_by_layer(directions.pca), RANDOM: scores_by_layer(directions.random)}
+    others = {name: scores_by_layer(found) for name, found in directions.baselines.items()}
     for name, layers in others.items():
         (rows[name],) = judge_sweep({Candidate(name, "", ""): layers}, features, seed=seed)
     return methods | others, rows
@@ -168,3 +181,7 @@ def _probe_layers(bases: Mapping[str, Scores], features: FeatureSet, seed: int) 
 
 def _best_method(candidates: Iterable[str], validations: Mapping[str, float]) -> str:
     return max(candidates, key=lambda name: validations[name])
+
+
+def _strongest(baselines: Iterable[str], validations: Mapping[str, float]) -> str:
+    return _best_method([name for name in baselines if name != RANDOM], validations)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tl_entk.alignment.attribution import component_shares
-from tl_entk.alignment.baselines import pca_scores, random_directions
+from tl_entk.alignment.model_baselines import PREDICTION, OwnBaseline, baseline_scores
 from tl_entk.alignment.readout_sweep import ALL_LAYERS, TOGETHER, Candidate, sweep_directions
 from tl_entk.directions.eigen import EigenDirections
 from tl_entk.experiments.language.data import LanguageData
@@ -44,15 +44,13 @@ class Directions:
         flattened: eigendirections of the flattened kernel of one weight of each layer.
         sweep: every candidate: the flattened kernel, plain and normalized, and dense kernels of
             scalar readouts.
-        pca: scores on principal components of the residual stream.
-        random: as many random directions.
+        baselines: baseline to layer to scores.
         shares: feature to component to share of the feature's kernel energy.
     """
 
     flattened: Layers
     sweep: dict[Candidate, Layers]
-    pca: dict[str, Tensor]
-    random: dict[str, Tensor]
+    baselines: dict[str, dict[str, Tensor]]
     shares: dict[str, dict[str, float]]
 
 
@@ -62,6 +60,7 @@ def language_directions(
     data: LanguageData,
     folder: Path,
     *,
+    own_baselines: Mapping[str, OwnBaseline] | None = None,
     memory_budget: int | None = None,
     progress: bool = False,
 ) -> Directions:
@@ -72,11 +71,11 @@ def language_directions(
         model: in evaluation mode.
         data: windows, labels, activations.
         folder: where eigendirections and solver checkpoints lie, of one weight, k and tolerance.
+        own_baselines: as for :func:`tl_entk.baseline_scores`.
         memory_budget: bytes.
         progress: show estimates and bars.
     """
     tokens, layers = data.windows.tokens, list(data.activations)
-    n = len(tokens)
     kept = KernelFolder(settings, model, tokens, layers, folder, memory_budget, progress)
     plain = plain_candidate(settings)
     sweep = {
@@ -88,8 +87,7 @@ def language_directions(
     return Directions(
         sweep[plain],
         sweep,
-        {layer: pca_scores(found, settings.k) for layer, found in data.activations.items()},
-        {layer: random_directions(n, settings.k, settings.seed + int(layer)) for layer in layers},
+        kept.of_baselines(settings.every_baseline, own_baselines),
         _shares(model, data, memory_budget, progress),
     )
 
@@ -125,8 +123,8 @@ class KernelFolder:
         """Clear the folder unless it says that what it has is of these windows."""
         path, windows = self.folder / WINDOWS, hash_of(self.tokens)
         if not path.exists() or json.loads(path.read_text(encoding="utf-8")) != windows:
-            for pattern in ("layer_*.safetensors", "sweep/*.safetensors"):
-                for old in self.folder.glob(pattern):
+            for pattern in ("layer_*", "sweep/*", "baselines/*"):
+                for old in self.folder.glob(f"{pattern}.safetensors"):
                     old.unlink()
             write_json(path, windows)
 
@@ -207,6 +205,39 @@ class KernelFolder:
                 chosen[candidate] = {name: layers[name] for name in names}
         there = {candidate.component for candidate in chosen}
         return chosen if there == set(self.settings.components) else None
+
+    def of_baselines(
+        self, names: Sequence[str], own: Mapping[str, OwnBaseline] | None = None
+    ) -> dict[str, dict[str, Tensor]]:
+        """Baseline to layer, or to all layers together, to scores; own ones are not kept."""
+        found = {name: self._kept_baseline(name) for name in names}
+        missing = [name for name, kept in found.items() if kept is None]
+        computed = baseline_scores(
+            self.model,
+            self.tokens,
+            self.settings.k,
+            missing,
+            layers=[int(layer) for layer in self.layers],
+            own=own,
+            seed=self.settings.seed,
+        )
+        for name in missing:
+            layers = {layer: scores.cpu().contiguous() for layer, scores in computed[name].items()}
+            path = self._baseline_file(name)
+            # other layers, of other runs, stay
+            write_tensors(path, (read_tensors(path)[0] if path.exists() else {}) | layers)
+        return {name: kept or computed[name] for name, kept in found.items()} | {
+            name: computed[name] for name in own or {}
+        }
+
+    def _baseline_file(self, name: str) -> Path:
+        return self.folder / "baselines" / f"{name}.safetensors"
+
+    def _kept_baseline(self, name: str) -> dict[str, Tensor] | None:
+        path = self._baseline_file(name)
+        kept = read_tensors(path)[0] if path.exists() else {}
+        wanted = [TOGETHER] if name in PREDICTION else self.layers
+        return {layer: kept[layer] for layer in wanted} if set(wanted) <= set(kept) else None
 
 
 def _save_candidates(found: dict[Candidate, Layers], path: Path) -> None:

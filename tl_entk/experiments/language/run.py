@@ -6,11 +6,13 @@ make a kernel are chosen on the train half of the windows; everything reported i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from feature_sets.grammar import Rule
+from tl_entk.alignment.model_baselines import OwnBaseline
 from tl_entk.directions.eigen import EigenDirections
 from tl_entk.experiments.clock import Clock
 from tl_entk.experiments.language.data import LanguageData, language_data
@@ -75,6 +77,7 @@ def run_language(
     *,
     device: str = "cpu",
     own: dict[str, Rule] | None = None,
+    own_baselines: Mapping[str, OwnBaseline] | None = None,
     memory_budget: int | None = None,
     progress: bool = False,
 ) -> LanguageResult:
@@ -89,6 +92,8 @@ def run_language(
         folder: of all runs; what is kept lies in one named by the windows' settings.
         device: where to compute.
         own: your own labels beside those of the settings, as for :func:`feature_sets.grammar`.
+        own_baselines: your own baselines beside those of the settings, as for
+            :func:`tl_entk.baseline_scores`.
         memory_budget: bytes for the kernels' temporaries (default 4 GiB).
         progress: show estimates and bars.
 
@@ -111,6 +116,7 @@ def run_language(
         language_model.model,
         data,
         home / kernels_name(settings),
+        own_baselines=own_baselines,
         memory_budget=memory_budget,
         progress=progress,
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 from feature_sets.errors import UserError
 from feature_sets.windows import DEFAULT_TAGS
+from tl_entk.alignment.model_baselines import BASELINES, PCA, RANDOM
 from tl_entk.alignment.probes import Probe
 from tl_entk.alignment.readout_sweep import COMPONENTS
 from tl_entk.experiments.language.labels import parse_labels
@@ -48,6 +49,7 @@ class LanguageSettings:
             costs 32 times as much as another.
         components: components of the sweep.
         normalizations: of the kernel of all logits, beside the plain one.
+        baselines: what the kernels stand beside. PCA and random directions are always among them.
         weight: weight whose kernel of all logits is analysed in each layer. Without the layer:
             "mlp.W_out".
         labels: your own labels, NAME=RULE. A rule is a column of the data set or a spaCy matcher
@@ -79,6 +81,7 @@ class LanguageSettings:
     readouts: tuple[str, ...] = ("logsumexp", "target_logit", "target_logprob", "mean_logit")
     components: tuple[str, ...] = tuple(COMPONENTS)
     normalizations: tuple[str, ...] = ()
+    baselines: tuple[str, ...] = tuple(name for name in BASELINES if name not in (PCA, RANDOM))
     weight: str = "mlp.W_out"
     labels: tuple[str, ...] = ()
     agree: bool = True
@@ -110,6 +113,7 @@ class LanguageSettings:
         for kind, names, known in (
             ("readout", self.readouts, READOUTS),
             ("component", self.components, COMPONENTS),
+            ("baseline", self.baselines, BASELINES),
         ):
             for name in names:
                 if name not in known:
@@ -154,6 +158,11 @@ class LanguageSettings:
                 f"k = {self.k}: activations of width {adapter.d_model} and {n} windows have "
                 f"{most} principal components to compare with; pass no more."
             )
+
+    @property
+    def every_baseline(self) -> list[str]:
+        """Names of the baselines in their order, PCA and random directions among them."""
+        return [name for name in BASELINES if name in (PCA, RANDOM, *self.baselines)]
 
     @property
     def component(self) -> str:

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from feature_sets import FeatureSet, fourier
 from feature_sets.fourier import FAMILIES
+from tl_entk.alignment.activations import activations_at
 from tl_entk.alignment.attribution import component_shares
-from tl_entk.alignment.baselines import activations_at, pca_scores, random_directions
+from tl_entk.alignment.baselines import pca_scores, random_directions
 from tl_entk.alignment.comparison import Comparison, compare
 from tl_entk.alignment.frequencies import embedding_spectrum, kernel_spectrum, key_frequencies
 from tl_entk.alignment.overlap import subspace_overlap

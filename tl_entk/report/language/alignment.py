@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from tl_entk.alignment.bootstrap import IntervalEstimate
+from tl_entk.alignment.model_baselines import PCA, RANDOM
 from tl_entk.alignment.ranking import METRICS
 from tl_entk.alignment.readout_sweep import TOGETHER
-from tl_entk.experiments.language.judging import FLATTENED, PCA, RANDOM
+from tl_entk.experiments.language.judging import FLATTENED
 from tl_entk.experiments.language.run import LanguageResult
 from tl_entk.experiments.language.verdict import METRIC_NAMES
 from tl_entk.report import figures as draw
@@ -22,37 +23,55 @@ def interval(found: IntervalEstimate, sign: str = "") -> str:
 def macro_table(result: LanguageResult) -> Table:
     """Macro figures of every method, in all and by family."""
     rows: list[Cells] = []
-    pca = result.judged.tables[PCA]
+    others = compared_with(result)
     families = [None, *result.data.features.family_names()]
     for name, table in result.judged.tables.items():
         for family in families:
-            difference = table.difference(pca, "ap", family)
             found = [table.macro(metric, family) for metric in METRICS]
             rows.append(
                 [
                     name,
                     family or "all labels",
                     interval(found[0]),
-                    interval(difference, "+") if name != PCA else "",
+                    *[
+                        interval(table.difference(result.judged.tables[other], "ap", family), "+")
+                        if name != other
+                        else ""
+                        for other in others
+                    ],
                     *[interval(figure) for figure in found[1:]],
                 ]
             )
     return Table(
         "macro",
         "Mean over labels, best direction over all layers.",
-        ("method", "labels", "AP", "AP less PCA", "AUROC", "precision at quota", "enrichment"),
+        (
+            "method",
+            "labels",
+            "AP",
+            *[f"AP less {other}" for other in others],
+            "AUROC",
+            "precision at quota",
+            "enrichment",
+        ),
         rows,
     )
 
 
-def _shown(result: LanguageResult) -> list[str]:
+def compared_with(result: LanguageResult) -> list[str]:
+    """The baselines that differences are to: the paper's, and the strongest."""
+    return list(dict.fromkeys([PCA, result.judged.strongest_baseline]))
+
+
+def shown_methods(result: LanguageResult) -> list[str]:
     """The methods that figures compare."""
-    return list(dict.fromkeys([FLATTENED, result.judged.winner, PCA, RANDOM]))
+    kernels = [FLATTENED, result.judged.winner]
+    return list(dict.fromkeys([*kernels, *compared_with(result), RANDOM]))
 
 
 def feature_figure(result: LanguageResult) -> Picture:
     """Average precision of every label, one dot per method."""
-    tables = {name: result.judged.tables[name] for name in _shown(result)}
+    tables = {name: result.judged.tables[name] for name in shown_methods(result)}
     rows = {
         row.feature: {name: table.rows[index].ap for name, table in tables.items()}
         for index, row in enumerate(result.judged.tables[PCA].rows)
@@ -68,11 +87,16 @@ def feature_tables(result: LanguageResult) -> list[Table]:
 
 
 def _feature_table(name: str, number: int, result: LanguageResult) -> Table:
-    table, pca = result.judged.tables[name], result.judged.tables[PCA]
+    table, others = result.judged.tables[name], compared_with(result)
     n = table.n_test
     rows: list[Cells] = []
     for row in table.rows:
-        difference = table.feature_difference(pca, row.feature)
+        differences = [
+            interval(table.feature_difference(result.judged.tables[other], row.feature), "+")
+            if name != other
+            else ""
+            for other in others
+        ]
         rows.append(
             [
                 row.feature,
@@ -83,7 +107,7 @@ def _feature_table(name: str, number: int, result: LanguageResult) -> Table:
                 row.train_ap,
                 *[interval(getattr(row, metric)) for metric in METRICS],
                 row.p_value,
-                interval(difference, "+") if name != PCA else "",
+                *differences,
             ]
         )
     columns = (
@@ -98,7 +122,7 @@ def _feature_table(name: str, number: int, result: LanguageResult) -> Table:
         "precision at quota",
         "enrichment",
         "p",
-        "AP less PCA",
+        *[f"AP less {other}" for other in others],
     )
     return Table(f"features_{number}", f"{name}: best of {table.k} directions.", columns, rows)
 
@@ -107,7 +131,7 @@ def layer_figure(result: LanguageResult, metric: str) -> Picture:
     """A metric over the layers, one line per method."""
     curves = {
         name: {layer: table.macro(metric) for layer, table in result.judged.by_layer[name].items()}
-        for name in _shown(result)
+        for name in shown_methods(result)
     }
     label = f"macro {METRIC_NAMES[metric]}"
     return Picture(f"layers_{metric}", f"{label} by layer.", draw.by_layer(curves, label))
@@ -171,7 +195,7 @@ def sweep_table(result: LanguageResult) -> Table:
                 row.by_layer[layer],
             ]
         )
-    for name in (PCA, RANDOM):
+    for name in result.judged.baselines:
         rows.append(
             [name, "", "", result.judged.validations[name], result.judged.best_layer[name], ""]
         )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tl_entk.experiments.language.judging import FLATTENED, PCA, RANDOM
+from tl_entk.experiments.language.judging import ALL
 from tl_entk.experiments.language.run import LanguageResult
 from tl_entk.report import figures as draw
-from tl_entk.report.language.alignment import interval
+from tl_entk.report.language.alignment import interval, shown_methods
 from tl_entk.report.page import Cells, Picture, Table
 
 _LABELS = {"ap": "AP", "r2": "R²"}
@@ -36,7 +36,7 @@ def probe_table(result: LanguageResult) -> Table:
 def probe_figure(result: LanguageResult) -> Picture:
     """Macro AP of ridge probes over the layers, one line per basis, coloured as the methods are."""
     judged = result.judged
-    order = dict.fromkeys([FLATTENED, judged.winner, PCA, RANDOM, *judged.probes.bases])
+    order = dict.fromkeys([*shown_methods(result), ALL])
     curves = {
         basis: {
             layer: found.macro(basis, "ap")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tl_entk.alignment.model_baselines import PCA, RANDOM
 from tl_entk.alignment.ranking import METRICS
 from tl_entk.alignment.readout_sweep import CLASS_TRACE_SIGNS
-from tl_entk.experiments.language.judging import FLATTENED, PCA, RANDOM
+from tl_entk.experiments.language.judging import FLATTENED
 from tl_entk.experiments.language.run import LanguageResult
 from tl_entk.experiments.language.settings import windows_name
 from tl_entk.experiments.language.verdict import METRIC_NAMES, verdicts
@@ -63,33 +64,46 @@ def write_outputs(result: LanguageResult, out: Path) -> Path:
 def headline(result: LanguageResult) -> dict[str, object]:
     """The figures one looks at first, as plain JSON values."""
     found: dict[str, object] = {}
-    for name, table in result.judged.tables.items():
+    tables = result.judged.tables
+    for name, table in tables.items():
         figures = {metric: vars(table.macro(metric)) for metric in METRICS}
         found[name] = {
             **figures,
             "validation": result.judged.validations[name],
             "best layer": result.judged.best_layer[name],
             "directions to choose from": table.k,
-            "less PCA, ap": vars(table.difference(result.judged.tables[PCA])),
-            "less PCA, auroc": vars(table.difference(result.judged.tables[PCA], "auroc")),
+            **{
+                f"less {other}, {metric}": vars(table.difference(tables[other], metric))
+                for other in alignment.compared_with(result)
+                for metric in METRIC_NAMES
+            },
         }
-    return {"best over layers": found, "verdicts": verdicts(result), "winner": result.judged.winner}
+    return {
+        "best over layers": found,
+        "verdicts": verdicts(result),
+        "winner": result.judged.winner,
+        "strongest baseline": result.judged.strongest_baseline,
+    }
 
 
 def _key_figures(result: LanguageResult) -> list[tuple[str, str]]:
     winner = result.judged.winner
-    names = {"eNTK, all logits": FLATTENED, "PCA": PCA, "random": RANDOM}
+    strongest = result.judged.strongest_baseline
+    names = {FLATTENED: FLATTENED, PCA: PCA, strongest: strongest, RANDOM: RANDOM}
     if winner != FLATTENED:
         names["best readout (by the train half)"] = winner
     figures = [
         (f"macro AP, {label}", interval(result.judged.tables[name].macro()))
         for label, name in names.items()
     ]
-    difference = result.judged.tables[winner].difference(result.judged.tables[PCA])
+    table = result.judged.tables[winner]
     best = "eNTK" if winner == FLATTENED else "best readout"
     return [
         *figures,
-        (f"{best} less PCA", interval(difference, "+")),
+        *[
+            (f"{best} less {name}", interval(table.difference(result.judged.tables[name]), "+"))
+            for name in alignment.compared_with(result)
+        ],
         ("labels", str(len(result.data.features))),
     ]
 
