@@ -13,6 +13,7 @@ from feature_sets.fourier import fourier
 from feature_sets.grammar import grammar
 
 if TYPE_CHECKING:
+    from feature_sets.context import context_labels
     from feature_sets.pipelines import load_pipeline
     from feature_sets.selection import select_labels
     from feature_sets.texts import read_texts
@@ -22,6 +23,7 @@ __all__ = [
     "FeatureSet",
     "UserError",
     "Windows",
+    "context_labels",
     "context_windows",
     "fourier",
     "grammar",
@@ -33,6 +35,7 @@ __all__ = [
 # imported when first asked for: what they need (torch, spaCy) is slow to import
 _MODULE_OF = {
     "Windows": "windows",
+    "context_labels": "context",
     "context_windows": "windows",
     "load_pipeline": "pipelines",
     "read_texts": "texts",

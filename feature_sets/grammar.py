@@ -90,7 +90,7 @@ def grammar(
 
     nlp = with_sentences(nlp or load_pipeline())
     tokens = next_tokens(windows, nlp)
-    columns = _Columns(len(tokens))
+    columns = LabelColumns(len(tokens))
     columns.one_per_value("tag", [token.pos_ for token in tokens])
     _add_morphology(columns, tokens)
     if tokens[0].doc.has_annotation("DEP"):
@@ -105,7 +105,7 @@ def grammar(
     return columns.to_features()
 
 
-class _Columns:
+class LabelColumns:
     """Labels under construction; constant ones are left out, but for a user's own."""
 
     def __init__(self, n: int) -> None:
@@ -115,6 +115,11 @@ class _Columns:
     def add(
         self, family: str, name: str, values: Sequence[float] | Sequence[bool] | Sequence[int]
     ) -> None:
+        """One label, a value per window.
+
+        Raises:
+            UserError: for a name that is there, or a label of a user's own that is constant.
+        """
         column = np.asarray(values, dtype=float)
         if name in self.found:
             raise UserError(f"two labels are called {name!r}: choose another name for yours.")
@@ -126,10 +131,16 @@ class _Columns:
             )
 
     def one_per_value(self, family: str, values: Sequence[str], prefix: str = "") -> None:
-        for value, _ in Counter(values).most_common():
+        """One label for every value that there is, the most frequent first; not for ""."""
+        for value, _ in Counter(filter(None, values)).most_common():
             self.add(family, f"{prefix}{value}", [other == value for other in values])
 
     def to_features(self) -> FeatureSet:
+        """The labels that are not the same for every window.
+
+        Raises:
+            UserError: if there are none.
+        """
         if not self.found:
             raise UserError("every label is the same for all windows: pass more windows.")
         names = tuple(self.found)
@@ -138,21 +149,22 @@ class _Columns:
         return FeatureSet(values, names, families, names)
 
 
-def _add_morphology(columns: _Columns, tokens: Sequence[Token]) -> None:
-    # a feature may have several values at once ("PronType=Int,Rel")
-    marks = [
-        {
-            f"{name}={value}"
-            for name, values in token.morph.to_dict().items()
-            for value in values.split(",")
-        }
-        for token in tokens
-    ]
+def _add_morphology(columns: LabelColumns, tokens: Sequence[Token]) -> None:
+    marks = [split_morphology(token) for token in tokens]
     for label in sorted(set().union(*marks)):
         columns.add("morphology", label, [label in mark for mark in marks])
 
 
-def _add_position(columns: _Columns, tokens: Sequence[Token]) -> None:
+def split_morphology(token: Token) -> set[str]:
+    """Every feature and value: a feature may have several at once ("PronType=Int,Rel")."""
+    return {
+        f"{name}={value}"
+        for name, values in token.morph.to_dict().items()
+        for value in values.split(",")
+    }
+
+
+def _add_position(columns: LabelColumns, tokens: Sequence[Token]) -> None:
     columns.add(
         "position", "first word of the sentence", [_opens_sentence(token) for token in tokens]
     )
@@ -169,12 +181,14 @@ def _opens_sentence(token: Token) -> bool:
 
 def _is_quoted(token: Token) -> bool:
     """Whether a quotation mark is open in its paragraph, and it is none itself."""
-    if token.text in ('"', "“", "”"):
-        return False
-    story = token.doc.text
+    return token.text not in ('"', "“", "”") and opens_quotation(token.doc.text, token.idx)
+
+
+def opens_quotation(story: str, end: int) -> bool:
+    """Whether a quotation mark is open at a character of a story, in its paragraph."""
     # hard-wrapped stories break lines within paragraphs
     between = _BLANK_LINES if _BLANK_LINES.search(story.strip()) else _LINE_BREAK
-    before = between.split(story[: token.idx])[-1]
+    before = between.split(story[:end])[-1]
     straight = before.count('"') % 2 == 1
     return straight or before.count("“") > before.count("”")
 
@@ -185,7 +199,7 @@ def _words_to_end(token: Token) -> int:
     return sum(not (word.is_punct or word.is_space) for word in rest)
 
 
-def _add_word(columns: _Columns, windows: Windows, tokens: Sequence[Token]) -> None:
+def _add_word(columns: LabelColumns, windows: Windows, tokens: Sequence[Token]) -> None:
     columns.add("word", "capitalized", [token.text[:1].isupper() for token in tokens])
     repeated = [
         token.text.lower() in {word.lower() for word in _words_before(token, first)}
@@ -215,7 +229,7 @@ def frequency_classes(tokens: Sequence[Token]) -> list[int]:
 
 
 def _add_own(
-    columns: _Columns,
+    columns: LabelColumns,
     name: str,
     rule: Rule,
     windows: Windows,

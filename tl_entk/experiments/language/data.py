@@ -13,9 +13,10 @@ from statistics import median
 from spacy.language import Language
 from torch import Tensor
 
+from feature_sets.context import CONTEXT, context_labels, present_tokens
 from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
-from feature_sets.grammar import Rule, grammar
+from feature_sets.grammar import Rule, grammar, next_tokens
 from feature_sets.pipelines import describe, load_pipeline
 from feature_sets.selection import select_labels
 from feature_sets.texts import Text, read_texts
@@ -43,6 +44,8 @@ class LanguageData:
         features: the binary ones that were kept by the paper's rules.
         dropped: why other binary ones were not.
         pipeline: which spaCy pipeline labelled them.
+        predicted: the model's most probable next token of every window.
+        context: binary labels of the window's last word and of the text so far, for controls.
         activations: layer to residual stream after it at the last position, (n, d_model).
     """
 
@@ -51,6 +54,8 @@ class LanguageData:
     features: FeatureSet
     dropped: dict[str, str]
     pipeline: str
+    predicted: tuple[int, ...]
+    context: FeatureSet
     activations: dict[str, Tensor]
 
     @property
@@ -96,9 +101,8 @@ def language_data(
             f"k = {settings.k} directions of {len(windows)} windows: pass fewer, or more text."
         )
     labels = grammar(windows, nlp, own=own)
-    selection = select_labels(
-        labels.binary(), windows.words, min_positives=least_positives(windows)
-    )
+    least = least_positives(windows)
+    selection = select_labels(labels.binary(), windows.words, min_positives=least)
     rare = too_rare(selection.features, seed=settings.seed)
     dropped = selection.dropped | dict.fromkeys(rare, "too few positives in one half")
     layers = settings.chosen_layers(adapt_transformer(language_model.model).n_layers)
@@ -110,8 +114,18 @@ def language_data(
         selection.features.without(rare),
         dropped,
         describe(nlp),
+        tuple(greedy_continuation(language_model.model, windows.tokens, 1)[:, 0].tolist()),
+        _context(windows, nlp, least),
         {layer: activations[hook] for hook, layer in hooks.items()},
     )
+
+
+def _context(windows: Windows, nlp: Language, least: int) -> FeatureSet:
+    """Labels of the present word and of the text so far that are frequent enough."""
+    labels = context_labels(windows, nlp)
+    present = present_tokens(next_tokens(windows, nlp))
+    words = [word.text if word else "" for word in present]
+    return select_labels(labels, words, min_positives=least, exempt=(CONTEXT,)).features
 
 
 def least_positives(windows: Windows) -> int:

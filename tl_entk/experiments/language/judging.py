@@ -14,6 +14,7 @@ from tl_entk.alignment.comparison import Comparison, probe_bases, probe_validati
 from tl_entk.alignment.model_baselines import RANDOM
 from tl_entk.alignment.readout_sweep import Candidate, SweepRow, judge_sweep, over_layers
 from tl_entk.alignment.splitting import halves
+from tl_entk.experiments.language.controls import Control, judge_controls
 from tl_entk.experiments.language.data import LanguageData
 from tl_entk.experiments.language.kernels import (
     Directions,
@@ -42,6 +43,7 @@ class Judged:
         best_layer: method to the layer that is best there.
         tables: method to best directions over all layers.
         by_layer: method to layer to best directions of that layer.
+        controls: control to what every method reaches under it.
         probes: probes of the winner, the strongest baseline, the flattened kernel, the other
             baselines and all activations, each at its own layer; labels that are numbers are
             judged by R^2.
@@ -57,6 +59,7 @@ class Judged:
     best_layer: dict[str, str]
     tables: dict[str, DirectionTable]
     by_layer: dict[str, dict[str, DirectionTable]]
+    controls: dict[str, Control]
     probes: Comparison
     probe_layer: dict[str, str]
     probes_by_layer: dict[str, Comparison]
@@ -110,6 +113,7 @@ def judge_language(
         best_layer={name: row.best_layer for name, row in rows.items()},
         tables={name: _over_layers(layers, features, seed) for name, layers in methods.items()},
         by_layer={name: _by_layer(layers, features, seed) for name, layers in methods.items()},
+        controls=judge_controls(settings.controls, data, methods, list(directions.baselines), seed),
         probes=probe_bases(
             {name: layers[probe_layer[name]] for name, layers in bases.items()},
             data.features_and_numbers,

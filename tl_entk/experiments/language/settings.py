@@ -25,6 +25,17 @@ from tl_entk.model.sites import match_names
 SAMPLED = "sampled"
 # layers: each of them
 EVERY_LAYER = "all"
+WITHIN, APART = "within a predicted token", "predicted tokens apart"
+PRESENT_WORD, TEXT_SO_FAR = "labels of the present word", "labels of the context"
+# control to what it is, for reports
+CONTROLS = {
+    WITHIN: "scores less the mean of the windows with the same predicted token; only windows that "
+    "share their token with another, and labels that vary within one",
+    APART: "windows with one predicted token lie in one half, so that the test half has none of "
+    "the train half's",
+    PRESENT_WORD: "labels of the last word of the window instead of the next one",
+    TEXT_SO_FAR: "labels of the text so far: quotations, the sentence's beginning, length and verb",
+}
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,7 @@ class LanguageSettings:
         components: components of the sweep.
         normalizations: of the kernel of all logits, beside the plain one.
         baselines: what the kernels stand beside. PCA and random directions are always among them.
+        controls: under which controls the methods are judged too.
         weight: weight whose kernel of all logits is analysed in each layer. Without the layer:
             "mlp.W_out".
         labels: your own labels, NAME=RULE. A rule is a column of the data set or a spaCy matcher
@@ -82,6 +94,7 @@ class LanguageSettings:
     components: tuple[str, ...] = tuple(COMPONENTS)
     normalizations: tuple[str, ...] = ()
     baselines: tuple[str, ...] = tuple(name for name in BASELINES if name not in (PCA, RANDOM))
+    controls: tuple[str, ...] = tuple(CONTROLS)
     weight: str = "mlp.W_out"
     labels: tuple[str, ...] = ()
     agree: bool = True
@@ -114,6 +127,7 @@ class LanguageSettings:
             ("readout", self.readouts, READOUTS),
             ("component", self.components, COMPONENTS),
             ("baseline", self.baselines, BASELINES),
+            ("control", self.controls, CONTROLS),
         ):
             for name in names:
                 if name not in known:

@@ -46,6 +46,7 @@ def verdicts(result: LanguageResult) -> list[str]:
         f"{len(judged.entk_methods)} methods are set against {' and '.join(others)} here, each at "
         "95 %, with no correction for their number."
     )
+    found += _under_controls(result)
     if result.settings.agree and _PREDICTING.intersection(result.settings.readouts):
         found.append(
             "Windows are kept only where the model's own next word has the label's tag. "
@@ -72,6 +73,18 @@ def verdicts(result: LanguageResult) -> list[str]:
             "Random directions do not stay clearly below PCA: there are too few windows, or too "
             "many directions to choose from, to tell methods apart."
         )
+    return found
+
+
+def _under_controls(result: LanguageResult) -> list[str]:
+    """The winner beside the strongest baseline of every control."""
+    winner = result.judged.winner
+    found = []
+    for name, control in result.judged.controls.items():
+        strongest = control.strongest_baseline
+        own, other = control.tables[winner], control.tables[strongest]
+        said = compare_with(strongest, "ap", own.difference(other), own.macro(), other.macro())
+        found.append(f"Under the control {name!r}, {winner}: {said}.")
     return found
 
 

@@ -58,6 +58,26 @@ def macro_table(result: LanguageResult) -> Table:
     )
 
 
+def control_table(result: LanguageResult) -> Table:
+    """Macro AP of every method under every control, and a kernel's lead over the best baseline."""
+    controls = result.judged.controls
+    rows: list[Cells] = []
+    for name, table in result.judged.tables.items():
+        cells: Cells = [name, interval(table.macro())]
+        for control in controls.values():
+            found, strongest = control.tables[name], control.strongest_baseline
+            lead = interval(found.difference(control.tables[strongest]), "+")
+            cells += [interval(found.macro()), lead if name != strongest else ""]
+        rows.append(cells)
+    columns = ["method", "AP"]
+    for name, control in controls.items():
+        columns += [
+            f"{name} ({len(control.labels)} labels, {control.windows} windows)",
+            f"less {control.strongest_baseline}",
+        ]
+    return Table("controls", "Macro AP, best direction over all layers.", tuple(columns), rows)
+
+
 def compared_with(result: LanguageResult) -> list[str]:
     """The baselines that differences are to: the paper's, and the strongest."""
     return list(dict.fromkeys([PCA, result.judged.strongest_baseline]))

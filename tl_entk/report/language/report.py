@@ -9,7 +9,7 @@ from tl_entk.alignment.ranking import METRICS
 from tl_entk.alignment.readout_sweep import CLASS_TRACE_SIGNS
 from tl_entk.experiments.language.judging import FLATTENED
 from tl_entk.experiments.language.run import LanguageResult
-from tl_entk.experiments.language.settings import windows_name
+from tl_entk.experiments.language.settings import CONTROLS, windows_name
 from tl_entk.experiments.language.verdict import METRIC_NAMES, verdicts
 from tl_entk.model.adapters import adapt_transformer
 from tl_entk.model.provenance import versions
@@ -123,6 +123,7 @@ def _alignment_sections(result: LanguageResult) -> list[Section]:
     """What holds, label by label and layer by layer."""
     return [
         Section("What holds", "\n\n".join(verdicts(result)), [alignment.macro_table(result)]),
+        *([_control_section(result)] if result.judged.controls else []),
         Section(
             "Feature by feature",
             "Average precision of the best single direction over all layers. Chance is a label's "
@@ -144,6 +145,17 @@ def _alignment_sections(result: LanguageResult) -> list[Section]:
             + [alignment.layer_table(result, metric) for metric in METRIC_NAMES],
         ),
     ]
+
+
+def _control_section(result: LanguageResult) -> Section:
+    return Section(
+        "Controls",
+        "Does a direction have the feature, or does it sort windows by the word that the model "
+        "predicts? Under every control, directions, signs and the strongest baseline are chosen "
+        "anew within the train half.\n\n"
+        + "\n\n".join(f"{name}: {CONTROLS[name]}." for name in result.judged.controls),
+        [alignment.control_table(result)],
+    )
 
 
 def _sweep_sections(result: LanguageResult) -> list[Section]:
