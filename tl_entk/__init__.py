@@ -49,6 +49,8 @@ Directions beside features
     activations_at         activations at any hook
     pca_scores             the PCA baseline
     random_directions      the floor
+    baseline_scores        every baseline of a language model, by name
+    center_within          what scores tell within a group, such as one predicted token
     best_directions        the best single direction for every feature
     DirectionTable         what comes out
     compare                eNTK, PCA, probes and chance side by side
@@ -89,7 +91,9 @@ from tl_entk.alignment.baselines import pca_scores, random_directions
 from tl_entk.alignment.best_directions import DirectionTable, best_directions
 from tl_entk.alignment.bootstrap import IntervalEstimate
 from tl_entk.alignment.comparison import Comparison, compare, probe_bases
+from tl_entk.alignment.controls import center_within
 from tl_entk.alignment.frequencies import embedding_spectrum, kernel_spectrum, key_frequencies
+from tl_entk.alignment.model_baselines import baseline_scores
 from tl_entk.alignment.overlap import (
     SubspaceOverlap,
     abs_cosines,
@@ -188,6 +192,8 @@ __all__ = [  # noqa: RUF022 - grouped, as the docstring is
     "activations_at",
     "pca_scores",
     "random_directions",
+    "baseline_scores",
+    "center_within",
     "best_directions",
     "DirectionTable",
     "compare",

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from tl_entk.commands.main import app
 from tl_entk.commands.options import attribute_helps, with_settings
-from tl_entk.experiments.language.settings import LanguageSettings
+from tl_entk.experiments.language.settings import PRESETS, LanguageSettings
 from tl_entk.experiments.modular_mlp.model import MLPSettings
 from tl_entk.experiments.modular_transformer.task import ModularSettings
 from tl_entk.experiments.superposition.model import SuperpositionSettings
@@ -113,6 +113,48 @@ def test_helps_are_the_first_sentences(call):
 )
 def test_every_setting_is_described(kind):
     assert list(attribute_helps(kind)) == [field.name for field in fields(kind)]
+
+
+@pytest.fixture
+def call_preset():
+    """The settings that a command with presets is given."""
+    given = []
+
+    @with_settings(Settings, leave_out=("hidden",), presets={"big": {"k": 99, "fast": False}})
+    def command(settings: Settings) -> None:
+        """What it does."""
+        given.append(settings)
+
+    app = typer.Typer()
+    app.command()(command)
+
+    def run(*arguments):
+        result = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return given.pop()
+
+    return run
+
+
+def test_a_preset_sets_what_no_option_does(call_preset):
+    assert call_preset() == Settings()
+    assert call_preset("--preset", "big") == Settings(k=99, fast=False)
+    # given is given, be it the default
+    assert call_preset("--preset", "big", "--k", "3") == Settings(k=3, fast=False)
+    assert call_preset("--fast", "--preset", "big", "--d-in", "2") == Settings(k=99, d_in=2.0)
+
+
+def test_an_unknown_preset_is_refused(call_preset):
+    with pytest.raises(ValueError, match="--preset 'small': pass big"):
+        call_preset("--preset", "small")
+
+
+def test_presets_are_settings():
+    for name, changes in PRESETS.items():
+        found = LanguageSettings.preset(name, model="a folder", dataset="texts")
+        assert {field: getattr(found, field) for field in changes} == changes
+    with pytest.raises(ValueError, match="no preset 'other': there is paper"):
+        LanguageSettings.preset("other")
 
 
 def test_a_command_has_every_setting():

@@ -1,3 +1,4 @@
+import json
 import math
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 
 from feature_sets import FeatureSet, Windows, grammar, load_pipeline, select_labels
 from feature_sets.grammar import frequency_classes, next_tokens
-from feature_sets.pipelines import describe, with_sentences
+from feature_sets.pipelines import describe, installed_pipelines, with_sentences
 
 pytestmark = pytest.mark.plain
 
@@ -193,14 +194,32 @@ def test_load_pipeline_says_what_it_is_and_refuses_what_does_not_tag(tmp_path):
         load_pipeline(str(tmp_path / "blank"))
 
 
-def test_an_installed_pipeline_comes_before_the_embedded_one(monkeypatch):
+def test_the_best_installed_pipeline_is_found_by_its_meta_data(monkeypatch, tmp_path):
+    tags = ["tagger", "attribute_ruler"]
+    metas = {
+        "en_core_web_md": dict(lang="en", pipeline=tags, performance={"tag_acc": 0.97}),
+        "better_under_another_name": dict(lang="en", pipeline=tags, performance={"tag_acc": 0.98}),
+        "en_morphologizer": dict(lang="en", pipeline=["morphologizer"], performance={}),
+        "en_names_only": dict(lang="en", pipeline=["ner"], performance={"tag_acc": 0.99}),
+        "de_core_news_lg": dict(lang="de", pipeline=tags, performance={"tag_acc": 0.99}),
+        "en_of_old": dict(lang="en", pipeline=tags, performance={"tag_acc": 0.99},
+                          spacy_version=">=2.0,<2.1"),
+    }  # fmt: skip
+    for name, meta in metas.items():
+        (tmp_path / name).mkdir()
+        meta = {"name": name, "version": "1", "spacy_version": ">=3.0", **meta}
+        (tmp_path / name / "meta.json").write_text(json.dumps(meta))
+    monkeypatch.setattr("feature_sets.pipelines.util.get_installed_models", lambda: list(metas))
+    monkeypatch.setattr("feature_sets.pipelines.util.get_package_path", tmp_path.joinpath)
+    assert installed_pipelines() == [
+        "better_under_another_name", "en_core_web_md", "en_morphologizer"
+    ]  # fmt: skip
     asked = []
-    monkeypatch.setattr("feature_sets.pipelines.is_package", lambda name: name.endswith("_md"))
     monkeypatch.setattr(
         "feature_sets.pipelines.spacy.load", lambda name: asked.append(name) or _tagger()
     )
     load_pipeline()
-    assert asked == ["en_core_web_md"]
+    assert asked == ["better_under_another_name"]
 
 
 def _tagger():

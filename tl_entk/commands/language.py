@@ -8,11 +8,12 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from tl_entk.alignment.model_baselines import BASELINES, PCA, RANDOM
 from tl_entk.alignment.readout_sweep import COMPONENTS
 from tl_entk.commands.checks import check_budget, start_run
 from tl_entk.commands.console import console, show_report
 from tl_entk.commands.options import Device, Out, with_settings
-from tl_entk.experiments.language.settings import LanguageSettings, run_name
+from tl_entk.experiments.language.settings import CONTROLS, PRESETS, LanguageSettings, run_name
 from tl_entk.model.memory import check_memory_budget
 
 # lists and rules are written otherwise here than in Python
@@ -21,6 +22,8 @@ _HELPS = {
     "readouts": "Readouts of the sweep (logsumexp, target_logit, target_logprob, mean_logit, "
     "class_trace), or none.",
     "components": f"Components of the sweep, among {', '.join(COMPONENTS)}.",
+    "baselines": f"Baselines beside {PCA} and {RANDOM}, among {', '.join(BASELINES)}; or none.",
+    "controls": f"Controls, among {'; '.join(CONTROLS)}; or none.",
     "normalizations": "Of the kernel of all logits, beside the plain one: centered, cosine, "
     "cosine+centered, or none.",
     "labels": "Your own label, NAME=RULE: a column of the data set, or a spaCy matcher pattern "
@@ -28,7 +31,7 @@ _HELPS = {
 }
 
 
-@with_settings(LanguageSettings, helps=_HELPS, repeated={"labels": "--label"})
+@with_settings(LanguageSettings, helps=_HELPS, repeated={"labels": "--label"}, presets=PRESETS)
 def language(
     settings: LanguageSettings,
     *,
@@ -64,7 +67,6 @@ def language(
 
 
 def _show_summary(result: Any) -> None:
-    from tl_entk.alignment.model_baselines import PCA
     from tl_entk.experiments.language.verdict import verdicts
 
     console.print(result.data.windows.report())

@@ -54,6 +54,7 @@ def with_settings(
     leave_out: Collection[str] = (),
     helps: Mapping[str, str] | None = None,
     repeated: Mapping[str, str] | None = None,
+    presets: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Decorator of a command whose first argument is settings: their fields become its options.
 
@@ -62,6 +63,7 @@ def with_settings(
         leave_out: fields that are no options and stay as they are by default.
         helps: field to its help, where it is written otherwise here than in Python.
         repeated: field that is a list to an option which is given once for each item.
+        presets: name to fields that an option --preset sets, but for options that are given.
 
     Raises:
         UserError: when the command is called, for a value that is none of the field's.
@@ -89,13 +91,19 @@ def with_settings(
         for declarations in [() if form.type is bool else (options[name],)]
     ]
 
+    if presets:
+        help_text = f"Choices under one name: {', '.join(presets)}. Other options overrule them."
+        declared = [*_preset_parameters(help_text), *declared]
+
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
         signature = inspect.Signature([*declared, *own])
 
         @functools.wraps(command)
         def from_options(**values: Any) -> None:
+            preset = _preset_fields(presets, values) if presets else {}
             chosen = {name: form.parse(values.pop(name)) for name, form in forms.items()}
+            chosen |= preset
             command(kind(**chosen), **values)
 
         from_options.__signature__ = signature  # type: ignore[attr-defined]
@@ -105,6 +113,30 @@ def with_settings(
         return from_options
 
     return decorate
+
+
+def _preset_parameters(help_text: str) -> list[inspect.Parameter]:
+    """What typer hands to a command with presets: which options are given, and the preset."""
+    kind = inspect.Parameter.KEYWORD_ONLY
+    preset = Annotated[str | None, typer.Option("--preset", help=help_text)]
+    return [
+        inspect.Parameter("context", kind, annotation=typer.Context),
+        inspect.Parameter("preset", kind, default=None, annotation=preset),
+    ]
+
+
+def _preset_fields(
+    presets: Mapping[str, Mapping[str, Any]], values: dict[str, Any]
+) -> dict[str, Any]:
+    """The fields that the preset sets and no option does; ``values`` keep the options alone."""
+    context, name = values.pop("context"), values.pop("preset")
+    if name is None:
+        return {}
+    return {
+        field: value
+        for field, value in presets[check_choice("--preset", name, tuple(presets))].items()
+        if context.get_parameter_source(field).name == "DEFAULT"
+    }
 
 
 def _option_name(field: str, repeated: Mapping[str, str]) -> str:

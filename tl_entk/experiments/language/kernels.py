@@ -45,7 +45,8 @@ class Directions:
         sweep: every candidate: the flattened kernel, plain and normalized, and dense kernels of
             scalar readouts.
         baselines: baseline to layer to scores.
-        shares: feature to component to share of the feature's kernel energy.
+        shares: feature to component to share of the feature's kernel energy; empty where the
+            settings leave them out.
     """
 
     flattened: Layers
@@ -88,7 +89,7 @@ def language_directions(
         sweep[plain],
         sweep,
         kept.of_baselines(settings.every_baseline, own_baselines),
-        _shares(model, data, memory_budget, progress),
+        _shares(model, data, memory_budget, progress) if settings.shares else {},
     )
 
 

@@ -37,6 +37,14 @@ CONTROLS = {
     TEXT_SO_FAR: "labels of the text so far: quotations, the sentence's beginning, length and verb",
 }
 
+# choices under one name. The paper's: windows of 64 tokens of the story alone, 128 of each tag, the
+# kernel of all logits of W_out in every layer, beside the raw centered PCA of the residual stream
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": dict(
+        bos=False, length=64, per_tag=128, agree=True, weight="mlp.W_out", k=25, layers=EVERY_LAYER
+    ),
+}
+
 
 @dataclass(frozen=True)
 class LanguageSettings:
@@ -62,6 +70,7 @@ class LanguageSettings:
         normalizations: of the kernel of all logits, beside the plain one.
         baselines: what the kernels stand beside. PCA and random directions are always among them.
         controls: under which controls the methods are judged too.
+        shares: share every feature out to weights and heads, by a kernel of all of them.
         weight: weight whose kernel of all logits is analysed in each layer. Without the layer:
             "mlp.W_out".
         labels: your own labels, NAME=RULE. A rule is a column of the data set or a spaCy matcher
@@ -95,6 +104,7 @@ class LanguageSettings:
     normalizations: tuple[str, ...] = ()
     baselines: tuple[str, ...] = tuple(name for name in BASELINES if name not in (PCA, RANDOM))
     controls: tuple[str, ...] = tuple(CONTROLS)
+    shares: bool = True
     weight: str = "mlp.W_out"
     labels: tuple[str, ...] = ()
     agree: bool = True
@@ -141,6 +151,25 @@ class LanguageSettings:
         parse_labels(self.labels)
         if self.seed < 0:
             raise UserError(f"seed = {self.seed}: pass a number from 0 on.")
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> LanguageSettings:
+        """Settings under one name, with changes.
+
+        Args:
+            name: among ``PRESETS``.
+            changes: other attributes.
+
+        Raises:
+            UserError: for an unknown name, or as the class.
+
+        Example:
+            >>> LanguageSettings.preset("paper", layers=(3,)).length
+            64
+        """
+        if name not in PRESETS:
+            raise UserError(f"no preset {name!r}: there is {', '.join(PRESETS)}.")
+        return cls(**{**PRESETS[name], **changes})
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as plain JSON values."""

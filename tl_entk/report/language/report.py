@@ -114,7 +114,7 @@ def _sections(result: LanguageResult) -> list[Section]:
         *(_sweep_sections(result) if len(result.judged.sweep) > 1 else []),
         _probe_section(result),
         _card_section(result),
-        _share_section(result),
+        *([_share_section(result)] if result.directions.shares else []),
         *_source_sections(result),
     ]
 
