@@ -7,7 +7,8 @@ VENV_LOWEST := .venv-lowest
 LEANS_ON_PACKAGES := $(addprefix tests/,alignment commands/test_options.py directions/test_rotation.py \
 	directions/test_solver.py experiments/test_jobs.py feature_sets kernel/test_blocks.py language \
 	report/test_page.py test_results.py tools)
-PIP_INSTALL := pip install --quiet --disable-pip-version-check
+# what is imported is compiled then; compiling everything doubles the set-up
+PIP_INSTALL := pip install --quiet --no-compile --disable-pip-version-check
 
 .PHONY: demo gemma paper test test-bridge test-lowest test-gemma benchmark benchmark-operator pipeline story-model clean
 
@@ -55,19 +56,16 @@ story-model: $(VENV)/ready  ## (STORIES=...) train the embedded story model (an 
 
 $(VENV)/ready: pyproject.toml constraints/transformer-lens-3.9.txt
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/$(PIP_INSTALL) -c constraints/transformer-lens-3.9.txt torch transformer_lens
 	$(VENV)/bin/$(PIP_INSTALL) -c constraints/transformer-lens-3.9.txt -e ".[dev]"
 	touch $@
 
 $(VENV4)/ready: pyproject.toml constraints/transformer-lens-4.3.txt
 	$(PYTHON) -m venv $(VENV4)
-	$(VENV4)/bin/$(PIP_INSTALL) -c constraints/transformer-lens-4.3.txt torch transformer_lens
 	$(VENV4)/bin/$(PIP_INSTALL) -c constraints/transformer-lens-4.3.txt -e ".[dev]"
 	touch $@
 
 $(VENV_LOWEST)/ready: pyproject.toml constraints/lowest.txt
 	$(PYTHON) -m venv $(VENV_LOWEST)
-	$(VENV_LOWEST)/bin/$(PIP_INSTALL) -c constraints/lowest.txt torch transformer_lens
 	$(VENV_LOWEST)/bin/$(PIP_INSTALL) -c constraints/lowest.txt -e ".[gguf]" pytest pytest-xdist hypothesis \
 		beartype threadpoolctl
 	touch $@

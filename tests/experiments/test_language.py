@@ -30,7 +30,8 @@ from tl_entk.report.language.details import share_tables
 from tl_entk.report.language.report import write_outputs
 
 SMALL = LanguageSettings(
-    per_tag=8, length=12, sampled=60, k=5, per_story=4, layers=(4, 5), tol=1e-2, probe="ridge",
+    pipeline="embedded", per_tag=8, length=12, sampled=60, k=5, per_story=4, layers=(4, 5),
+    tol=1e-2, probe="ridge",
     readouts=("logsumexp", "target_logit"), components=("W_out", "whole layer", "all layers"),
     normalizations=("cosine+centered",), labels=('content=[{"POS": {"IN": ["NOUN", "VERB"]}}]',),
 )  # fmt: skip
