@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from tl_entk.alignment.bootstrap import IntervalEstimate
@@ -21,41 +23,48 @@ def interval(found: IntervalEstimate, sign: str = "") -> str:
 
 
 def macro_table(result: LanguageResult) -> Table:
-    """Macro figures of every method, in all and by family."""
-    rows: list[Cells] = []
-    others = compared_with(result)
-    families = [None, *result.data.features.family_names()]
-    for name, table in result.judged.tables.items():
-        for family in families:
-            found = [table.macro(metric, family) for metric in METRICS]
-            rows.append(
-                [
-                    name,
-                    family or "all labels",
-                    interval(found[0]),
-                    *[
-                        interval(table.difference(result.judged.tables[other], "ap", family), "+")
-                        if name != other
-                        else ""
-                        for other in others
-                    ],
-                    *[interval(figure) for figure in found[1:]],
-                ]
-            )
-    return Table(
-        "macro",
-        "Mean over labels, best direction over all layers.",
-        (
-            "method",
-            "labels",
-            "AP",
-            *[f"AP less {other}" for other in others],
-            "AUROC",
-            "precision at quota",
-            "enrichment",
-        ),
-        rows,
+    """Macro figures of every method over all labels."""
+    return _macro_table(
+        result, [None], "macro", "Mean over labels, best direction over all layers."
     )
+
+
+def family_table(result: LanguageResult) -> Table:
+    """The same by family of labels."""
+    families = result.data.features.family_names()
+    return _macro_table(result, families, "families", "The same by family of labels.")
+
+
+def _macro_table(
+    result: LanguageResult, families: Sequence[str | None], name: str, caption: str
+) -> Table:
+    tables, others = result.judged.tables, compared_with(result)
+    rows: list[Cells] = []
+    for method, table in tables.items():
+        for family in families:
+            differences = [
+                interval(table.difference(tables[other], "ap", family), "+")
+                if method != other
+                else ""
+                for other in others
+            ]
+            ap, *rest = [interval(table.macro(metric, family)) for metric in METRICS]
+            rows.append([method, family or "all labels", ap, *differences, *rest])
+    less = [f"AP less {other}" for other in others]
+    metrics = ("AUROC", "precision at quota", "enrichment")
+    return Table(name, caption, ("method", "labels", "AP", *less, *metrics), rows)
+
+
+def control_figure(result: LanguageResult) -> Picture:
+    """Macro AP of every method as it is and under every control."""
+    controls = result.judged.controls
+    rows = {
+        name: {"as they are": table.macro()}
+        | {control: found.tables[name].macro() for control, found in controls.items()}
+        for name, table in result.judged.tables.items()
+    }
+    caption = "Macro average precision on the test half; chance differs between controls: random."
+    return Picture("controls", caption, draw.intervals(rows, "macro average precision"))
 
 
 def control_table(result: LanguageResult) -> Table:

@@ -131,6 +131,12 @@ def _alignment_sections(result: LanguageResult) -> list[Section]:
             [alignment.feature_figure(result)],
         ),
         Section(
+            "By family, in numbers",
+            "Mean over the labels of each family, every method.",
+            [alignment.family_table(result)],
+            folded=True,
+        ),
+        Section(
             "Feature by feature, in numbers",
             "Direction and sign are those chosen on the train half; p is the share of label "
             "permutations, the choice made anew in each, that reach as much.",
@@ -154,7 +160,7 @@ def _control_section(result: LanguageResult) -> Section:
         "predicts? Under every control, directions, signs and the strongest baseline are chosen "
         "anew within the train half.\n\n"
         + "\n\n".join(f"{name}: {CONTROLS[name]}." for name in result.judged.controls),
-        [alignment.control_table(result)],
+        [alignment.control_figure(result), alignment.control_table(result)],
     )
 
 
