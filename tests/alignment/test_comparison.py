@@ -50,6 +50,27 @@ def test_good_directions_beat_pca_and_chance_and_the_interval_says_so():
     assert table.n_test == N // 2
 
 
+def test_further_baselines_stand_beside_at_the_same_budget():
+    wide = torch.from_numpy(HIDDEN)
+    table = compare(baselines={"mine": wide, "narrow": wide[:, :2]})
+    assert table.bases[:3] == ["eNTK", "PCA", "standardized PCA"]
+    assert {"mine", "narrow"} < set(table.bases)
+    twin = compare(baselines={"mine": tl_entk.pca_scores(wide, 4)})
+    assert table.macro("mine", "ap") == twin.macro("mine", "ap")
+    # every activation counts the same: PCA of HIDDEN's columns, which are about standardized
+    standardized = tl_entk.pca_scores(ACTIVATIONS, 4, standardize=True)
+    assert compare(baselines={"again": standardized}).macro("again", "ap") == table.macro(
+        "standardized PCA", "ap"
+    )
+    with pytest.raises(ValueError, match="'PCA' has the name of another"):
+        compare(baselines={"PCA": wide})
+
+
+def test_a_baseline_of_other_examples_is_refused(untyped):
+    with pytest.raises(ValueError, match="basis 'short' of 3 examples"):
+        compare(baselines={"short": torch.zeros(3, 2)})
+
+
 def test_ceiling_is_a_probe_on_all_activations():
     row = compare().rows[0]
     assert row.scores["all activations"].value > row.scores["PCA"].value

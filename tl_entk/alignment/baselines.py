@@ -1,14 +1,16 @@
-"""Baselines that every result stands beside: PCA of activations and random directions."""
+"""Baselines made of given activations: their principal components, and random directions."""
 
 from __future__ import annotations
 
 import torch
 from jaxtyping import Float
-from sklearn.decomposition import PCA
+from sklearn import decomposition
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from feature_sets.errors import UserError
+
+PCA, STANDARDIZED, RANDOM = "PCA", "standardized PCA", "random"
 
 
 def pca_scores(
@@ -36,7 +38,14 @@ def pca_scores(
     values = activations.detach().cpu().double().numpy()
     if standardize:
         values = StandardScaler().fit_transform(values)
-    return torch.from_numpy(PCA(n_components=k, svd_solver="full").fit_transform(values))
+    return torch.from_numpy(decomposition.PCA(k, svd_solver="full").fit_transform(values))
+
+
+def leading_scores(
+    states: Float[Tensor, "n m"], k: int, *, standardize: bool = False
+) -> Float[Tensor, "n j"]:
+    """Scores on up to k principal components, as many as there are."""
+    return pca_scores(states, min(k, *states.shape), standardize=standardize)
 
 
 def random_directions(n: int, k: int, seed: int = 0) -> Float[Tensor, "n k"]:

@@ -20,7 +20,14 @@ from torch import Tensor
 
 from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
-from tl_entk.alignment.baselines import pca_scores, random_directions
+from tl_entk.alignment.baselines import (
+    PCA,
+    RANDOM,
+    STANDARDIZED,
+    leading_scores,
+    pca_scores,
+    random_directions,
+)
 from tl_entk.alignment.bootstrap import IntervalEstimate, Samples, check_bootstrap, rows_of
 from tl_entk.alignment.probes import Probe, probe_scores
 from tl_entk.alignment.ranking import AP, METRICS, Ranking, resamples
@@ -151,11 +158,12 @@ def compare(
     seed: int = 0,
     n_bootstrap: int = 500,
     probe: Probe = "logistic",
+    baselines: Mapping[str, Float[Tensor, "n _"]] | None = None,
 ) -> Comparison:
-    r"""Probe every feature from k eNTK scores, k PCA scores, k random ones and all activations.
+    r"""Probe every feature from k eNTK scores, k scores of each baseline and all activations.
 
     .. math:: \hat y = w \cdot u(x) + b, \quad (w, b) \text{ fitted on the train half, judged on
-        the test half, for } u \in \{eNTK, PCA, random, activations\}
+        the test half, for } u \in \{eNTK, PCA, standardized PCA, random, activations, ...\}
 
     Args:
         eigen: eNTK directions, or their scores (N, k). k is the budget of every basis.
@@ -166,6 +174,9 @@ def compare(
         n_bootstrap: resamples of the test half for the 95 % intervals.
         probe: of binary features: "logistic", or "ridge", one fit for all of them, for sweeps over
             many layers. Real features are probed by ridge regression.
+        baselines: further baselines by name, states or scores (N, m), such as those of
+            :func:`tl_entk.baseline_scores`; wider ones than k are reduced to their k leading
+            principal components.
 
     Returns:
         One row per feature group with its figures and the paired difference eNTK - PCA.
@@ -191,8 +202,10 @@ def compare(
     _check_lengths(n, k, features, activations)
     bases = {
         "eNTK": scores,
-        "PCA": pca_scores(activations, k),
-        "random": random_directions(n, k, seed),
+        PCA: pca_scores(activations, k),
+        STANDARDIZED: pca_scores(activations, k, standardize=True),
+        **_reduce(baselines or {}, k),
+        RANDOM: random_directions(n, k, seed),
         "all activations": activations,
     }
     found = probe_bases(
@@ -278,6 +291,16 @@ def probe_validation(scores: Float[Tensor, "n k"], features: FeatureSet, seed: i
     inputs, truth = scores.detach().cpu().double().numpy(), kept.values
     predicted = probe_scores(inputs[train], truth[train], inputs[test], kept.is_binary, "ridge")
     return float(average_precision_score(truth[test], predicted, average="macro"))
+
+
+def _reduce(baselines: Mapping[str, Tensor], k: int) -> dict[str, Tensor]:
+    """Baselines of a caller's own at the budget."""
+    for name in {"eNTK", PCA, STANDARDIZED, RANDOM, "all activations"} & baselines.keys():
+        raise UserError(f"your baseline {name!r} has the name of another: choose a new one.")
+    return {
+        name: states if states.shape[1] <= k else leading_scores(states, k)
+        for name, states in baselines.items()
+    }
 
 
 def _check_lengths(n: int, k: int, features: FeatureSet, activations: Tensor) -> None:

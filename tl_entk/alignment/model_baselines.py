@@ -10,19 +10,24 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from feature_sets.errors import UserError
 from tl_entk.alignment.activations import activations_at
-from tl_entk.alignment.baselines import pca_scores, random_directions
+from tl_entk.alignment.baselines import (
+    PCA,
+    RANDOM,
+    STANDARDIZED,
+    leading_scores,
+    random_directions,
+)
 from tl_entk.alignment.prediction import Prediction, read_prediction
 from tl_entk.alignment.readout_sweep import TOGETHER
 from tl_entk.model.adapters import TransformerAdapter, adapt_transformer
 from tl_entk.model.capture import reading
 from tl_entk.model.checks import Position, check_model, check_position
 
-PCA, STANDARDIZED, RANDOM = "PCA", "standardized PCA", "random"
 NORMED, NEURONS, ATTENTION = "normed PCA", "neurons", "attention output"
 # name of a baseline of every layer to what it is, for reports
 LAYERED = {
@@ -114,13 +119,6 @@ def baseline_scores(
         parts = given if isinstance(given, Mapping) else {TOGETHER: given}
         found[name] = {str(layer): _own_scores(name, x, tokens, k) for layer, x in parts.items()}
     return found
-
-
-def leading_scores(
-    states: Float[Tensor, "n m"], k: int, *, standardize: bool = False
-) -> Float[Tensor, "n j"]:
-    """Scores on up to k principal components, as many as there are."""
-    return pca_scores(states, min(k, *states.shape), standardize=standardize)
 
 
 def _check_names(names: Sequence[str], own: Mapping[str, OwnBaseline]) -> None:
