@@ -76,7 +76,7 @@ def test_the_tight_budget_really_splits_the_work(monkeypatch):
 def test_targets_stay_with_their_examples_in_small_batches(model):
     batch = tokens(60)
     targets = torch.arange(60) // 9
-    for readout in ("target_logit", "target_logprob"):
+    for readout in ("target_logit", "target_logprob", "target_margin"):
         roomy, tight = (
             tl_entk.kernel_blocks(
                 model, batch, readout, "unembed.*", targets=targets, memory_budget=budget

@@ -28,6 +28,12 @@ READOUTS = {
     "top_logprob": (
         "target_logprob", {}, lambda z: z.log_softmax(1).amax(1), 1.0, -2,
     ),
+    "target_margin": (
+        "target_margin", {"targets": TARGETS},
+        lambda z: z.gather(1, TARGETS[:, None])[:, 0]
+        - z.scatter(1, TARGETS[:, None], -torch.inf).amax(1), 1.0, -1,
+    ),
+    "top_logits": ("top_logits", {}, lambda z: z.sort(1).values[:, -5:], 0.2, 1),
     "logsumexp": (
         "logsumexp", {"class_slice": slice(1, 6)}, lambda z: z[:, 1:6].logsumexp(1), 1.0, -1,
     ),

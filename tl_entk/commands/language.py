@@ -15,12 +15,12 @@ from tl_entk.commands.console import console, show_report
 from tl_entk.commands.options import Device, Out, with_settings
 from tl_entk.experiments.language.settings import CONTROLS, PRESETS, LanguageSettings, run_name
 from tl_entk.model.memory import check_memory_budget
+from tl_entk.model.readouts import NAMES as READOUTS
 
 # lists and rules are written otherwise here than in Python
 _HELPS = {
     "layers": "all, or numbers: 0,3,5 or 2-4.",
-    "readouts": "Readouts of the sweep (logsumexp, target_logit, target_logprob, mean_logit, "
-    "class_trace), or none.",
+    "readouts": f"Readouts of the sweep, among {', '.join(READOUTS)}; or none.",
     "components": f"Components of the sweep, among {', '.join(COMPONENTS)}.",
     "baselines": f"Baselines beside {PCA} and {RANDOM}, among {', '.join(BASELINES)}; or none.",
     "controls": f"Controls, among {'; '.join(CONTROLS)}; or none.",

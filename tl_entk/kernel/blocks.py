@@ -73,7 +73,9 @@ def kernel_blocks(
         tokens: (n, t) token numbers; windows of one length without padding.
         readout: ``"mean_logit"`` (class mean), ``"class_trace"`` (mean over the classes of the
             per-class kernels, one backward pass per class), ``("class", c)``,
-            ``"target_logit"``, ``"target_logprob"``, ``"logsumexp"``, or a Readout.
+            ``"target_logit"``, ``"target_logprob"``, ``"logsumexp"``, ``"target_margin"`` (the
+            target's logit less the largest other one), ``"top_logits"`` (mean of the kernels of
+            every window's five largest logits), or a Readout.
         components: None (every weight that requires grad), a name or glob, a list of those, or
             a predicate on names. In a glob only ``*`` and ``?`` are special.
         position: where logits are read: an integer, or one per example.

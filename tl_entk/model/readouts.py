@@ -24,8 +24,18 @@ Reads = Literal["logits", "final_hidden"]
 
 LOGITS = "logits"
 FINAL_HIDDEN = "final_hidden"
-NAMES = ("mean_logit", "class_trace", "target_logit", "target_logprob", "logsumexp")
-_TARGETED = ("target_logit", "target_logprob")
+NAMES = (
+    "mean_logit",
+    "class_trace",
+    "target_logit",
+    "target_logprob",
+    "logsumexp",
+    "target_margin",
+    "top_logits",
+)
+_TARGETED = ("target_logit", "target_logprob", "target_margin")
+# logits of the readout "top_logits"
+TOP = 5
 
 
 @dataclass(frozen=True)
@@ -149,6 +159,8 @@ def bind_readout(
             f"unknown readout {readout!r}: pass one of {', '.join(NAMES)}, logits, ('class', c) or "
             "a tl_entk.Readout."
         )
+    if readout == "target_margin" and len(classes) < 2:
+        raise UserError("target_margin compares two classes: the readout sees one.")
     if targets is not None:
         if readout not in _TARGETED:
             raise UserError(f"readout {readout!r} uses no targets: leave them out.")
@@ -178,7 +190,10 @@ def _bind_own(readout: Readout, n: int, device: torch.device | None) -> BoundRea
 
 
 def _scale(readout: str, classes: Tensor) -> float:
-    return 1 / len(classes) if readout == "class_trace" else 1.0
+    """One over the number of kernels that the readout is the mean of."""
+    return {"class_trace": 1 / len(classes), "top_logits": 1 / min(TOP, len(classes))}.get(
+        readout, 1.0
+    )
 
 
 def _bind_class(readout: tuple, classes: Tensor, targets: Targets) -> BoundReadout:
@@ -226,9 +241,16 @@ def _evaluate(readout: str, classes: Tensor, targets: Targets) -> Callable[[Tens
             return seen
         if readout == "logsumexp":
             return seen.logsumexp(1)
+        if readout == "top_logits":
+            return seen.topk(min(TOP, seen.shape[1]), 1).values
         chosen = classes[seen.detach().argmax(1)] if targets is None else targets[rows]
         logit = logits.gather(1, chosen[:, None])[:, 0]
-        return logit if readout == "target_logit" else logit - seen.logsumexp(1)
+        if readout == "target_logit":
+            return logit
+        if readout == "target_logprob":
+            return logit - seen.logsumexp(1)
+        others = seen.masked_fill(classes == chosen[:, None], -torch.inf)
+        return logit - others.amax(1)
 
     return evaluate
 

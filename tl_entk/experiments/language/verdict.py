@@ -8,7 +8,7 @@ from tl_entk.experiments.language.judging import FLATTENED
 from tl_entk.experiments.language.run import LanguageResult
 
 # readouts that know what the model predicts
-_PREDICTING = {"target_logit", "target_logprob", "logsumexp"}
+_PREDICTING = {"target_logit", "target_logprob", "target_margin", "top_logits", "logsumexp"}
 # what verdicts and figures are about
 METRIC_NAMES = {"ap": "average precision", "auroc": "AUROC"}
 
