@@ -49,11 +49,12 @@ class LanguageResult:
 
     @property
     def model_info(self) -> dict[str, Any]:
-        """Name, class and sizes of the model."""
+        """Name, class, quantization and sizes of the model."""
         adapter = adapt_transformer(self.model.model)
         return {
             "name": self.model.name,
             "class": self.model.model_class,
+            "quantization": self.model.quantization or "none",
             "layers": adapter.n_layers,
             "d_model": adapter.d_model,
             "d_vocab": adapter.vocabulary,

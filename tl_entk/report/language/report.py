@@ -34,6 +34,8 @@ def write_outputs(result: LanguageResult, out: Path) -> Path:
     """
     labels = result.data.labels
     info, windows = result.model_info, result.data.windows
+    quantized = result.model.quantization
+    weights = f" (dequantized from {quantized})" if quantized else ""
     summary = {
         "settings": result.settings.as_dict(),
         "windows and kernels": windows_name(result.settings),
@@ -48,9 +50,9 @@ def write_outputs(result: LanguageResult, out: Path) -> Path:
     }
     return write_report(
         out,
-        f"Grammar in the eNTK of {info['name']}",
+        f"Grammar in the eNTK of {Path(info['name']).name}",
         f"{info['class']}, {info['layers']} layers, {info['parameters'] / 1e6:.1f} million "
-        f"parameters; {len(windows)} windows of {windows.tokens.shape[1]} tokens, labelled by "
+        f"parameters{weights}; {len(windows)} windows of {windows.tokens.shape[1]} tokens, labelled by "
         f"{result.data.pipeline}; method of arXiv 2510.00468, section 5. Directions, signs, best "
         "layers and the best way to make a kernel are chosen on one half of the windows; figures "
         "are of the other half, with 95 % bootstrap intervals.",
