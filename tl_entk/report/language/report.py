@@ -53,9 +53,9 @@ def write_outputs(result: LanguageResult, out: Path) -> Path:
         f"Grammar in the eNTK of {Path(info['name']).name}",
         f"{info['class']}, {info['layers']} layers, {info['parameters'] / 1e6:.1f} million "
         f"parameters{weights}; {len(windows)} windows of {windows.tokens.shape[1]} tokens, labeled "
-        f"by {result.data.pipeline}; method of arXiv 2510.00468, section 5. Directions, signs, best "
-        "layers and the best way to make a kernel are chosen on one half of the windows; figures "
-        "are of the other half, with 95 % bootstrap intervals.",
+        f"by {result.data.pipeline}; method of arXiv 2510.00468, section 5. Directions, signs, "
+        "best layers and the best way to make a kernel are chosen on one half of the windows; "
+        "figures are of the other half, with 95 % bootstrap intervals.",
         _key_figures(result),
         _sections(result),
         results={"features": result.data.features},
