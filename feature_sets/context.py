@@ -6,8 +6,11 @@ has a feature of the text read so far shows in these.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from feature_sets.feature_set import FeatureSet
 from feature_sets.grammar import LabelColumns, next_tokens, opens_quotation, split_morphology
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 PRESENT, CONTEXT = "present word", "context"
 # words of the sentence so far that make it a long one
 LONG = 8
+_SENTENCE_END = re.compile(r"[.!?]+[\"”’)]*(?=\s)")
 _QUOTES = set('"“”')
 
 
@@ -30,8 +34,9 @@ def context_labels(windows: Windows, nlp: Language | None = None) -> FeatureSet:
 
     Families: ``present word`` (universal part of speech, morphology and dependency of the last
     word read, "present NOUN") and ``context`` (a quotation is open, a quotation mark is in the
-    window, the sentence has begun, is eight words long or more, has a verb already; the window
-    has the end of a sentence in it).
+    window, the sentence is eight words long or more, has a verb already; the window has the end of
+    a sentence in it). Sentences of the context end at full stops, exclamation and question marks,
+    so that what comes after the window decides nothing.
 
     Args:
         windows: from :func:`context_windows`.
@@ -51,17 +56,16 @@ def context_labels(windows: Windows, nlp: Language | None = None) -> FeatureSet:
     tokens = next_tokens(windows, nlp)
     columns = LabelColumns(len(tokens))
     _add_present(columns, present_tokens(tokens))
-    so_far = [_sentence_so_far(token) for token in tokens]
+    starts = [_sentence_start(token.doc.text, token.idx) for token in tokens]
+    so_far = [_words_since(token, start) for token, start in zip(tokens, starts, strict=True)]
     texts = [windows.text(i) for i in range(len(windows))]
-    first = windows.window_start.tolist()
-    ends = [_has_end(token, start) for token, start in zip(tokens, first, strict=True)]
+    ends = np.array(starts) > windows.window_start.numpy()
     for name, values in (
         ("a quotation is open", [opens_quotation(token.doc.text, token.idx) for token in tokens]),
         ("a quotation mark in the window", [bool(set(text) & _QUOTES) for text in texts]),
-        ("the sentence has begun", [bool(words) for words in so_far]),
         (f"{LONG} words or more of the sentence", [len(words) >= LONG for words in so_far]),
         ("a verb in the sentence so far", [_has_verb(words) for words in so_far]),
-        ("the end of a sentence in the window", ends),
+        ("the end of a sentence in the window", ends.tolist()),
     ):
         columns.add(CONTEXT, name, values)
     return columns.to_features()
@@ -87,16 +91,16 @@ def _add_present(columns: LabelColumns, tokens: Sequence[Token | None]) -> None:
     )
 
 
-def _sentence_so_far(token: Token) -> list[Token]:
-    """Words of the token's sentence before it, punctuation and white space left out."""
-    before = token.doc[token.sent.start : token.i]
-    return [word for word in before if not (word.is_punct or word.is_space)]
+def _sentence_start(story: str, end: int) -> int:
+    """Where the sentence that a character stands in begins, by the text before it alone."""
+    return max((match.end() for match in _SENTENCE_END.finditer(story, 0, end)), default=0)
+
+
+def _words_since(token: Token, start: int) -> list[Token]:
+    """Words before a token from a character on, punctuation and white space left out."""
+    before = token.doc[: token.i]
+    return [word for word in before if word.idx >= start and not (word.is_punct or word.is_space)]
 
 
 def _has_verb(words: Sequence[Token]) -> bool:
     return any(word.pos_ in ("VERB", "AUX") for word in words)
-
-
-def _has_end(token: Token, first: int) -> bool:
-    sentence = token.sent.start_char
-    return sentence > first and bool(token.doc.text[first:sentence].strip())

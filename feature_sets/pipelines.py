@@ -61,11 +61,17 @@ def installed_pipelines() -> list[str]:
     """
     found = []
     for name in util.get_installed_models():
-        # spaCy's own reader warns of pipelines that are not loaded
-        path = util.get_package_path(name) / "meta.json"
-        meta = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            # spaCy's own reader warns of pipelines that are not loaded
+            path = util.get_package_path(name) / "meta.json"
+            meta = json.loads(path.read_text(encoding="utf-8"))
+        except (ImportError, OSError, ValueError) as error:
+            warn_user(
+                f"the pipeline {name} is passed over: its meta data cannot be read ({error})."
+            )
+            continue
         fits = util.is_compatible_version(spacy.__version__, meta.get("spacy_version", ""))
-        if meta.get("lang") == "en" and _TAGGERS.intersection(meta["pipeline"]) and fits:
+        if meta.get("lang") == "en" and _TAGGERS.intersection(meta.get("pipeline", ())) and fits:
             accuracy = (meta.get("performance") or {}).get("tag_acc") or 0.0
             found.append((-accuracy, name))
     return [name for _, name in sorted(found)]

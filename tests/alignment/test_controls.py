@@ -54,6 +54,19 @@ def test_labels_vary_only_where_a_group_has_both():
     assert shared_groups(["x", *groups, "y"]).tolist() == list(range(1, 41))
 
 
+def test_groups_may_be_tensors_or_arrays():
+    groups = RNG.integers(0, 9, N)
+    labels, scores = binary(RNG.random(N) < 0.5), torch.from_numpy(RNG.standard_normal((N, 2)))
+    for given in (groups, torch.from_numpy(groups)):
+        torch.testing.assert_close(
+            center_within(scores, given), center_within(scores, groups.tolist())
+        )
+        np.testing.assert_array_equal(
+            halves(labels, groups=given)[0], halves(labels, groups=groups.tolist())[0]
+        )
+        assert len(shared_groups(given)) == N
+
+
 # --- a split that keeps groups together ------------------------------------------------------
 
 

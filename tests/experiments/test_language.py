@@ -18,6 +18,11 @@ from tl_entk.experiments.language.judging import ALL, FLATTENED, judge_language
 from tl_entk.experiments.language.kernels import KernelFolder, _load_candidates, _save_candidates
 from tl_entk.experiments.language.run import run_language
 from tl_entk.experiments.language.settings import (
+    APART,
+    CONTROLS,
+    PRESENT_WORD,
+    TEXT_SO_FAR,
+    WITHIN,
     LanguageSettings,
     kernels_name,
     run_name,
@@ -92,9 +97,15 @@ def test_everything_is_chosen_within_the_train_half(run, monkeypatch):
         "tl_entk.alignment.splitting._draw_split",
         lambda found, *rest: (train, test) if len(found.values) == n else plain(found, *rest),
     )
-    data = replace(result.data, features=kept, labels=changed)
+    context = result.data.context
+    others = context.values.copy()
+    others[test] = others[np.random.default_rng(1).permutation(test)]
+    data = replace(
+        result.data, features=kept, labels=changed, context=replace(context, values=others)
+    )
+    judged = judge_language(SMALL, result.data, result.directions)
+    assert judged.tables[PCA].rows == result.judged.tables[PCA].rows
     again = judge_language(SMALL, data, result.directions)
-    judged = result.judged
     assert again.sweep == judged.sweep
     assert again.winner == judged.winner
     assert again.validations == judged.validations
@@ -104,6 +115,61 @@ def test_everything_is_chosen_within_the_train_half(run, monkeypatch):
         chosen = [(row.column, row.sign, row.train_ap) for row in table.rows]
         assert [(row.column, row.sign, row.train_ap) for row in again.tables[name].rows] == chosen
     assert again.tables[PCA].macro() != judged.tables[PCA].macro()
+    # the other control has a split of its own
+    for control in (APART, PRESENT_WORD, TEXT_SO_FAR):
+        assert_same_choices(again.controls[control], judged.controls[control])
+
+
+def assert_same_choices(found, expected):
+    assert found.validations == expected.validations
+    assert (found.winner, found.strongest_baseline) == (
+        expected.winner,
+        expected.strongest_baseline,
+    )
+    for name, table in expected.tables.items():
+        chosen = [(row.column, row.sign, row.train_ap) for row in table.rows]
+        assert [(row.column, row.sign, row.train_ap) for row in found.tables[name].rows] == chosen
+    assert found.tables[PCA].macro() != expected.tables[PCA].macro()
+
+
+def test_controls_judge_every_method_on_labels_of_their_own(run):
+    result, _ = run
+    judged = result.judged
+    assert set(judged.controls) == set(CONTROLS)
+    for name, control in judged.controls.items():
+        assert set(control.tables) == set(judged.methods), name
+        assert control.winner in judged.candidates
+        assert control.strongest_baseline in set(judged.baselines) - {RANDOM}
+    assert set(judged.controls[APART].labels) <= set(result.data.features.names)
+    assert all(name.startswith("present ") for name in judged.controls[PRESENT_WORD].labels)
+    assert not {*judged.controls[TEXT_SO_FAR].labels} & {*result.data.labels.names}
+    # nothing but the predicted token is in these: nothing is left within one
+    within = judged.controls[WITHIN].tables["predicted unembedding"]
+    for row in within.rows:
+        assert row.ap.value == pytest.approx(row.positives / within.n_test)
+
+
+def test_without_controls_none_is_judged(run):
+    result, folder = run
+    plain = run_language(replace(SMALL, controls=(), shares=False), folder)
+    assert plain.judged.controls == {}
+    assert plain.data.context is None
+    assert plain.directions.shares == {}
+    assert plain.judged.tables[PCA].rows == result.judged.tables[PCA].rows
+    page = write_outputs(plain, folder / "plain").read_text(encoding="utf-8")
+    assert "<h2" in page
+    assert "Under the control" not in page
+    assert "Where a feature lives" not in page
+
+
+def test_own_baselines_are_judged_beside_the_others(run):
+    result, folder = run
+    own = {"last token": lambda model, tokens: tokens[:, -3:].double()}
+    found = run_language(replace(SMALL, baselines=()), folder, own_baselines=own).judged
+    assert found.baselines == [PCA, RANDOM, "last token"]
+    assert found.methods["last token"]["all"].shape == (64, 3)
+    assert found.tables[PCA].rows == result.judged.tables[PCA].rows
+    assert found.strongest_baseline in (PCA, "last token")
 
 
 def test_shares_add_up_to_one(run):
@@ -122,6 +188,7 @@ def nothing_computed(monkeypatch):
         raise AssertionError("computed again")
 
     for name in ("kernels.top_eigendirections", "kernels.sweep_directions",
+                 "kernels.baseline_scores",
                  "data.context_windows", "data.sample_stories"):  # fmt: skip
         monkeypatch.setattr(f"tl_entk.experiments.language.{name}", refuse)
 

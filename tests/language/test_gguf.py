@@ -236,6 +236,11 @@ def test_several_files_in_a_folder_are_named(quantized, tmp_path):
         load_language_model(str(tmp_path))
 
 
+def test_a_quantization_of_a_later_time_is_what_its_tensors_have(tmp_path):
+    path = write(tmp_path / "new.gguf", qwen(), "qwen3", general_file_type=9999)
+    assert read_gguf(path).quantization == "F32"
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="no file"):
         load_language_model(str(tmp_path / "absent.gguf"))

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from feature_sets.errors import UserError
 
+# least size of a component over the first that is more than rounding (of float32 states)
+_RANK = 1e-6
 PCA, STANDARDIZED, RANDOM = "PCA", "standardized PCA", "random"
 
 
@@ -44,8 +46,15 @@ def pca_scores(
 def leading_scores(
     states: Float[Tensor, "n m"], k: int, *, standardize: bool = False
 ) -> Float[Tensor, "n j"]:
-    """Scores on up to k principal components, as many as there are."""
-    return pca_scores(states, min(k, *states.shape), standardize=standardize)
+    """Scores on up to k principal components, as many as there are.
+
+    Components of rounding alone, where states repeat, are left out: as directions they are random.
+    """
+    if bool((states == states[:1]).all()):
+        return torch.zeros(len(states), 1, dtype=torch.float64)
+    scores = pca_scores(states, min(k, *states.shape), standardize=standardize)
+    sizes = scores.norm(dim=0)
+    return scores[:, : max(1, int((sizes > _RANK * sizes[0]).sum()))]
 
 
 def random_directions(n: int, k: int, seed: int = 0) -> Float[Tensor, "n k"]:

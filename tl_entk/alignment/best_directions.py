@@ -25,7 +25,7 @@ from tl_entk.alignment.bootstrap import (
     rows_of,
 )
 from tl_entk.alignment.ranking import AP, METRICS, Ranking, resamples
-from tl_entk.alignment.splitting import Groups, halves
+from tl_entk.alignment.splitting import Groups, halves, number_groups
 from tl_entk.directions.eigen import EigenDirections
 
 # label vectors scored together: many, to call numpy seldom; few, to stay near the cache
@@ -204,7 +204,8 @@ def best_directions(
         n_permutations: for the p-values; 0 leaves them out (p = 1).
         columns: a name for each of the k columns, or its layer and direction from ``over_layers``;
             default "direction 0" and so on.
-        groups: of the examples, kept in one half each; see ``halves``.
+        groups: of the examples, kept in one half each (see ``halves``) and drawn whole by the
+            bootstrap.
 
     Returns:
         A row per feature, in the feature set's order.
@@ -235,7 +236,9 @@ def best_directions(
     search = _Search(table[train], table[test])
     labels = features.values[train], features.values[test]
     choice = search.choose(labels[0])
-    samples = search.judge(choice, labels[1], resamples(len(test), n_bootstrap, seed))
+    # examples of one group depend on each other: the bootstrap draws whole groups
+    units = None if groups is None else number_groups([groups[i] for i in test], len(test))[0]
+    samples = search.judge(choice, labels[1], resamples(len(test), n_bootstrap, seed, units))
     p_values = search.p_values(choice, *labels, n_permutations, seed)
     resampling = Resampling(split, seed, n_bootstrap)
     provenance = {

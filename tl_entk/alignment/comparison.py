@@ -31,7 +31,7 @@ from tl_entk.alignment.baselines import (
 from tl_entk.alignment.bootstrap import IntervalEstimate, Samples, check_bootstrap, rows_of
 from tl_entk.alignment.probes import Probe, probe_scores
 from tl_entk.alignment.ranking import AP, METRICS, Ranking, resamples
-from tl_entk.alignment.splitting import Groups, halves, too_rare
+from tl_entk.alignment.splitting import halves, too_rare
 from tl_entk.directions.eigen import EigenDirections
 
 R2 = "r2"
@@ -224,7 +224,6 @@ def probe_bases(
     seed: int = 0,
     n_bootstrap: int = 500,
     probe: Probe = "logistic",
-    groups: Groups | None = None,
 ) -> Comparison:
     """Probe every feature from each of several bases, such as directions of different layers.
 
@@ -236,7 +235,6 @@ def probe_bases(
         seed: of the split and the bootstrap.
         n_bootstrap: resamples.
         probe: of binary features.
-        groups: of the examples, kept in one half each.
 
     Raises:
         UserError: for fewer than two bases, or as ``compare``.
@@ -260,7 +258,7 @@ def probe_bases(
                 f"{len(features.values)}: pass the same examples in the same order."
             )
     check_bootstrap(n_bootstrap)
-    train, test = halves(features, split, seed, groups)
+    train, test = halves(features, split, seed)
     times = resamples(len(test), n_bootstrap, seed)
     truth = features.values
     samples = {}

@@ -6,16 +6,13 @@ tells them apart within the group is something else.
 
 from __future__ import annotations
 
-from collections import Counter
-
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
-from tl_entk.alignment.splitting import Groups
+from tl_entk.alignment.splitting import Groups, number_groups
 
 # what is left of scores that are the same all over a group, over the largest score
 _ROUNDING = 1e-9
@@ -35,15 +32,14 @@ def center_within(scores: Float[Tensor, "n k"], groups: Groups) -> Float[Tensor,
         >>> center_within(torch.tensor([[1.0], [3.0], [7.0]]), ["a", "a", "b"]).flatten().tolist()
         [-1.0, 1.0, 0.0]
     """
-    index, count = _number_groups(groups, len(scores))
-    values = scores.double()
+    index, count = number_groups(groups, len(scores))
+    values = scores.detach().cpu().double()
     where = torch.from_numpy(index)
     sums = torch.zeros(count, values.shape[1], dtype=values.dtype).index_add_(0, where, values)
     sizes = torch.bincount(where, minlength=count)
     left = values - (sums / sizes[:, None])[where]
     # rounding would tell the groups apart again
-    rounding = _ROUNDING * values.abs().amax(0, keepdim=True)
-    return torch.where(left.abs() > rounding, left, 0.0)
+    return torch.where(left.abs() > _ROUNDING * values.abs().max(), left, 0.0)
 
 
 def shared_groups(groups: Groups) -> Int[np.ndarray, " m"]:
@@ -53,8 +49,8 @@ def shared_groups(groups: Groups) -> Int[np.ndarray, " m"]:
         >>> shared_groups(["the", "a", "the"]).tolist()
         [0, 2]
     """
-    sizes = Counter(groups)
-    return np.flatnonzero([sizes[group] > 1 for group in groups])
+    index, count = number_groups(groups, len(groups))
+    return np.flatnonzero(np.bincount(index, minlength=count)[index] > 1)
 
 
 def varying_labels(features: FeatureSet, groups: Groups, least: int = 8) -> list[str]:
@@ -77,7 +73,7 @@ def varying_labels(features: FeatureSet, groups: Groups, least: int = 8) -> list
         >>> varying_labels(noun, ["a", "b", "a", "a"], least=1)
         []
     """
-    index, count = _number_groups(groups, len(features.values))
+    index, count = number_groups(groups, len(features.values))
     sizes = np.bincount(index, minlength=count)
     found = []
     for name, column, binary in zip(
@@ -89,11 +85,3 @@ def varying_labels(features: FeatureSet, groups: Groups, least: int = 8) -> list
         if binary and fewest >= least:
             found.append(name)
     return found
-
-
-def _number_groups(groups: Groups, n: int) -> tuple[Int[np.ndarray, " n"], int]:
-    """The group of every example as a number, and how many there are."""
-    if len(groups) != n:
-        raise UserError(f"{len(groups)} groups for {n} examples: pass one per example.")
-    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
-    return np.array([numbers[group] for group in groups]), len(numbers)

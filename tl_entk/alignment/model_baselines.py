@@ -96,6 +96,7 @@ def baseline_scores(
     names = list(BASELINES) if names is None else list(names)
     _check_names(names, own)
     adapter = adapt_transformer(model)
+    check_baselines(model, names)
     check_model(adapter)
     tokens = adapter.check_tokens(tokens)
     chosen = list(range(adapter.n_layers)) if layers is None else list(layers)
@@ -117,6 +118,12 @@ def baseline_scores(
     for name, rule in own.items():
         given = rule(model, tokens)
         parts = given if isinstance(given, Mapping) else {TOGETHER: given}
+        for layer in parts:
+            if layer != TOGETHER and str(layer) not in map(str, range(adapter.n_layers)):
+                raise UserError(
+                    f"baseline {name!r} has a layer {layer!r}: give layers as numbers, or one "
+                    "tensor for them all."
+                )
         found[name] = {str(layer): _own_scores(name, x, tokens, k) for layer, x in parts.items()}
     return found
 
@@ -126,7 +133,7 @@ def _check_names(names: Sequence[str], own: Mapping[str, OwnBaseline]) -> None:
         if name not in BASELINES:
             raise UserError(f"no baseline {name!r}: there are {'; '.join(BASELINES)}.")
     for name in own:
-        if name in BASELINES:
+        if name in BASELINES or name.startswith("eNTK") or name == "all activations":
             raise UserError(f"your baseline {name!r} has the name of another: choose a new one.")
 
 
@@ -137,7 +144,33 @@ def _own_scores(name: str, states: Any, tokens: Tensor, k: int) -> Tensor:
             f"baseline {name!r} gives {shape} for {len(tokens)} windows: return a tensor "
             f"({len(tokens)}, m), or layer to such tensors."
         )
+    if not bool(states.isfinite().all()):
+        raise UserError(f"baseline {name!r} gives values that are not finite.")
     return states.double() if states.shape[1] <= k else leading_scores(states, k)
+
+
+def check_baselines(model: Any, names: Sequence[str]) -> None:
+    """Refuse baselines that a model has no states for, before any work.
+
+    Raises:
+        UserError: for an unknown one, or one whose weight or hook the model does not have.
+    """
+    _check_names(names, {})
+    adapter = adapt_transformer(model)
+    inside = [f"blocks.{layer}." for layer in range(adapter.n_layers)]
+    needed = {
+        NEURONS: [f"{block}mlp.W_out" for block in inside],
+        NORMED: [f"{block}attn.W_Q" for block in inside[1:]],
+    }
+    hooks = {
+        ATTENTION: [f"{block}hook_attn_out" for block in inside],
+        **{name: [f"{block}hook_resid_post" for block in inside] for name in (PCA, STANDARDIZED)},
+    }
+    for name in names:
+        missing = [weight for weight in needed.get(name, ()) if weight not in adapter.by_name]
+        missing += [hook for hook in hooks.get(name, ()) if hook not in model.hook_dict]
+        if missing:
+            raise UserError(f"the model has no {missing[0]}: leave the baseline {name!r} out.")
 
 
 class _States:
@@ -203,9 +236,6 @@ class _States:
 
     def _inputs_of(self, weights: Mapping[str, str]) -> Layered:
         """Layer to what its weight reads."""
-        missing = [name for name in weights.values() if name not in self.adapter.by_name]
-        if missing:
-            raise UserError(f"the model has no {missing[0]}: leave that baseline out.")
         sites = {layer: self.adapter.by_name[name] for layer, name in weights.items()}
         parts: dict[str, list[Tensor]] = {layer: [] for layer in sites}
         rows = self._positions.split(self.batch_size)

@@ -137,12 +137,25 @@ def _running_sum(values: Float[np.ndarray, "g m"]) -> Float[np.ndarray, "g m"]:
     return values
 
 
-def resamples(n: int, count: int, seed: int) -> Int[np.ndarray, "count n"]:
+def resamples(
+    n: int, count: int, seed: int, groups: Int[np.ndarray, " n"] | None = None
+) -> Int[np.ndarray, "count n"]:
     """Times each of n examples is drawn in each bootstrap resample: the same for the same numbers.
+
+    Args:
+        n: examples.
+        count: resamples.
+        seed: of the draws.
+        groups: number of each example's group, from 0 on: whole groups are drawn then, as many as
+            there are, since examples of one group depend on each other.
 
     Example:
         >>> resamples(5, 2, seed=0).sum(1).tolist()
         [5, 5]
+        >>> resamples(3, 1, seed=0, groups=np.array([0, 0, 1])).tolist()
+        [[0, 0, 2]]
     """
-    draws = np.random.default_rng(seed).integers(0, n, (count, n))
-    return np.stack([np.bincount(rows, minlength=n) for rows in draws])
+    units = n if groups is None else int(groups.max()) + 1
+    draws = np.random.default_rng(seed).integers(0, units, (count, units))
+    times = np.stack([np.bincount(rows, minlength=units) for rows in draws])
+    return times if groups is None else times[:, groups]

@@ -12,6 +12,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 from jaxtyping import Int
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
+from torch import Tensor
 
 from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
@@ -20,7 +21,24 @@ _LEAST = 2  # positives and negatives in either half: with one, a bootstrap says
 
 
 # what an example belongs to, one value per example
-Groups = Sequence[Hashable]
+Groups = Sequence[Hashable] | Int[np.ndarray, " n"] | Int[Tensor, " n"]
+
+
+def number_groups(groups: Groups, n: int) -> tuple[Int[np.ndarray, " n"], int]:
+    """The group of every example as a number, in order of first appearance, and how many.
+
+    Raises:
+        UserError: if there are not n.
+
+    Example:
+        >>> number_groups(["the", "a", "the"], 3)
+        (array([0, 1, 0]), 2)
+    """
+    values = groups.tolist() if isinstance(groups, np.ndarray | Tensor) else list(groups)
+    if len(values) != n:
+        raise UserError(f"{len(values)} groups for {n} examples: pass one per example.")
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(values))}
+    return np.array([numbers[group] for group in values], dtype=int), len(numbers)
 
 
 def halves(
@@ -123,16 +141,14 @@ def _draw_split(
 def _draw_group_split(
     n: int, split: float, seed: int, groups: Groups, strata: Int[np.ndarray, " n"] | None
 ) -> tuple[Int[np.ndarray, " train"], Int[np.ndarray, " test"]]:
-    if len(groups) != n:
-        raise UserError(f"{len(groups)} groups for {n} examples: pass one per example.")
+    numbers, count = number_groups(groups, n)
     if split != 0.5:
         raise UserError(f"split = {split} with groups: they are parted into halves, pass 0.5.")
-    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
-    if len(numbers) < 2:
+    if count < 2:
         raise UserError("all examples are of one group: pass groups to part, or none.")
     folds = StratifiedGroupKFold(2, shuffle=True, random_state=seed)
     labels = np.zeros(n, int) if strata is None else strata
-    train, test = next(folds.split(labels, labels, [numbers[group] for group in groups]))
+    train, test = next(folds.split(labels, labels, numbers))
     rng = np.random.default_rng(seed)
     return rng.permutation(train), rng.permutation(test)
 

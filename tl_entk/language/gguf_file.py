@@ -127,7 +127,7 @@ def find_gguf(name: str) -> Path | None:
 
     Raises:
         FileNotFoundError: for a file that is not there.
-        UserError: for a folder with several, or a file that is one part of several.
+        UserError: for a folder with several.
 
     Example:
         >>> find_gguf("gemma-3-270m") is None
@@ -198,8 +198,10 @@ def read_gguf(path: Path) -> GGUFFile:
     for tensor in reader.tensors:
         sizes[tensor.tensor_type.name] += int(tensor.n_elements)
     kind = fields.get("general.file_type")
-    stated = None if kind is None else LlamaFileType(kind.contents()).name
-    usual = sizes.most_common(1)[0][0]
-    quantization = usual if stated is None else stated.removeprefix("MOSTLY_").removeprefix("ALL_")
+    quantization = sizes.most_common(1)[0][0]
+    # a file may be newer than the package that reads it
+    if kind is not None and kind.contents() in LlamaFileType.__members__.values():
+        stated = LlamaFileType(kind.contents()).name
+        quantization = stated.removeprefix("MOSTLY_").removeprefix("ALL_")
     architecture = str(fields["general.architecture"].contents())
     return GGUFFile(path, architecture, quantization, sizes.total())

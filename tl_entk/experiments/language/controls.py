@@ -1,11 +1,14 @@
 """Controls of the language-model experiment: the same methods, judged where prediction is no help.
 
-Each control chooses directions, layers and the strongest baseline anew, within its train half.
+Each control chooses directions, layers, the best kernel and the strongest baseline anew, within its
+train half. What a readout's kernel is made of (component, normalization) stays as it was chosen on
+the labels of the next word; where a control has other halves, some of its test windows took part in
+that choice, in the kernels' favor.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,7 +21,7 @@ from tl_entk.alignment.best_directions import DirectionTable, best_directions
 from tl_entk.alignment.controls import center_within, shared_groups, varying_labels
 from tl_entk.alignment.model_baselines import RANDOM
 from tl_entk.alignment.readout_sweep import Candidate, judge_sweep, over_layers
-from tl_entk.alignment.splitting import Groups, too_rare
+from tl_entk.alignment.splitting import Groups, halves, number_groups, too_rare
 from tl_entk.experiments.language.data import LanguageData
 from tl_entk.experiments.language.settings import APART, PRESENT_WORD, TEXT_SO_FAR, WITHIN
 
@@ -46,8 +49,18 @@ class Control:
     @property
     def strongest_baseline(self) -> str:
         """The baseline that is best within the train half."""
-        named = [name for name in self.baselines if name != RANDOM]
-        return max(named, key=lambda name: self.validations[name])
+        return strongest_baseline(self.baselines, self.validations)
+
+    @property
+    def winner(self) -> str:
+        """The kernel that is best within the train half."""
+        kernels = [name for name in self.tables if name not in self.baselines]
+        return max(kernels, key=lambda name: self.validations[name])
+
+
+def strongest_baseline(baselines: Iterable[str], validations: Mapping[str, float]) -> str:
+    """The best of the baselines but for random directions."""
+    return max((name for name in baselines if name != RANDOM), key=lambda name: validations[name])
 
 
 class _Setting(NamedTuple):
@@ -76,9 +89,10 @@ def judge_controls(
     """
     found = {}
     for name in names:
-        setting = _SETTINGS[name](data, methods, seed)
-        if setting is not None:
-            found[name] = _judge(setting, baselines, seed)
+        setting = _SETTINGS[name](data, methods)
+        kept = None if setting is None else _judgeable(setting.features, setting.groups, seed)
+        if setting is not None and kept is not None:
+            found[name] = _judge(setting._replace(features=kept), baselines, seed)
     return found
 
 
@@ -96,61 +110,49 @@ def _judge(setting: _Setting, baselines: list[str], seed: int) -> Control:
     return Control(tables, validations, features.names, len(features.values), tuple(baselines))
 
 
-def _within(data: LanguageData, methods: Methods, seed: int) -> _Setting | None:
+def _judgeable(features: FeatureSet, groups: Groups | None, seed: int) -> FeatureSet | None:
+    """The labels that can be halved; None unless some can be halved twice, to choose and judge."""
+    if groups is not None and number_groups(groups, len(features.values))[1] < 4:
+        return None
+    rare = too_rare(features, seed=seed, groups=groups)
+    if len(rare) == len(features):
+        return None
+    kept = features.without(rare)
+    train, _ = halves(kept, seed=seed, groups=groups)
+    inside, parts = kept.rows(train), None if groups is None else [groups[i] for i in train]
+    return None if len(too_rare(inside, seed=seed, groups=parts)) == len(inside) else kept
+
+
+def _within(data: LanguageData, methods: Methods) -> _Setting | None:
+    """Groups lie in one half each: else the means would carry the train half's labels over."""
     rows = shared_groups(data.predicted)
     groups = [data.predicted[i] for i in rows]
-    labels = _rows_that_vary(data.features, rows)
-    if labels is None:
-        return None
+    spread = np.ptp(data.features.values[rows], 0) if len(rows) else np.zeros(0)
+    labels = data.features.take(np.flatnonzero(spread).tolist()).rows(rows)
     varying = varying_labels(labels, groups)
-    kept = _splittable(labels, varying, seed)
-    if kept is None:
+    if not varying:
         return None
     inside = {
         name: {layer: center_within(scores[rows], groups) for layer, scores in layers.items()}
         for name, layers in methods.items()
     }
-    return _Setting(kept, inside)
+    return _Setting(labels.take([labels.names.index(name) for name in varying]), inside, groups)
 
 
-def _apart(data: LanguageData, methods: Methods, seed: int) -> _Setting | None:
-    rare = too_rare(data.features, seed=seed, groups=data.predicted)
-    kept = [name for name in data.features.names if name not in rare]
-    if not kept or len(set(data.predicted)) < 2:
-        return None
-    return _Setting(data.features.without(rare), methods, data.predicted)
+def _apart(data: LanguageData, methods: Methods) -> _Setting:
+    return _Setting(data.features, methods, data.predicted)
 
 
-def _of_family(family: str) -> Callable[[LanguageData, Methods, int], _Setting | None]:
-    def judge_on(data: LanguageData, methods: Methods, seed: int) -> _Setting | None:
-        names = [
-            name
-            for name, kind in zip(data.context.names, data.context.families, strict=True)
-            if kind == family
-        ]
-        kept = _splittable(data.context, names, seed)
-        return None if kept is None else _Setting(kept, methods)
+def _of_family(family: str) -> Callable[[LanguageData, Methods], _Setting | None]:
+    def judge_on(data: LanguageData, methods: Methods) -> _Setting | None:
+        if data.context is None or family not in data.context.families:
+            return None
+        return _Setting(data.context.family(family), methods)
 
     return judge_on
 
 
-def _rows_that_vary(features: FeatureSet, rows: np.ndarray) -> FeatureSet | None:
-    """Features of some examples, without those that are constant over them."""
-    if not len(rows):
-        return None
-    spread = np.ptp(features.values[rows], 0)
-    kept = [i for i, width in enumerate(spread) if width > 0]
-    return features.take(kept).rows(rows) if kept else None
-
-
-def _splittable(features: FeatureSet, names: list[str], seed: int) -> FeatureSet | None:
-    """These features, without those that are too rare to be halved; None if none is left."""
-    chosen = features.take([features.names.index(name) for name in names])
-    rare = too_rare(chosen, seed=seed) if names else []
-    return chosen.without(rare) if len(rare) < len(names) else None
-
-
-_SETTINGS: dict[str, Callable[[LanguageData, Methods, int], _Setting | None]] = {
+_SETTINGS: dict[str, Callable[[LanguageData, Methods], _Setting | None]] = {
     WITHIN: _within,
     APART: _apart,
     PRESENT_WORD: _of_family(PRESENT),

@@ -25,7 +25,12 @@ from tl_entk.alignment.activations import activations_at
 from tl_entk.alignment.splitting import too_rare
 from tl_entk.experiments.language.inputs import discard_stale_results, fingerprint
 from tl_entk.experiments.language.labels import parse_labels
-from tl_entk.experiments.language.settings import SAMPLED, LanguageSettings
+from tl_entk.experiments.language.settings import (
+    PRESENT_WORD,
+    SAMPLED,
+    TEXT_SO_FAR,
+    LanguageSettings,
+)
 from tl_entk.language.loading import LanguageModel
 from tl_entk.language.next_words import greedy_continuation
 from tl_entk.language.story_model.sample import sample_stories
@@ -45,7 +50,8 @@ class LanguageData:
         dropped: why other binary ones were not.
         pipeline: which spaCy pipeline labelled them.
         predicted: the model's most probable next token of every window.
-        context: binary labels of the window's last word and of the text so far, for controls.
+        context: binary labels of the window's last word and of the text so far, for controls; None
+            where none is asked for, or left.
         activations: layer to residual stream after it at the last position, (n, d_model).
     """
 
@@ -55,7 +61,7 @@ class LanguageData:
     dropped: dict[str, str]
     pipeline: str
     predicted: tuple[int, ...]
-    context: FeatureSet
+    context: FeatureSet | None
     activations: dict[str, Tensor]
 
     @property
@@ -105,6 +111,7 @@ def language_data(
     selection = select_labels(labels.binary(), windows.words, min_positives=least)
     rare = too_rare(selection.features, seed=settings.seed)
     dropped = selection.dropped | dict.fromkeys(rare, "too few positives in one half")
+    wanted = {PRESENT_WORD, TEXT_SO_FAR}.intersection(settings.controls)
     layers = settings.chosen_layers(adapt_transformer(language_model.model).n_layers)
     hooks = {f"blocks.{layer}.hook_resid_post": str(layer) for layer in layers}
     activations = activations_at(language_model.model, windows.tokens, list(hooks), batch_size=64)
@@ -115,17 +122,20 @@ def language_data(
         dropped,
         describe(nlp),
         tuple(greedy_continuation(language_model.model, windows.tokens, 1)[:, 0].tolist()),
-        _context(windows, nlp, least),
+        _context(windows, nlp, least) if wanted else None,
         {layer: activations[hook] for hook, layer in hooks.items()},
     )
 
 
-def _context(windows: Windows, nlp: Language, least: int) -> FeatureSet:
+def _context(windows: Windows, nlp: Language, least: int) -> FeatureSet | None:
     """Labels of the present word and of the text so far that are frequent enough."""
-    labels = context_labels(windows, nlp)
     present = present_tokens(next_tokens(windows, nlp))
     words = [word.text if word else "" for word in present]
-    return select_labels(labels, words, min_positives=least, exempt=(CONTEXT,)).features
+    try:
+        labels = context_labels(windows, nlp)
+        return select_labels(labels, words, min_positives=least, exempt=(CONTEXT,)).features
+    except UserError:  # all are the same, or none is frequent enough: these are not the labels
+        return None
 
 
 def least_positives(windows: Windows) -> int:

@@ -11,10 +11,9 @@ from torch import Tensor
 from feature_sets.feature_set import FeatureSet
 from tl_entk.alignment.best_directions import DirectionTable, best_directions
 from tl_entk.alignment.comparison import Comparison, probe_bases, probe_validation
-from tl_entk.alignment.model_baselines import RANDOM
 from tl_entk.alignment.readout_sweep import Candidate, SweepRow, judge_sweep, over_layers
 from tl_entk.alignment.splitting import halves
-from tl_entk.experiments.language.controls import Control, judge_controls
+from tl_entk.experiments.language.controls import Control, judge_controls, strongest_baseline
 from tl_entk.experiments.language.data import LanguageData
 from tl_entk.experiments.language.kernels import (
     Directions,
@@ -77,7 +76,7 @@ class Judged:
     @property
     def strongest_baseline(self) -> str:
         """The baseline that is best within the train half."""
-        return _strongest(self.baselines, self.validations)
+        return strongest_baseline(self.baselines, self.validations)
 
     @property
     def winner(self) -> str:
@@ -101,7 +100,7 @@ def judge_language(
     methods, rows = _methods(candidates, directions, sweep, features, seed)
     validations = {name: row.validation for name, row in rows.items()}
     winner = _best_method(candidates, validations)
-    strongest = _strongest(directions.baselines, validations)
+    strongest = strongest_baseline(directions.baselines, validations)
     basis_names = dict.fromkeys([winner, strongest, FLATTENED, *directions.baselines])
     bases = {name: methods[name] for name in basis_names} | {ALL: scores_by_layer(data.activations)}
     probe_layer = _probe_layers(bases, features, seed)
@@ -185,7 +184,3 @@ def _probe_layers(bases: Mapping[str, Scores], features: FeatureSet, seed: int) 
 
 def _best_method(candidates: Iterable[str], validations: Mapping[str, float]) -> str:
     return max(candidates, key=lambda name: validations[name])
-
-
-def _strongest(baselines: Iterable[str], validations: Mapping[str, float]) -> str:
-    return _best_method([name for name in baselines if name != RANDOM], validations)

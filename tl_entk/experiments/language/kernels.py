@@ -213,6 +213,8 @@ class KernelFolder:
         """Baseline to layer, or to all layers together, to scores; own ones are not kept."""
         found = {name: self._kept_baseline(name) for name in names}
         missing = [name for name, kept in found.items() if kept is None]
+        if not missing and not own:
+            return {name: kept for name, kept in found.items() if kept is not None}
         computed = baseline_scores(
             self.model,
             self.tokens,

@@ -10,7 +10,7 @@ from typing import Any
 
 from feature_sets.errors import UserError
 from feature_sets.windows import DEFAULT_TAGS
-from tl_entk.alignment.model_baselines import BASELINES, PCA, RANDOM
+from tl_entk.alignment.model_baselines import BASELINES, PCA, RANDOM, check_baselines
 from tl_entk.alignment.probes import Probe
 from tl_entk.alignment.readout_sweep import COMPONENTS
 from tl_entk.experiments.language.labels import parse_labels
@@ -29,12 +29,12 @@ WITHIN, APART = "within a predicted token", "predicted tokens apart"
 PRESENT_WORD, TEXT_SO_FAR = "labels of the present word", "labels of the context"
 # control to what it is, for reports
 CONTROLS = {
-    WITHIN: "scores less the mean of the windows with the same predicted token; only windows that "
-    "share their token with another, and labels that vary within one",
+    WITHIN: "scores less the mean of the windows with the same predicted token, which lie in one "
+    "half; only windows that share their token with another, and labels that vary within one",
     APART: "windows with one predicted token lie in one half, so that the test half has none of "
     "the train half's",
     PRESENT_WORD: "labels of the last word of the window instead of the next one",
-    TEXT_SO_FAR: "labels of the text so far: quotations, the sentence's beginning, length and verb",
+    TEXT_SO_FAR: "labels of the text so far: quotations, sentences that ended, length and verb",
 }
 
 # choices under one name. The paper's: windows of 64 tokens of the story alone, 128 of each tag, the
@@ -194,6 +194,7 @@ class LanguageSettings:
                 f"length = {self.length}: the model reads {adapter.context} tokens; pass up to "
                 f"{longest}."
             )
+        check_baselines(model, self.every_baseline)
         n = len(DEFAULT_TAGS) * self.per_tag
         most = min(adapter.d_model, n)
         if self.k > most:

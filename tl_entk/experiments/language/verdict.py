@@ -50,10 +50,10 @@ def verdicts(result: LanguageResult) -> list[str]:
     if result.settings.agree and _PREDICTING.intersection(result.settings.readouts):
         found.append(
             "Windows are kept only where the model's own next word has the label's tag. "
-            "target_logit and target_logprob are read at the model's own top token, and logsumexp "
-            "mostly so: their kernels compare predictions. A lead over PCA in tags says that they "
-            "sort windows by the word predicted, unless it is there over the predicted token's "
-            "unembedding too, and within one predicted token."
+            "The target readouts and top_logits are read at the model's own top tokens, and "
+            "logsumexp mostly so: their kernels compare predictions. A lead over PCA in tags says "
+            "that they sort windows by the word predicted, unless it is there over the predicted "
+            "token's unembedding too, and within one predicted token."
         )
     open_pairs = _unconverged(result)
     if open_pairs:
@@ -77,14 +77,19 @@ def verdicts(result: LanguageResult) -> list[str]:
 
 
 def _under_controls(result: LanguageResult) -> list[str]:
-    """The winner beside the strongest baseline of every control."""
-    winner = result.judged.winner
+    """The best kernel beside the strongest baseline of every control, both of its train half."""
     found = []
     for name, control in result.judged.controls.items():
-        strongest = control.strongest_baseline
+        winner, strongest = control.winner, control.strongest_baseline
         own, other = control.tables[winner], control.tables[strongest]
         said = compare_with(strongest, "ap", own.difference(other), own.macro(), other.macro())
         found.append(f"Under the control {name!r}, {winner}: {said}.")
+    missing = [name for name in result.settings.controls if name not in result.judged.controls]
+    if missing:
+        found.append(
+            f"No label is left for the control {' or '.join(map(repr, missing))}: there are too "
+            "few windows."
+        )
     return found
 
 

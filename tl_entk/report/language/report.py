@@ -159,8 +159,10 @@ def _control_section(result: LanguageResult) -> Section:
     return Section(
         "Controls",
         "Does a direction have the feature, or does it sort windows by the word that the model "
-        "predicts? Under every control, directions, signs and the strongest baseline are chosen "
-        "anew within the train half.\n\n"
+        "predicts? Under every control, directions, signs, the best kernel and the strongest "
+        "baseline are chosen anew within its train half; what a readout's kernel is made of stays "
+        "as it was chosen on the labels of the next word. Where windows of one token lie in one "
+        "half, the bootstrap draws whole tokens.\n\n"
         + "\n\n".join(f"{name}: {CONTROLS[name]}." for name in result.judged.controls),
         [alignment.control_figure(result), alignment.control_table(result)],
     )
