@@ -9,6 +9,8 @@ LEANS_ON_PACKAGES := $(addprefix tests/,alignment/test_comparison.py \
 	directions/test_solver.py experiments/test_jobs.py feature_sets/test_grammar.py \
 	feature_sets/test_texts.py language/test_gguf.py language/test_loading.py report/test_page.py \
 	test_results.py tools)
+# what is imported is compiled then; compiling everything doubles the set-up
+PIP_INSTALL := pip install --quiet --no-compile --disable-pip-version-check
 
 .PHONY: demo gemma paper test test-bridge test-lowest test-gemma benchmark benchmark-operator pipeline story-model clean
 
