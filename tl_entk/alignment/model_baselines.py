@@ -6,11 +6,12 @@ every layer; those that know nothing but the prediction are one for all layers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from feature_sets.errors import UserError
@@ -44,6 +45,8 @@ PREDICTION = {
     "predicted unembedding": "PCA of the unembedding vector of the most probable token",
     "expected unembedding": "PCA of the unembedding vectors' mean under the prediction",
 }
+# baseline to the hook that has its states
+_HOOKS = {PCA: "hook_resid_post", STANDARDIZED: "hook_resid_post", ATTENTION: "hook_attn_out"}
 BASELINES = {**LAYERED, **PREDICTION, RANDOM: "random directions: chance"}
 
 # model, windows -> (n, m) states or scores, or layer to these
@@ -100,7 +103,7 @@ def baseline_scores(
     check_model(adapter)
     tokens = adapter.check_tokens(tokens)
     chosen = list(range(adapter.n_layers)) if layers is None else list(layers)
-    states = _States(adapter, tokens, chosen, position, batch_size)
+    states = _States(adapter, tokens, names, chosen, position, batch_size)
     found: dict[str, Layered] = {}
     for name in names:
         if name == RANDOM:
@@ -157,54 +160,47 @@ def check_baselines(model: Any, names: Sequence[str]) -> None:
     """
     _check_names(names, {})
     adapter = adapt_transformer(model)
-    inside = [f"blocks.{layer}." for layer in range(adapter.n_layers)]
-    needed = {
-        NEURONS: [f"{block}mlp.W_out" for block in inside],
-        NORMED: [f"{block}attn.W_Q" for block in inside[1:]],
-    }
-    hooks = {
-        ATTENTION: [f"{block}hook_attn_out" for block in inside],
-        **{name: [f"{block}hook_resid_post" for block in inside] for name in (PCA, STANDARDIZED)},
-    }
+    layers = range(adapter.n_layers)
     for name in names:
-        missing = [weight for weight in needed.get(name, ()) if weight not in adapter.by_name]
-        missing += [hook for hook in hooks.get(name, ()) if hook not in model.hook_dict]
+        inputs = [_input_of(name, layer) for layer in layers if name in (NEURONS, NORMED)]
+        # after the last layer the unembedding reads the norm
+        inputs = inputs[:-1] if name == NORMED else inputs
+        hooks = [f"blocks.{layer}.{_HOOKS[name]}" for layer in layers if name in _HOOKS]
+        missing = [weight for weight in inputs if weight not in adapter.by_name]
+        missing += [hook for hook in hooks if hook not in model.hook_dict]
         if missing:
             raise UserError(f"the model has no {missing[0]}: leave the baseline {name!r} out.")
 
 
 class _States:
-    """States of the model at the read position; each kind is read when it is first asked for."""
+    """States of the model at the read position, all that some baselines need in two passes."""
 
     def __init__(
         self,
         adapter: TransformerAdapter,
         tokens: Int[Tensor, "n t"],
+        names: Collection[str],
         layers: list[int],
         position: Position,
         batch_size: int,
     ) -> None:
-        self.adapter, self.tokens, self.layers = adapter, tokens, layers
+        self.adapter, self.tokens, self.names, self.layers = adapter, tokens, names, layers
         self.position, self.batch_size = position, batch_size
-        self._hooked: dict[str, Layered] = {}
-        self._prediction: Prediction | None = None
 
     def of_layers(self, name: str) -> Layered:
         """Layer to (n, d)."""
-        if name in (PCA, STANDARDIZED):
-            return self._at_hook("hook_resid_post")
-        if name == ATTENTION:
-            return self._at_hook("hook_attn_out")
-        if name == NEURONS:
-            return self._inputs_of({str(i): f"blocks.{i}.mlp.W_out" for i in self.layers})
+        if name in _HOOKS:
+            return {str(i): self._hooked[f"blocks.{i}.{_HOOKS[name]}"] for i in self.layers}
         last = self.adapter.n_layers - 1
-        inner = {str(i): f"blocks.{i + 1}.attn.W_Q" for i in self.layers if i < last}
-        outer = {str(last): self.prediction.hidden} if last in self.layers else {}
-        return self._inputs_of(inner) | outer
+        found, hidden = self._inputs
+        return {
+            str(i): hidden if name == NORMED and i == last else found[_input_of(name, i)]
+            for i in self.layers
+        }
 
     def of_prediction(self, name: str) -> Tensor:
         """(n, d) or (n, tokens)."""
-        found = self.prediction
+        found = self._prediction
         return {
             "final hidden": found.hidden,
             "log-probabilities": found.log_probabilities,
@@ -212,52 +208,46 @@ class _States:
             "expected unembedding": found.expected_unembedding,
         }[name]
 
-    @property
-    def prediction(self) -> Prediction:
-        """Read from the final hidden vectors of one forward pass."""
-        if self._prediction is None:
-            parts = [seen.final_hidden for seen in self._passes([])]
-            hidden = torch.cat([part for part in parts if part is not None])
-            self._prediction = read_prediction(self.adapter, hidden)
-        return self._prediction
+    @cached_property
+    def _prediction(self) -> Prediction:
+        return read_prediction(self.adapter, self._inputs[1])
 
-    def _at_hook(self, hook: str) -> Layered:
-        if hook not in self._hooked:
-            names = {f"blocks.{layer}.{hook}": str(layer) for layer in self.layers}
-            found = activations_at(
-                self.adapter.model,
-                self.tokens,
-                list(names),
-                self.position,
-                batch_size=self.batch_size,
-            )
-            self._hooked[hook] = {layer: found[name] for name, layer in names.items()}
-        return self._hooked[hook]
+    @cached_property
+    def _hooked(self) -> dict[str, Float[Tensor, "n _"]]:
+        """Hook to activations."""
+        hooks = {_HOOKS[name] for name in self.names if name in _HOOKS}
+        wanted = [f"blocks.{layer}.{hook}" for layer in self.layers for hook in sorted(hooks)]
+        return activations_at(
+            self.adapter.model, self.tokens, wanted, self.position, batch_size=self.batch_size
+        )
 
-    def _inputs_of(self, weights: Mapping[str, str]) -> Layered:
-        """Layer to what its weight reads."""
-        sites = {layer: self.adapter.by_name[name] for layer, name in weights.items()}
-        parts: dict[str, list[Tensor]] = {layer: [] for layer in sites}
-        rows = self._positions.split(self.batch_size)
-        for seen, at in zip(self._passes(list(sites.values())), rows, strict=True):
-            for layer, site in sites.items():
+    @cached_property
+    def _inputs(self) -> tuple[dict[str, Float[Tensor, "n _"]], Float[Tensor, "n d"]]:
+        """Weight to what it reads, and the final hidden vector."""
+        last = self.adapter.n_layers - 1
+        sites = [
+            self.adapter.by_name[_input_of(name, layer)]
+            for name in (NEURONS, NORMED)
+            for layer in self.layers
+            if name in self.names and not (name == NORMED and layer == last)
+        ]
+        found: dict[str, list[Tensor]] = {site.name: [] for site in sites}
+        hidden: list[Tensor] = []
+        positions = check_position(self.position, *self.tokens.shape).to(self.tokens.device)
+        for rows in torch.arange(len(self.tokens)).split(self.batch_size):
+            at = positions[rows]
+            showing = reading(sites, self.adapter.final_hidden, at, len(rows), stop=True)
+            with torch.no_grad(), showing as seen:
+                self.adapter.outputs(self.tokens[rows])
+            for site in sites:
                 assert site.input is not None
                 (value,) = seen.inputs[site.input]
-                parts[layer].append(value[torch.arange(len(at)), at].flatten(1))
-        return {layer: torch.cat(found) for layer, found in parts.items()}
+                found[site.name].append(value[torch.arange(len(rows)), at].flatten(1))
+            assert seen.final_hidden is not None
+            hidden.append(seen.final_hidden)
+        return {name: torch.cat(parts) for name, parts in found.items()}, torch.cat(hidden)
 
-    @property
-    def _positions(self) -> Int[Tensor, " n"]:
-        return check_position(self.position, *self.tokens.shape).to(self.tokens.device)
 
-    def _passes(self, sites: list[Any]) -> Any:
-        """What the forward passes show, batch by batch."""
-        at_unembedding = self.adapter.final_hidden
-        batches = zip(
-            self.tokens.split(self.batch_size), self._positions.split(self.batch_size), strict=True
-        )
-        for tokens, positions in batches:
-            showing = reading(sites, at_unembedding, positions, len(tokens), stop=True)
-            with torch.no_grad(), showing as seen:
-                self.adapter.outputs(tokens)
-            yield seen
+def _input_of(name: str, layer: int) -> str:
+    """The weight whose input a baseline is: W_out reads the neurons, the next W_Q the norm."""
+    return f"blocks.{layer}.mlp.W_out" if name == NEURONS else f"blocks.{layer + 1}.attn.W_Q"
