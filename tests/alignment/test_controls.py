@@ -65,6 +65,11 @@ def test_groups_may_be_tensors_or_arrays():
             halves(labels, groups=given)[0], halves(labels, groups=groups.tolist())[0]
         )
         assert len(shared_groups(given)) == N
+        ours, expected = (
+            tl_entk.best_directions(scores, labels, n_permutations=0, n_bootstrap=50, groups=g)
+            for g in (given, groups.tolist())
+        )
+        assert ours.rows == expected.rows  # the intervals too: whole groups are drawn
 
 
 # --- a split that keeps groups together ------------------------------------------------------

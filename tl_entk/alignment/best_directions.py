@@ -25,7 +25,7 @@ from tl_entk.alignment.bootstrap import (
     rows_of,
 )
 from tl_entk.alignment.ranking import AP, METRICS, Ranking, resamples
-from tl_entk.alignment.splitting import Groups, halves, number_groups
+from tl_entk.alignment.splitting import Groups, halves, number_groups, take_groups
 from tl_entk.directions.eigen import EigenDirections
 
 # label vectors scored together: many, to call numpy seldom; few, to stay near the cache
@@ -237,7 +237,8 @@ def best_directions(
     labels = features.values[train], features.values[test]
     choice = search.choose(labels[0])
     # examples of one group depend on each other: the bootstrap draws whole groups
-    units = None if groups is None else number_groups([groups[i] for i in test], len(test))[0]
+    inside = take_groups(groups, test, len(table))
+    units = None if inside is None else number_groups(inside, len(test))[0]
     samples = search.judge(choice, labels[1], resamples(len(test), n_bootstrap, seed, units))
     p_values = search.p_values(choice, *labels, n_permutations, seed)
     resampling = Resampling(split, seed, n_bootstrap)

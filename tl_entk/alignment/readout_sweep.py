@@ -18,7 +18,7 @@ from torch import Tensor
 from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
 from tl_entk.alignment.best_directions import LayerDirection, best_directions
-from tl_entk.alignment.splitting import Groups, halves, too_rare
+from tl_entk.alignment.splitting import Groups, halves, take_groups, too_rare
 from tl_entk.directions.eigen import EigenDirections, eigendecompose
 from tl_entk.kernel.blocks import kernel_blocks
 from tl_entk.kernel.kernel_blocks import KernelBlocks
@@ -230,7 +230,7 @@ def judge_sweep(
     """
     train, _ = halves(features, split, seed, groups)
     inside = features.rows(train)
-    parts = None if groups is None else [groups[i] for i in train]
+    parts = take_groups(groups, train, len(features.values))
     rows = []
     for candidate, layers in candidates.items():
         by_layer = {

@@ -41,6 +41,18 @@ def number_groups(groups: Groups, n: int) -> tuple[Int[np.ndarray, " n"], int]:
     return np.array([numbers[group] for group in values], dtype=int), len(numbers)
 
 
+def take_groups(
+    groups: Groups | None, rows: Int[np.ndarray, " m"], n: int
+) -> Int[np.ndarray, " m"] | None:
+    """The groups of some of n examples, as numbers; None where there are none.
+
+    Example:
+        >>> take_groups(["the", "a", "the"], np.array([2, 0]), 3)
+        array([0, 0])
+    """
+    return None if groups is None else number_groups(groups, n)[0][rows]
+
+
 def halves(
     features: FeatureSet, split: float = 0.5, seed: int = 0, groups: Groups | None = None
 ) -> tuple[Int[np.ndarray, " train"], Int[np.ndarray, " test"]]:

@@ -21,7 +21,7 @@ from tl_entk.alignment.best_directions import DirectionTable, best_directions
 from tl_entk.alignment.controls import center_within, shared_groups, varying_labels
 from tl_entk.alignment.model_baselines import RANDOM
 from tl_entk.alignment.readout_sweep import Candidate, judge_sweep, over_layers
-from tl_entk.alignment.splitting import Groups, halves, number_groups, too_rare
+from tl_entk.alignment.splitting import Groups, halves, number_groups, take_groups, too_rare
 from tl_entk.experiments.language.data import LanguageData
 from tl_entk.experiments.language.settings import APART, PRESENT_WORD, TEXT_SO_FAR, WITHIN
 
@@ -119,7 +119,7 @@ def _judgeable(features: FeatureSet, groups: Groups | None, seed: int) -> Featur
         return None
     kept = features.without(rare)
     train, _ = halves(kept, seed=seed, groups=groups)
-    inside, parts = kept.rows(train), None if groups is None else [groups[i] for i in train]
+    inside, parts = kept.rows(train), take_groups(groups, train, len(kept.values))
     return None if len(too_rare(inside, seed=seed, groups=parts)) == len(inside) else kept
 
 
