@@ -56,7 +56,12 @@ def test_methods_have_the_same_budget_and_windows_are_balanced(run):
         together = name.split(", ")[2:3] == ["all layers"] or name in PREDICTION
         expected = {"all"} if together else {"4", "5"}
         assert set(layers) == expected, name
-        assert all(scores.shape == (64, 5) for scores in layers.values())
+        # what the prediction alone tells is given as many directions as both layers have
+        k = 10 if name in PREDICTION else 5
+        assert all(scores.shape == (64, k) for scores in layers.values())
+        if not name.startswith("eNTK") and name != RANDOM:
+            assert result.judged.tables[name].k == 10
+            assert {table.k for table in result.judged.by_layer[name].values()} == {5}
     tags = list(result.data.windows.tags)
     assert {tag: tags.count(tag) for tag in set(tags)} == dict.fromkeys(set(tags), 8)
     assert result.data.windows.model_tags == result.data.windows.tags
@@ -160,6 +165,27 @@ def test_without_controls_none_is_judged(run):
     assert "<h2" in page
     assert "Under the control" not in page
     assert "Where a feature lives" not in page
+
+
+def test_the_kernel_of_all_logits_can_be_left_out(run, monkeypatch):
+    result, folder = run
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("the dearest kernel is made")
+
+    monkeypatch.setattr("tl_entk.experiments.language.kernels.top_eigendirections", refuse)
+    scalar = run_language(replace(SMALL, all_logits=False, controls=(), layers=(5,)), folder)
+    assert FLATTENED not in scalar.judged.methods
+    assert scalar.directions.flattened == {}
+    assert scalar.judged.shown_kernels == [scalar.judged.winner]
+    for candidate, layers in scalar.directions.sweep.items():
+        for layer, eigen in layers.items():
+            assert torch.equal(eigen.scores, result.directions.sweep[candidate][layer].scores)
+    page = write_outputs(scalar, folder / "scalar").read_text(encoding="utf-8")
+    assert "Spectra" not in page
+    assert FLATTENED not in page
+    with pytest.raises(ValueError, match="no kernel is asked for"):
+        replace(SMALL, all_logits=False, readouts=())
 
 
 def test_own_baselines_are_judged_beside_the_others(run):

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from tl_entk.language.story_model import sample
 from tl_entk.language.story_model.architecture import CONTEXT, story_config
 from tl_entk.language.story_model.sample import sample_stories
 from tl_entk.language.story_model.train import train_tokenizer
+from tl_entk.model.adapters import adapt_transformer
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -76,6 +78,45 @@ def test_greedy_continuation_is_the_plain_loop(name, watched):
     for batch_size in (2, 64):
         found = greedy_continuation(model, windows, 3, batch_size, progress=True)
         assert torch.equal(found, rows[:, windows.shape[1] :])
+
+
+@pytest.mark.parametrize("name", CONTINUING)
+def test_a_window_is_read_once_where_its_keys_and_values_can_be_kept(name, watched):
+    model, windows = watched(name), (tokens(6) % 7).clamp(min=1)
+    read = []
+    handle = model.get_submodule("unembed").register_forward_pre_hook(
+        lambda module, args: read.append(None)
+    )
+    lengths = []
+    embed = model.get_submodule("embed").register_forward_hook(
+        lambda module, args, output: lengths.append(output.shape[1])
+    )
+    greedy_continuation(model, windows, 3)
+    handle.remove()
+    embed.remove()
+    length = windows.shape[1]
+    # first the trial on two windows: whole, and in two parts
+    assert lengths == [length, length - 1, 1, length, 1, 1]
+    assert len(read) == 6
+
+
+class Broken:
+    """A cache of another interface."""
+
+
+@pytest.mark.parametrize("broken", [True, False], ids=["raises", "forgets"])
+def test_a_cache_that_is_not_right_is_not_used(broken, watched, monkeypatch):
+    model, windows = watched("hf:gemma3"), (tokens(6) % 7).clamp(min=1)
+    expected = greedy_continuation(model, windows, 3)
+
+    def start_cache(n):
+        # without one a part is read as if nothing had been before it
+        useless = {"past_key_values": Broken(), "use_cache": True} if broken else {}
+        return lambda part: model(part, **useless)
+
+    other = replace(adapt_transformer(model), start_cache=start_cache)
+    monkeypatch.setattr("tl_entk.language.next_words.adapt_transformer", lambda model: other)
+    assert torch.equal(greedy_continuation(model, windows, 3), expected)
 
 
 def test_one_window_is_enough(watched):

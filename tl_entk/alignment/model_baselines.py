@@ -63,6 +63,7 @@ def baseline_scores(
     layers: Sequence[int] | None = None,
     position: Position = -1,
     own: Mapping[str, OwnBaseline] | None = None,
+    k_prediction: int | None = None,
     seed: int = 0,
     batch_size: int = 16,
 ) -> dict[str, Layered]:
@@ -77,6 +78,8 @@ def baseline_scores(
         position: where states are read.
         own: your own: name to a function of model and windows that gives states (n, m), or layer to
             states; wider ones than k are reduced to their k leading principal components.
+        k_prediction: directions of the baselines of the prediction, which are one for all layers:
+            k times the layers gives them what a method of every layer has. Default k.
         seed: of the random directions.
         batch_size: windows per forward pass.
 
@@ -112,7 +115,7 @@ def baseline_scores(
                 for layer in chosen
             }
         elif name in PREDICTION:
-            found[name] = {TOGETHER: leading_scores(states.of_prediction(name), k)}
+            found[name] = {TOGETHER: leading_scores(states.of_prediction(name), k_prediction or k)}
         else:
             found[name] = {
                 layer: leading_scores(value, k, standardize=name == STANDARDIZED)

@@ -10,9 +10,13 @@ from torch import Tensor
 
 from feature_sets.errors import UserError
 from tl_entk.model.adapters import TransformerAdapter, adapt_transformer
+from tl_entk.model.adapters.transformer import Outputs
 from tl_entk.model.capture import reading
 from tl_entk.model.checks import check_model
 from tl_entk.tools.progress import Progress
+
+# by how much logits of the same window may differ, over the largest
+_SAME = 1e-4
 
 
 def last_logits(
@@ -41,7 +45,8 @@ def last_logits(
     adapter = adapt_transformer(model)
     check_model(adapter)
     tokens = adapter.check_tokens(tokens)
-    return torch.cat([_logits_of_batch(adapter, rows) for rows in tokens.split(batch_size)])
+    rows = tokens.split(batch_size)
+    return torch.cat([_last_logits(adapter, batch, adapter.outputs) for batch in rows])
 
 
 def greedy_continuation(
@@ -53,7 +58,8 @@ def greedy_continuation(
 ) -> Int[Tensor, "n n_new"]:
     """The most probable next tokens of each window, one after the other.
 
-    The window is run anew for each of them, which is right for every architecture.
+    Keys and values of the window are kept where the model can do so and the logits come out the
+    same (tried on two windows); else the window is run anew for each token.
 
     Args:
         model: a TransformerLens model.
@@ -86,21 +92,49 @@ def greedy_continuation(
             f"n_new = {n_new} after windows of {length}: pass 1 to {context - length + 1}, the "
             f"model's context being {context}."
         )
+    cached = n_new > 1 and _cache_is_right(adapter, tokens[:2])
     found = []
     with Progress("continuing", -(-len(tokens) // batch_size) * n_new, progress) as bar:
         for rows in tokens.split(batch_size):
+            outputs = _start_cache(adapter, len(rows)) if cached else adapter.outputs
+            read = rows
             for _ in range(n_new):
-                following = _logits_of_batch(adapter, rows).argmax(1, keepdim=True)
+                following = _last_logits(adapter, read, outputs).argmax(1, keepdim=True)
                 rows = torch.cat([rows, following], 1)
+                read = following if cached else rows
                 bar.advance()
             found.append(rows[:, length:])
     return torch.cat(found)
 
 
-def _logits_of_batch(
-    adapter: TransformerAdapter, tokens: Int[Tensor, "b t"]
+def _last_logits(
+    adapter: TransformerAdapter, tokens: Int[Tensor, "b t"], outputs: Outputs
 ) -> Float[Tensor, "b d_vocab"]:
     n, length = tokens.shape
     last = torch.full((n,), length - 1, device=tokens.device)
     with torch.no_grad(), reading([], adapter.final_hidden, last, n):
-        return adapter.outputs(tokens)[:, 0]
+        return outputs(tokens)[:, 0]
+
+
+def _start_cache(adapter: TransformerAdapter, n: int) -> Outputs:
+    assert adapter.start_cache is not None
+    return adapter.start_cache(n)
+
+
+def _cache_is_right(adapter: TransformerAdapter, tokens: Int[Tensor, "b t"]) -> bool:
+    """Whether the model's own cache of keys and values gives these windows' logits.
+
+    Architectures, and hooks of the user's, that a cache does not suit show it here.
+    """
+    if adapter.start_cache is None or tokens.shape[1] < 2:
+        return False
+    whole = _last_logits(adapter, tokens, adapter.outputs)
+    try:
+        outputs = adapter.start_cache(len(tokens))
+        _last_logits(adapter, tokens[:, :-1], outputs)
+        last = _last_logits(adapter, tokens[:, -1:], outputs)
+    except Exception:
+        return False
+    return last.shape == whole.shape and bool(
+        torch.allclose(last, whole, rtol=0, atol=_SAME * float(whole.abs().max()))
+    )

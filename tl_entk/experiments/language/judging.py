@@ -37,7 +37,8 @@ class Judged:
         sweep: candidates by what they reach within the train half, best first.
         candidates: eNTK method to the candidate that it is.
         methods: method to layer to scores, of the methods that are judged on the test half: the
-            flattened kernel, the best candidate of every readout, the baselines.
+            flattened kernel if it was made, the best candidate of every readout, the baselines.
+            What is one for all layers has up to as many directions as all of them together.
         validations: method to what it reaches within the train half, best over layers.
         best_layer: method to the layer that is best there.
         tables: method to best directions over all layers.
@@ -67,6 +68,11 @@ class Judged:
     def entk_methods(self) -> list[str]:
         """The methods that are kernels."""
         return list(self.candidates)
+
+    @property
+    def shown_kernels(self) -> list[str]:
+        """The kernels that figures and cards show: the flattened one if it was made, the winner."""
+        return shown_kernels(self.candidates, self.winner)
 
     @property
     def baselines(self) -> list[str]:
@@ -101,8 +107,10 @@ def judge_language(
     validations = {name: row.validation for name, row in rows.items()}
     winner = _best_method(candidates, validations)
     strongest = strongest_baseline(directions.baselines, validations)
-    basis_names = dict.fromkeys([winner, strongest, FLATTENED, *directions.baselines])
-    bases = {name: methods[name] for name in basis_names} | {ALL: scores_by_layer(data.activations)}
+    shown = shown_kernels(candidates, winner)
+    basis_names = dict.fromkeys([winner, strongest, *shown, *directions.baselines])
+    narrow = {name: _leading(layers, settings.k) for name, layers in methods.items()}
+    bases = {name: narrow[name] for name in basis_names} | {ALL: scores_by_layer(data.activations)}
     probe_layer = _probe_layers(bases, features, seed)
     return Judged(
         sweep=sweep,
@@ -111,7 +119,7 @@ def judge_language(
         validations=validations,
         best_layer={name: row.best_layer for name, row in rows.items()},
         tables={name: _over_layers(layers, features, seed) for name, layers in methods.items()},
-        by_layer={name: _by_layer(layers, features, seed) for name, layers in methods.items()},
+        by_layer={name: _by_layer(layers, features, seed) for name, layers in narrow.items()},
         controls=judge_controls(settings.controls, data, methods, list(directions.baselines), seed),
         probes=probe_bases(
             {name: layers[probe_layer[name]] for name, layers in bases.items()},
@@ -134,10 +142,16 @@ def judge_language(
 
 
 def _judged_candidates(plain: Candidate, sweep: list[SweepRow]) -> dict[str, Candidate]:
-    """The flattened kernel, and the best candidate of every readout, the best of them first."""
+    """The flattened kernel if made, and the best candidate of every readout, the best first."""
     best = {row.candidate.readout: row.candidate for row in reversed(sweep)}
     others = [row.candidate for row in sweep if row.candidate == best[row.candidate.readout]]
-    return {FLATTENED: plain} | {f"eNTK, {one}": one for one in others if one != plain}
+    flattened = {FLATTENED: plain} if plain in {row.candidate for row in sweep} else {}
+    return flattened | {f"eNTK, {one}": one for one in others if one != plain}
+
+
+def shown_kernels(candidates: Iterable[str], winner: str) -> list[str]:
+    """The flattened kernel if it is among the candidates, and the winner."""
+    return list(dict.fromkeys([*(name for name in candidates if name == FLATTENED), winner]))
 
 
 def _methods(
@@ -155,6 +169,11 @@ def _methods(
     for name, layers in others.items():
         (rows[name],) = judge_sweep({Candidate(name, "", ""): layers}, features, seed=seed)
     return methods | others, rows
+
+
+def _leading(layers: Scores, k: int) -> Scores:
+    """Up to k directions of each layer."""
+    return {layer: scores[:, :k] for layer, scores in layers.items()}
 
 
 def _over_layers(layers: Scores, features: FeatureSet, seed: int) -> DirectionTable:

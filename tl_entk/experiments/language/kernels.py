@@ -41,7 +41,8 @@ class Directions:
     """Everything that is compared, by layer.
 
     Attributes:
-        flattened: eigendirections of the flattened kernel of one weight of each layer.
+        flattened: eigendirections of the flattened kernel of one weight of each layer; empty where
+            the settings leave it out.
         sweep: every candidate: the flattened kernel, plain and normalized, and dense kernels of
             scalar readouts.
         baselines: baseline to layer to scores.
@@ -79,14 +80,14 @@ def language_directions(
     tokens, layers = data.windows.tokens, list(data.activations)
     kept = KernelFolder(settings, model, tokens, layers, folder, memory_budget, progress)
     plain = plain_candidate(settings)
-    sweep = {
-        plain._replace(normalization=name): kept.flattened(name)
-        for name in dict.fromkeys((plain.normalization, *settings.normalizations))
-    }
+    sweep: dict[Candidate, Layers] = {}
+    if settings.all_logits:
+        for name in dict.fromkeys((plain.normalization, *settings.normalizations)):
+            sweep[plain._replace(normalization=name)] = kept.flattened(name)
     for readout in settings.readouts:
         sweep |= kept.of_readout(readout)
     return Directions(
-        sweep[plain],
+        sweep.get(plain, {}),
         sweep,
         kept.of_baselines(settings.every_baseline, own_baselines),
         _shares(model, data, memory_budget, progress) if settings.shares else {},
@@ -222,10 +223,12 @@ class KernelFolder:
             missing,
             layers=[int(layer) for layer in self.layers],
             own=own,
+            k_prediction=self._k_prediction,
             seed=self.settings.seed,
         )
         for name in missing:
-            layers = {layer: scores.cpu().contiguous() for layer, scores in computed[name].items()}
+            there = self._kept_names(name)
+            layers = {there[layer]: x.cpu().contiguous() for layer, x in computed[name].items()}
             path = self._baseline_file(name)
             # other layers, of other runs, stay
             write_tensors(path, (read_tensors(path)[0] if path.exists() else {}) | layers)
@@ -233,14 +236,27 @@ class KernelFolder:
             name: computed[name] for name in own or {}
         }
 
+    @property
+    def _k_prediction(self) -> int:
+        """As many directions to choose from as a method of every layer has."""
+        return self.settings.k * len(self.layers)
+
     def _baseline_file(self, name: str) -> Path:
         return self.folder / "baselines" / f"{name}.safetensors"
 
     def _kept_baseline(self, name: str) -> dict[str, Tensor] | None:
         path = self._baseline_file(name)
         kept = read_tensors(path)[0] if path.exists() else {}
-        wanted = [TOGETHER] if name in PREDICTION else self.layers
-        return {layer: kept[layer] for layer in wanted} if set(wanted) <= set(kept) else None
+        names = self._kept_names(name)
+        if not set(names.values()) <= set(kept):
+            return None
+        return {layer: kept[there] for layer, there in names.items()}
+
+    def _kept_names(self, name: str) -> dict[str, str]:
+        """Layer to what its scores are called in the baseline's file."""
+        if name in PREDICTION:
+            return {TOGETHER: f"{TOGETHER}, {self._k_prediction} directions"}
+        return {layer: layer for layer in self.layers}
 
 
 def _save_candidates(found: dict[Candidate, Layers], path: Path) -> None:

@@ -71,8 +71,10 @@ class LanguageSettings:
         baselines: what the kernels stand beside. PCA and random directions are always among them.
         controls: under which controls the methods are judged too.
         shares: share every feature out to weights and heads, by a kernel of all of them.
-        weight: weight whose kernel of all logits is analysed in each layer. Without the layer:
+        weight: weight whose kernel of all logits is analyzed in each layer. Without the layer:
             "mlp.W_out".
+        all_logits: make the kernel of all logits. By far the dearest: about 75 products per layer,
+            each two passes through the rest of the network.
         labels: your own labels, NAME=RULE. A rule is a column of the data set or a spaCy matcher
             pattern as JSON.
         agree: keep windows where the model's own next word has the same tag.
@@ -106,6 +108,7 @@ class LanguageSettings:
     controls: tuple[str, ...] = tuple(CONTROLS)
     shares: bool = True
     weight: str = "mlp.W_out"
+    all_logits: bool = True
     labels: tuple[str, ...] = ()
     agree: bool = True
     pipeline: str | None = None
@@ -128,6 +131,8 @@ class LanguageSettings:
             )
         if not self.layers or (self.readouts and not self.components):
             raise UserError("no layer or no component is asked for: name one, or all layers.")
+        if not (self.all_logits or self.readouts):
+            raise UserError("no kernel is asked for: pass --all-logits, or a readout.")
         if self.per_tag < 8:
             raise UserError(
                 f"per_tag = {self.per_tag}: the windows are halved twice, to choose and to judge; "

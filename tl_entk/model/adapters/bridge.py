@@ -8,13 +8,14 @@ A norm is read at its bridge, which may compute without calling the wrapped modu
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from torch import nn
 
 from feature_sets.errors import UserError
 from tl_entk.model.adapters.base import refuse_shared
-from tl_entk.model.adapters.transformer import TransformerAdapter
+from tl_entk.model.adapters.transformer import Outputs, TransformerAdapter
 from tl_entk.model.sites import Cut, Heads, Kind, Site, Tap
 
 _WEIGHT_NAMES = {
@@ -53,6 +54,7 @@ def adapt_bridge(model: nn.Module) -> TransformerAdapter:
         sites=sites,
         final_hidden=Tap(components["unembed"]._original_component, "input"),
         cuts=tuple(_cuts(model.cfg, components)),
+        start_cache=partial(_start_cache, model),
         unsupported=tuple(n for n, p in model.named_parameters() if id(p) not in known),
         processed=(
             "the bridge's compatibility mode has processed its weights"
@@ -60,6 +62,14 @@ def adapt_bridge(model: nn.Module) -> TransformerAdapter:
             else None
         ),
     )
+
+
+def _start_cache(model: Any, _: int) -> Outputs:
+    """With the wrapped model's own cache, which takes any number of windows."""
+    from transformers import DynamicCache
+
+    cache = DynamicCache(config=model.original_model.config)
+    return lambda tokens: model(tokens, past_key_values=cache, use_cache=True)
 
 
 def _cuts(cfg: Any, components: dict[str, Any]) -> Iterator[Cut]:

@@ -7,6 +7,7 @@ the norm's weight (plus shortformer's positions) has no hook point of its own.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch import nn
 
 from feature_sets.errors import UserError
 from tl_entk.model.adapters.base import refuse_shared
-from tl_entk.model.adapters.transformer import TransformerAdapter
+from tl_entk.model.adapters.transformer import Outputs, TransformerAdapter
 from tl_entk.model.sites import Cut, Heads, Site, Tap
 
 
@@ -36,9 +37,18 @@ def adapt_hooked_transformer(model: nn.Module) -> TransformerAdapter:
         sites=sites,
         final_hidden=Tap(model.get_submodule("unembed"), "input"),
         cuts=tuple(_cuts(model)),
+        start_cache=partial(_start_cache, model),
         unsupported=tuple(n for n, p in model.named_parameters() if id(p) not in known),
         processed=_processing(model),
     )
+
+
+def _start_cache(model: Any, n: int) -> Outputs:
+    from transformer_lens.cache.key_value_cache import TransformerLensKeyValueCache
+
+    cache = TransformerLensKeyValueCache.init_cache(model.cfg, model.cfg.device, n)
+    # without a mask it asks the tokenizer which tokens are padding
+    return lambda tokens: model(tokens, past_kv_cache=cache, attention_mask=torch.ones_like(tokens))
 
 
 def _cuts(model: Any) -> Iterator[Cut]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,9 @@ from tl_entk.model.adapters.base import Inputs, ModelAdapter, depends_on_mode
 from tl_entk.model.sites import EMBEDDING, TIED, UNEMBEDDING, Cut, Site
 from tl_entk.tools.values import INTEGERS
 
+# tokens to logits
+Outputs = Callable[[Int[Tensor, "n t"]], Float[Tensor, "n read d_vocab_out"]]
+
 
 @dataclass(frozen=True)
 class TransformerAdapter(ModelAdapter):
@@ -21,9 +24,12 @@ class TransformerAdapter(ModelAdapter):
 
     Attributes:
         cuts: places of the last block and after, from which on only the read position may matter.
+        start_cache: number of windows to a call like ``outputs`` that keeps keys and values, and
+            takes the tokens that come after those it was given before.
     """
 
     cuts: tuple[Cut, ...] = ()
+    start_cache: Callable[[int], Outputs] | None = None
 
     @property
     def cfg(self) -> Any:

@@ -10,7 +10,6 @@ from tl_entk.alignment.bootstrap import IntervalEstimate
 from tl_entk.alignment.model_baselines import PCA, RANDOM
 from tl_entk.alignment.ranking import METRICS
 from tl_entk.alignment.readout_sweep import TOGETHER
-from tl_entk.experiments.language.judging import FLATTENED
 from tl_entk.experiments.language.run import LanguageResult
 from tl_entk.experiments.language.verdict import METRIC_NAMES
 from tl_entk.report import figures as draw
@@ -94,7 +93,7 @@ def compared_with(result: LanguageResult) -> list[str]:
 
 def shown_methods(result: LanguageResult) -> list[str]:
     """The methods that figures compare."""
-    kernels = [FLATTENED, result.judged.winner]
+    kernels = result.judged.shown_kernels
     return list(dict.fromkeys([*kernels, *compared_with(result), RANDOM]))
 
 

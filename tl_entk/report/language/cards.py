@@ -10,7 +10,6 @@ from torch import Tensor
 
 from tl_entk.alignment.best_directions import LayerDirection
 from tl_entk.directions.eigen import EigenDirections
-from tl_entk.experiments.language.judging import FLATTENED
 from tl_entk.experiments.language.run import LanguageResult
 from tl_entk.language.direction_tokens import logit_directions, score_covariances
 from tl_entk.model.adapters import adapt_transformer
@@ -26,7 +25,7 @@ def language_cards(result: LanguageResult) -> list[Card]:
 
     The flattened kernel's come first, then those of the best readout.
     """
-    methods = dict.fromkeys([FLATTENED, result.judged.winner])
+    methods = result.judged.shown_kernels
     return [card for method in methods for card in _method_cards(result, method)]
 
 

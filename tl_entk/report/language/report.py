@@ -91,7 +91,8 @@ def headline(result: LanguageResult) -> dict[str, object]:
 def _key_figures(result: LanguageResult) -> list[tuple[str, str]]:
     winner = result.judged.winner
     strongest = result.judged.strongest_baseline
-    names = {FLATTENED: FLATTENED, PCA: PCA, strongest: strongest, RANDOM: RANDOM}
+    flattened = [FLATTENED] if result.directions.flattened else []
+    names = {name: name for name in [*flattened, PCA, strongest, RANDOM]}
     if winner != FLATTENED:
         names["best readout (by the train half)"] = winner
     figures = [
@@ -231,15 +232,19 @@ def _share_section(result: LanguageResult) -> Section:
     )
 
 
+def _spectra_section(result: LanguageResult) -> Section:
+    return Section(
+        "Spectra",
+        f"Leading eigenvalues of the flattened kernel of {result.settings.weight}; a pair has "
+        f"converged when its residual is below {result.settings.tol:g} of the first.",
+        [details.spectra(result), details.solver_table(result)],
+    )
+
+
 def _source_sections(result: LanguageResult) -> list[Section]:
     """What the figures are made of: eigenpairs, windows, settings."""
     return [
-        Section(
-            "Spectra",
-            f"Leading eigenvalues of the flattened kernel of {result.settings.weight}; a pair has "
-            f"converged when its residual is below {result.settings.tol:g} of the first.",
-            [details.spectra(result), details.solver_table(result)],
-        ),
+        *([_spectra_section(result)] if result.directions.flattened else []),
         Section(
             "Windows",
             "Each ends right before a word; the labels are that word's. Where the text's next word "

@@ -1,0 +1,143 @@
+"""Choose one candidate over the settings, and what the choice is worth where it was not made.
+
+    python -m benchmarks.default_kernel.choose runs/default-kernel [--csv docs/results/...]
+
+A candidate's lead in a setting is its figure less that of the strongest baseline, which is chosen
+by the labels of the train half; layer and all of a candidate are fixed before any label is seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.default_kernel.judge import RULES
+from benchmarks.default_kernel.kernels import ALL, LATER, Candidate
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure, and the same on resamples of the examples."""
+
+    value: float
+    resampled: np.ndarray
+
+    def __sub__(self, other: Figure) -> Figure:
+        return Figure(self.value - other.value, self.resampled - other.resampled)
+
+    def __str__(self) -> str:
+        low, high = np.percentile(self.resampled, (2.5, 97.5))
+        return f"{self.value:+.3f} ({low:+.3f} to {high:+.3f})"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One setting: figures of every candidate under a rule, and of the baselines."""
+
+    candidates: dict[Candidate, Figure]
+    baselines: dict[str, Figure]
+    strongest: str
+    best_on_test: str
+
+
+def read(path: Path) -> Measured:
+    """What ``measure`` wrote."""
+    found = json.loads(path.read_text())
+    with np.load(path.with_suffix(".npz")) as resampled:
+        figures = {key: Figure(value, resampled[key]) for key, value in found["figures"].items()}
+    rules = {*RULES, ALL, LATER}
+    names = {key: json.loads(key) for key in figures}
+    candidates = {
+        Candidate(*name): figures[key]
+        for key, name in names.items()
+        if len(name) == len(Candidate._fields) and name[-1] in rules
+    }
+    baselines = {f"{name}, {layer}": figures[key] for name, layer, _, key in found["baselines"]}
+    by_validation = {f"{name}, {layer}": value for name, layer, value, _ in found["baselines"]}
+    return Measured(
+        candidates,
+        baselines,
+        max(by_validation, key=lambda name: by_validation[name]),
+        max(baselines, key=lambda name: baselines[name].value),
+    )
+
+
+def leads(measured: Measured) -> dict[Candidate, Figure]:
+    """Every candidate's lead over the strongest baseline."""
+    rival = measured.baselines[measured.strongest]
+    return {one: figure - rival for one, figure in measured.candidates.items()}
+
+
+def mean(figures: list[Figure]) -> Figure:
+    """Mean over settings, whose resamples are independent of each other."""
+    return Figure(
+        float(np.mean([one.value for one in figures])),
+        np.mean([one.resampled for one in figures], 0),
+    )
+
+
+def rank(settings: list[dict[Candidate, Figure]]) -> list[Candidate]:
+    """Candidates that all settings have, best mean lead first."""
+    common = set.intersection(*map(set, settings))
+    return sorted(common, key=lambda one: -np.mean([found[one].value for found in settings]))
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--csv", type=Path, help="folder for the tables")
+    parser.add_argument("--show", type=int, default=20)
+    arguments = parser.parse_args()
+    settings = {path.stem: read(path) for path in sorted(arguments.folder.glob("*.json"))}
+    found = {name: leads(measured) for name, measured in settings.items()}
+    order = rank(list(found.values()))
+    head = [*Candidate._fields, "mean lead", *settings]
+    every = [
+        [*one, str(mean([lead[one] for lead in found.values()]))]
+        + [str(lead[one]) for lead in found.values()]
+        for one in order
+    ]
+    best = order[0]
+    by_setting = [
+        [
+            name,
+            measured.strongest,
+            f"{measured.baselines[measured.strongest].value:.3f}",
+            f"{measured.candidates[best].value:.3f}",
+            str(found[name][best]),
+            measured.best_on_test,
+            str(measured.candidates[best] - measured.baselines[measured.best_on_test]),
+        ]
+        for name, measured in settings.items()
+    ]
+    left_out = []
+    for name in settings:
+        chosen = rank([lead for other, lead in found.items() if other != name])[0]
+        left_out.append([name, *chosen, str(found[name][chosen])])
+    tables = {
+        "candidates": (head, every),
+        "default": (
+            ["setting", "strongest baseline", "its figure", "the default's", "lead",
+             "best baseline on the test half", "less that"],
+            by_setting,
+        ),
+        "left_out": (["setting left out", *Candidate._fields, "lead there"], left_out),
+    }  # fmt: skip
+    for name, (columns, rows) in tables.items():
+        print(f"\n{name}: {len(rows)} rows\n" + " | ".join(columns))
+        for row in rows[: arguments.show]:
+            print(" | ".join(map(str, row)))
+        if arguments.csv:
+            arguments.csv.mkdir(parents=True, exist_ok=True)
+            with (arguments.csv / f"{name}.csv").open("w", newline="") as file:
+                csv.writer(file).writerows([columns, *rows])
+
+
+if __name__ == "__main__":
+    main()
