@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--pipeline", help="spaCy pipeline")
     parser.add_argument("--out", type=Path, default=Path("runs"))
     parser.add_argument("--k", type=int, default=25)
-    parser.add_argument("--step", type=int, default=6, help="layers held at once")
+    parser.add_argument("--step", type=int, default=18, help="layers held at once")
     arguments = parser.parse_args()
     torch.set_num_threads(2)
     for name in arguments.settings:
