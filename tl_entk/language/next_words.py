@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from feature_sets.errors import UserError
 from tl_entk.model.adapters import TransformerAdapter, adapt_transformer
@@ -17,6 +18,8 @@ from tl_entk.tools.progress import Progress
 
 # by how much logits of the same window may differ, over the largest
 _SAME = 1e-4
+# model to length of windows and number of hooks to whether its cache gives the same logits
+_TRIED: WeakKeyDictionary[Any, dict[tuple[int, int], bool]] = WeakKeyDictionary()
 
 
 def last_logits(
@@ -122,11 +125,22 @@ def _start_cache(adapter: TransformerAdapter, n: int) -> Outputs:
 
 
 def _cache_is_right(adapter: TransformerAdapter, tokens: Int[Tensor, "b t"]) -> bool:
-    """Whether the model's own cache of keys and values gives these windows' logits.
+    """Whether the model's own cache of keys and values gives the logits of such windows.
 
-    Architectures, and hooks of the user's, that a cache does not suit show it here.
+    Architectures, and hooks of the user's, that a cache does not suit show it here. Tried once for
+    a model, its hooks and a length: waves of a few windows would mostly try.
     """
-    if adapter.start_cache is None or tokens.shape[1] < 2:
+    modules = nn.Module.modules(adapter.model)
+    hooks = sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in modules)
+    known = _TRIED.setdefault(adapter.model, {})
+    case = tokens.shape[1], hooks
+    if case not in known:
+        known[case] = tokens.shape[1] > 1 and _try_cache(adapter, tokens)
+    return known[case]
+
+
+def _try_cache(adapter: TransformerAdapter, tokens: Int[Tensor, "b t"]) -> bool:
+    if adapter.start_cache is None:
         return False
     whole = _last_logits(adapter, tokens, adapter.outputs)
     try:
