@@ -12,6 +12,7 @@ Kernels of every weight, head and layer
     UserError              raised for what a caller can fix
 
 Eigendirections
+    default_directions     of the kernel that did best over models and texts, in one call
     eigendecompose         of a dense kernel
     top_eigendirections    of a language model's kernel, which is never formed
     EigenDirections        what comes out: eigenvalues, vectors, scores, residuals
@@ -104,6 +105,7 @@ from tl_entk.alignment.overlap import (
 from tl_entk.alignment.readout_sweep import judge_sweep, sweep_directions
 from tl_entk.directions.cliffs import Cliff, find_cliffs
 from tl_entk.directions.cost import Estimate
+from tl_entk.directions.default import default_directions
 from tl_entk.directions.eigen import EigenDirections, eigendecompose
 from tl_entk.directions.laplacians import kernel_laplacian, torus_laplacians
 from tl_entk.directions.rotation import Rotation, rotate_by_smoothness
@@ -157,6 +159,7 @@ __all__ = [  # noqa: RUF022 - grouped, as the docstring is
     "Bias",
     "UserError",
     # eigendirections
+    "default_directions",
     "eigendecompose",
     "top_eigendirections",
     "EigenDirections",

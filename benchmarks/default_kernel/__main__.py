@@ -44,9 +44,10 @@ def measure(name: str, arguments: argparse.Namespace) -> None:
             rows.append([baseline, layer, judging.validate(scores, setting), method])
     say("baselines judged")
     for candidate, scores in candidates.items():
-        found = judging.judge(scores, setting, judging.RESAMPLES)
-        for one in [candidate, *judging.by_rule(candidate, numbers)]:
-            figures[json.dumps(one)] = judging.macro(found)
+        named = judging.by_rule(candidate, numbers)
+        if named:
+            found = judging.macro(judging.judge(scores, setting, judging.RESAMPLES))
+            figures |= {json.dumps(one): found for one in named}
     say(f"{len(candidates)} candidates judged")
     folder = out / "default-kernel"
     folder.mkdir(parents=True, exist_ok=True)

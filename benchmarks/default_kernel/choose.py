@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.default_kernel.judge import RULES
+from benchmarks.default_kernel.judge import RULES, rule_layers
 from benchmarks.default_kernel.kernels import ALL, LATER, Candidate
 
 
@@ -87,6 +87,40 @@ def rank(settings: list[dict[Candidate, Figure]]) -> list[Candidate]:
     return sorted(common, key=lambda one: -np.mean([found[one].value for found in settings]))
 
 
+def fixed_baselines(settings: dict[str, Measured], best: Candidate) -> list[list[str]]:
+    """Every baseline at a layer that is fixed before any label is seen, beside the default."""
+    named = [by_rule(measured) for measured in settings.values()]
+    rows = []
+    for name in set.intersection(*map(set, named)):
+        figures = [found[name] for found in named]
+        pairs = zip(settings.values(), figures, strict=True)
+        lead = mean([measured.candidates[best] - figure for measured, figure in pairs])
+        rows.append(
+            [*name, f"{mean(figures).value:.3f}", str(lead)]
+            + [f"{figure.value:.3f}" for figure in figures]
+        )
+    return sorted(rows, key=lambda row: row[2], reverse=True)
+
+
+def best_baseline(settings: list[dict[tuple[str, str], Figure]]) -> tuple[str, str]:
+    """The baseline and rule with the best mean figure."""
+    common = set.intersection(*map(set, settings))
+    return max(common, key=lambda name: mean([found[name] for found in settings]).value)
+
+
+def by_rule(measured: Measured) -> dict[tuple[str, str], Figure]:
+    """Baseline and rule to figure; what is one for all layers keeps its name."""
+    places = {key: tuple(key.rsplit(", ", 1)) for key in measured.baselines}
+    numbers = [int(layer) for _, layer in places.values() if layer.isdigit()]
+    rules = rule_layers(max(numbers) + 1)
+    found = {}
+    for key, (name, layer) in places.items():
+        names = [rule for rule, number in rules.items() if number == layer]
+        for rule in names or ([] if layer.isdigit() else [layer]):
+            found[name, rule] = measured.baselines[key]
+    return found
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -116,10 +150,14 @@ def main() -> None:
         ]
         for name, measured in settings.items()
     ]
+    fixed = fixed_baselines(settings, best)
     left_out = []
     for name in settings:
-        chosen = rank([lead for other, lead in found.items() if other != name])[0]
-        left_out.append([name, *chosen, str(found[name][chosen])])
+        others = [other for other in settings if other != name]
+        chosen = rank([found[other] for other in others])[0]
+        rival = best_baseline([by_rule(settings[other]) for other in others])
+        less = settings[name].candidates[chosen] - by_rule(settings[name])[rival]
+        left_out.append([name, *chosen, str(found[name][chosen]), ", ".join(rival), str(less)])
     tables = {
         "candidates": (head, every),
         "default": (
@@ -127,7 +165,15 @@ def main() -> None:
              "best baseline on the test half", "less that"],
             by_setting,
         ),
-        "left_out": (["setting left out", *Candidate._fields, "lead there"], left_out),
+        "fixed_baselines": (
+            ["baseline", "layer", "mean figure", "the default's less that", *settings],
+            fixed,
+        ),
+        "left_out": (
+            ["setting left out", *Candidate._fields, "lead there",
+             "baseline chosen likewise", "less that"],
+            left_out,
+        ),
     }  # fmt: skip
     for name, (columns, rows) in tables.items():
         print(f"\n{name}: {len(rows)} rows\n" + " | ".join(columns))

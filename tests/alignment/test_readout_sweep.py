@@ -8,7 +8,9 @@ from tests.models import build, tokens
 from tl_entk.alignment.best_directions import LayerDirection
 from tl_entk.alignment.readout_sweep import (
     COMPONENTS,
+    LATER_LAYERS,
     NORMALIZATIONS,
+    OF_ALL_LAYERS,
     Candidate,
     judge_sweep,
     over_layers,
@@ -16,6 +18,7 @@ from tl_entk.alignment.readout_sweep import (
     validation,
 )
 from tl_entk.alignment.splitting import halves, too_rare
+from tl_entk.directions.default import default_patterns
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +32,7 @@ def test_every_combination_is_there(swept):
     assert len(found) == 2 * len(COMPONENTS) * len(NORMALIZATIONS)
     layers = [str(layer) for layer in range(model.cfg.n_layers)]
     for candidate, by_layer in found.items():
-        assert list(by_layer) == (["all"] if candidate.component == "all layers" else layers)
+        assert list(by_layer) == (["all"] if candidate.component in OF_ALL_LAYERS else layers)
 
 
 @pytest.mark.parametrize("component", list(COMPONENTS))
@@ -37,8 +40,11 @@ def test_every_combination_is_there(swept):
 def test_directions_are_those_of_the_plain_calls(swept, component, normalization):
     model, inputs, found = swept
     blocks = tl_entk.kernel_blocks(model, inputs, "logsumexp", "blocks.*")
-    layer = "all" if component == "all layers" else "1"
-    kernel = blocks.sum(COMPONENTS[component].format(layer=1))
+    layer = "all" if component in OF_ALL_LAYERS else "1"
+    if component == LATER_LAYERS:
+        kernels = [blocks[name] for name in default_patterns(model.cfg.n_layers)]
+    else:
+        kernels = [blocks.sum([one.format(layer=1) for one in COMPONENTS[component]])]
     plain = {
         "plain": lambda k: k,
         "centered": lambda k: h @ k @ h,
@@ -46,8 +52,8 @@ def test_directions_are_those_of_the_plain_calls(swept, component, normalization
     }
     h = torch.eye(24, dtype=torch.float64) - 1 / 24
     for step in normalization.split("+"):
-        kernel = plain[step](kernel)
-    expected = torch.linalg.eigvalsh(kernel).flip(0)[:4]
+        kernels = [plain[step](kernel) for kernel in kernels]
+    expected = torch.linalg.eigvalsh(sum(kernels)).flip(0)[:4]
     got = found[Candidate("logsumexp", component, normalization)][layer]
     torch.testing.assert_close(got.eigenvalues, expected, rtol=1e-8, atol=1e-12)
 

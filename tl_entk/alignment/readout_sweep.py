@@ -19,6 +19,12 @@ from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
 from tl_entk.alignment.best_directions import LayerDirection, best_directions
 from tl_entk.alignment.splitting import Groups, halves, take_groups, too_rare
+from tl_entk.directions.default import (
+    DEFAULT_NORMALIZATION,
+    DEFAULT_READOUT,
+    DEFAULT_WEIGHTS,
+    default_patterns,
+)
 from tl_entk.directions.eigen import EigenDirections, eigendecompose
 from tl_entk.kernel.blocks import kernel_blocks
 from tl_entk.kernel.kernel_blocks import KernelBlocks
@@ -29,16 +35,19 @@ from tl_entk.model.readouts import ReadoutLike, sampled_class_trace
 from tl_entk.model.sites import glob_match
 from tl_entk.tools.progress import Progress
 
-# what the kernel of a layer is made of
-COMPONENTS: dict[str, str] = {
-    "W_out": "blocks.{layer}.mlp.W_out",
-    "W_in": "blocks.{layer}.mlp.W_in",
-    "W_O": "blocks.{layer}.attn.W_O",
-    "whole layer": "blocks.{layer}.*",
-    "all layers": "blocks.*",
+ALL_LAYERS, LATER_LAYERS = "all layers", "later layers"
+# what the kernel of a layer is made of; of the later half of the layers, every weight's kernel is
+# normalized before it is added
+COMPONENTS: dict[str, tuple[str, ...]] = {
+    "W_out": ("blocks.{layer}.mlp.W_out",),
+    "W_in": ("blocks.{layer}.mlp.W_in",),
+    "W_O": ("blocks.{layer}.attn.W_O",),
+    "whole layer": ("blocks.{layer}.*",),
+    ALL_LAYERS: ("blocks.*",),
+    LATER_LAYERS: tuple(f"blocks.{{layer}}.{weight}" for weight in DEFAULT_WEIGHTS),
 }
-ALL_LAYERS = "all layers"
-# what its layer is called among the others
+# components that are one for all layers, and what their layer is called among the others
+OF_ALL_LAYERS = (ALL_LAYERS, LATER_LAYERS)
 TOGETHER = "all"
 # backward passes of a class trace where the vocabulary is too large for one each
 CLASS_TRACE_SIGNS = 32
@@ -53,6 +62,10 @@ class Candidate(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.readout}, {self.component}, {self.normalization}"
+
+
+# the kernel of default_directions
+DEFAULT = Candidate(DEFAULT_READOUT, LATER_LAYERS, DEFAULT_NORMALIZATION)
 
 
 @dataclass(frozen=True)
@@ -106,7 +119,8 @@ def sweep_directions(
         progress: show bars.
 
     Returns:
-        Candidate to layer to directions; the layer of the component "all layers" is "all".
+        Candidate to layer to directions; the layer of the components "all layers" and "later
+        layers" is "all".
 
     Raises:
         UserError: for an unknown component, normalization or readout.
@@ -126,8 +140,14 @@ def sweep_directions(
             raise UserError(f"no component {component!r}: there are {list(COMPONENTS)}.")
     for normalization in normalizations:
         check_normalization(normalization)
-    chosen = list(range(adapt_transformer(model).n_layers)) if layers is None else list(layers)
-    wanted = _choose_patterns(components, chosen)
+    n_layers = adapt_transformer(model).n_layers
+    chosen = list(range(n_layers)) if layers is None else list(layers)
+    wanted = {
+        (component, layer): component_patterns(component, layer, n_layers)
+        for component in components
+        for layer in ([TOGETHER] if component in OF_ALL_LAYERS else map(str, chosen))
+    }
+    every = [pattern for patterns in wanted.values() for pattern in patterns]
     found: dict[Candidate, dict[str, EigenDirections]] = {}
     total = len(readouts) * len(normalizations) * len(wanted)
     with Progress("eigendirections of the sweep", total, progress) as bar:
@@ -136,38 +156,36 @@ def sweep_directions(
                 model,
                 tokens,
                 _resolve_readout(readout, seed),
-                lambda name: "[" not in name and _matches_any(name, wanted),
+                lambda name: "[" not in name and any(glob_match(name, one) for one in every),
                 position=position,
                 memory_budget=memory_budget,
                 progress=progress,
             )
-            for (component, layer), pattern in wanted.items():
-                kernel = blocks.sum(pattern)
+            for (component, layer), patterns in wanted.items():
                 for normalization in normalizations:
                     candidate = Candidate(readout, component, normalization)
                     found.setdefault(candidate, {})[layer] = _decompose(
-                        kernel, normalization, k, blocks, str(candidate), layer
+                        blocks, patterns, candidate, k, layer
                     )
                     bar.advance(1, readout)
     return found
 
 
-def _choose_patterns(
-    components: Sequence[str], layers: Sequence[int]
-) -> dict[tuple[str, str], str]:
-    wanted = {}
-    for component in components:
-        pattern = COMPONENTS[component]
-        if component == ALL_LAYERS:
-            wanted[component, TOGETHER] = pattern
-        else:
-            for layer in layers:
-                wanted[component, str(layer)] = pattern.format(layer=layer)
-    return wanted
+def component_patterns(component: str, layer: str, n_layers: int) -> list[str]:
+    """Globs of the weights of a component.
 
+    Args:
+        component: among ``COMPONENTS``.
+        layer: its number, or "all" for what is one for all layers.
+        n_layers: layers of the model.
 
-def _matches_any(name: str, wanted: Mapping[Any, str]) -> bool:
-    return any(glob_match(name, pattern) for pattern in wanted.values())
+    Example:
+        >>> component_patterns("W_out", "3", 4)
+        ['blocks.3.mlp.W_out']
+    """
+    if component == LATER_LAYERS:
+        return default_patterns(n_layers)
+    return [pattern.format(layer=layer) for pattern in COMPONENTS[component]]
 
 
 def _resolve_readout(name: str, seed: int) -> ReadoutLike:
@@ -175,10 +193,14 @@ def _resolve_readout(name: str, seed: int) -> ReadoutLike:
 
 
 def _decompose(
-    kernel: Tensor, normalization: str, k: int, blocks: KernelBlocks, name: str, layer: str
+    blocks: KernelBlocks, patterns: Sequence[str], candidate: Candidate, k: int, layer: str
 ) -> EigenDirections:
-    provenance = {**blocks.provenance, "candidate": name, "layer": layer}
-    return eigendecompose(normalize(kernel.double(), normalization), k, provenance=provenance)
+    if candidate.component == LATER_LAYERS:
+        kernel = blocks.sum(patterns, candidate.normalization).double()
+    else:
+        kernel = normalize(blocks.sum(patterns).double(), candidate.normalization)
+    provenance = {**blocks.provenance, "candidate": str(candidate), "layer": layer}
+    return eigendecompose(kernel, k, provenance=provenance)
 
 
 def over_layers(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tl_entk.kernel.normalize import normalize
 from tl_entk.model.sites import match_names, partition
 
 
@@ -68,19 +69,25 @@ class KernelBlocks(Mapping[str, Tensor]):
         """
         return self._add(self.partition())
 
-    def sum(self, pattern: str) -> Float[Tensor, "n n"]:
+    def sum(
+        self, pattern: str | Sequence[str], normalization: str = "plain"
+    ) -> Float[Tensor, "n n"]:
         """Kernel of the components that match a glob, nothing counted twice.
 
         Args:
-            pattern: for example ``"blocks.0.*"`` for a layer, ``"*.attn.W_V[*]"`` for heads.
+            pattern: for example ``"blocks.0.*"`` for a layer, ``"*.attn.W_V[*]"`` for heads; or
+                several.
+            normalization: of each component's kernel before it is added, so that, by cosines, a
+                layer with large gradients does not outweigh the others. One of
+                :data:`tl_entk.kernel.normalize.NORMALIZATIONS`.
 
         Raises:
-            UserError: if nothing matches; the message has the nearest names.
+            UserError: if nothing matches (the message has the nearest names), or as ``normalize``.
         """
-        return self._add(partition(match_names(list(self), pattern)))
+        return self._add(partition(match_names(list(self), pattern)), normalization)
 
-    def _add(self, names: list[str]) -> Float[Tensor, "n n"]:
+    def _add(self, names: list[str], normalization: str = "plain") -> Float[Tensor, "n n"]:
         total = torch.zeros_like(self.blocks[names[0]])
         for name in names:
-            total += self.blocks[name]
+            total += normalize(self.blocks[name], normalization)
         return total

@@ -11,7 +11,13 @@ from torch import Tensor
 from feature_sets.feature_set import FeatureSet
 from tl_entk.alignment.best_directions import DirectionTable, best_directions
 from tl_entk.alignment.comparison import Comparison, probe_bases, probe_validation
-from tl_entk.alignment.readout_sweep import Candidate, SweepRow, judge_sweep, over_layers
+from tl_entk.alignment.readout_sweep import (
+    DEFAULT,
+    Candidate,
+    SweepRow,
+    judge_sweep,
+    over_layers,
+)
 from tl_entk.alignment.splitting import halves
 from tl_entk.experiments.language.controls import Control, judge_controls, strongest_baseline
 from tl_entk.experiments.language.data import LanguageData
@@ -22,7 +28,7 @@ from tl_entk.experiments.language.kernels import (
 )
 from tl_entk.experiments.language.settings import LanguageSettings
 
-FLATTENED, ALL = "eNTK, all logits", "all activations"
+FLATTENED, BY_DEFAULT, ALL = "eNTK, all logits", "eNTK, default", "all activations"
 # resamples of what is drawn layer by layer
 _FEW_RESAMPLES = 200
 
@@ -37,8 +43,9 @@ class Judged:
         sweep: candidates by what they reach within the train half, best first.
         candidates: eNTK method to the candidate that it is.
         methods: method to layer to scores, of the methods that are judged on the test half: the
-            flattened kernel if it was made, the best candidate of every readout, the baselines.
-            What is one for all layers has up to as many directions as all of them together.
+            flattened kernel and the default one if they were made, the best candidate of every
+            readout, the baselines. A baseline of the prediction, which is one for all layers, has
+            up to as many directions as all of them together.
         validations: method to what it reaches within the train half, best over layers.
         best_layer: method to the layer that is best there.
         tables: method to best directions over all layers.
@@ -71,7 +78,7 @@ class Judged:
 
     @property
     def shown_kernels(self) -> list[str]:
-        """The kernels that figures and cards show: the flattened one if it was made, the winner."""
+        """The kernels that figures and cards show: flattened and default if made, the winner."""
         return shown_kernels(self.candidates, self.winner)
 
     @property
@@ -142,16 +149,19 @@ def judge_language(
 
 
 def _judged_candidates(plain: Candidate, sweep: list[SweepRow]) -> dict[str, Candidate]:
-    """The flattened kernel if made, and the best candidate of every readout, the best first."""
+    """Flattened and default kernel if made, and the best candidate of every readout, best first."""
     best = {row.candidate.readout: row.candidate for row in reversed(sweep)}
     others = [row.candidate for row in sweep if row.candidate == best[row.candidate.readout]]
-    flattened = {FLATTENED: plain} if plain in {row.candidate for row in sweep} else {}
-    return flattened | {f"eNTK, {one}": one for one in others if one != plain}
+    made = {row.candidate for row in sweep}
+    named = {FLATTENED: plain, BY_DEFAULT: DEFAULT}
+    named = {name: one for name, one in named.items() if one in made}
+    return named | {f"eNTK, {one}": one for one in others if one not in named.values()}
 
 
 def shown_kernels(candidates: Iterable[str], winner: str) -> list[str]:
-    """The flattened kernel if it is among the candidates, and the winner."""
-    return list(dict.fromkeys([*(name for name in candidates if name == FLATTENED), winner]))
+    """The flattened and the default kernel if they are among the candidates, and the winner."""
+    named = [name for name in candidates if name in (FLATTENED, BY_DEFAULT)]
+    return list(dict.fromkeys([*named, winner]))
 
 
 def _methods(

@@ -14,7 +14,12 @@ from torch import Tensor
 
 from tl_entk.alignment.attribution import component_shares
 from tl_entk.alignment.model_baselines import PREDICTION, OwnBaseline, baseline_scores
-from tl_entk.alignment.readout_sweep import ALL_LAYERS, TOGETHER, Candidate, sweep_directions
+from tl_entk.alignment.readout_sweep import (
+    OF_ALL_LAYERS,
+    TOGETHER,
+    Candidate,
+    sweep_directions,
+)
 from tl_entk.directions.eigen import EigenDirections
 from tl_entk.experiments.language.data import LanguageData
 from tl_entk.experiments.language.settings import LanguageSettings
@@ -201,7 +206,7 @@ class KernelFolder:
         for candidate, layers in found.items():
             if candidate.component in self.settings.components:
                 # of all layers together there is one kernel, of these layers or of others
-                names = [TOGETHER] if candidate.component == ALL_LAYERS else self.layers
+                names = [TOGETHER] if candidate.component in OF_ALL_LAYERS else self.layers
                 if not set(names) <= set(layers):
                     return None
                 chosen[candidate] = {name: layers[name] for name in names}

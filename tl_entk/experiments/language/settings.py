@@ -12,7 +12,7 @@ from feature_sets.errors import UserError
 from feature_sets.windows import DEFAULT_TAGS
 from tl_entk.alignment.model_baselines import BASELINES, PCA, RANDOM, check_baselines
 from tl_entk.alignment.probes import Probe
-from tl_entk.alignment.readout_sweep import COMPONENTS
+from tl_entk.alignment.readout_sweep import COMPONENTS, component_patterns
 from tl_entk.experiments.language.labels import parse_labels
 from tl_entk.kernel.blocks import list_components
 from tl_entk.kernel.normalize import check_normalization
@@ -191,7 +191,7 @@ class LanguageSettings:
         for layer in self.chosen_layers(adapter.n_layers):
             match_names(names, f"blocks.{layer}.{self.weight}")
             for component in self.components if self.readouts else ():
-                match_names(names, COMPONENTS[component].format(layer=layer))
+                match_names(names, component_patterns(component, str(layer), adapter.n_layers))
         # the model's own next word is read from up to two tokens after the window
         longest = adapter.context - (2 if self.agree else 0)
         if self.length > longest:
@@ -216,8 +216,8 @@ class LanguageSettings:
     @property
     def component(self) -> str:
         """What the weight is called among the sweep's components."""
-        for name, pattern in COMPONENTS.items():
-            if pattern == f"blocks.{{layer}}.{self.weight}":
+        for name, patterns in COMPONENTS.items():
+            if patterns == (f"blocks.{{layer}}.{self.weight}",):
                 return name
         return self.weight
 

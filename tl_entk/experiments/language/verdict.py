@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tl_entk.alignment.bootstrap import IntervalEstimate
 from tl_entk.alignment.model_baselines import BASELINES, PCA, RANDOM
-from tl_entk.experiments.language.judging import FLATTENED
+from tl_entk.experiments.language.judging import BY_DEFAULT, FLATTENED
 from tl_entk.experiments.language.run import LanguageResult
 
 # readouts that know what the model predicts
@@ -39,7 +39,7 @@ def verdicts(result: LanguageResult) -> list[str]:
             for other in others
             for metric in METRIC_NAMES
         ]
-        chosen = " (chosen within the train half)" if name != FLATTENED else ""
+        chosen = "" if name in (FLATTENED, BY_DEFAULT) else " (chosen within the train half)"
         found.append(f"{name}{chosen}: {'; '.join(parts)}.")
     found.append(
         f"The intervals are over test windows, given the directions chosen; "

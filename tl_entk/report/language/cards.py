@@ -23,7 +23,7 @@ LEADING = 10
 def language_cards(result: LanguageResult) -> list[Card]:
     """Cards of the directions chosen for labels, and of the leading ones of the best layer.
 
-    The flattened kernel's come first, then those of the best readout.
+    The flattened kernel's come first, then the default's, then those of the best readout.
     """
     methods = result.judged.shown_kernels
     return [card for method in methods for card in _method_cards(result, method)]

@@ -7,7 +7,7 @@ from pathlib import Path
 from tl_entk.alignment.model_baselines import PCA, RANDOM
 from tl_entk.alignment.ranking import METRICS
 from tl_entk.alignment.readout_sweep import CLASS_TRACE_SIGNS
-from tl_entk.experiments.language.judging import FLATTENED
+from tl_entk.experiments.language.judging import BY_DEFAULT, FLATTENED
 from tl_entk.experiments.language.run import LanguageResult
 from tl_entk.experiments.language.settings import CONTROLS, windows_name
 from tl_entk.experiments.language.verdict import METRIC_NAMES, verdicts
@@ -91,16 +91,16 @@ def headline(result: LanguageResult) -> dict[str, object]:
 def _key_figures(result: LanguageResult) -> list[tuple[str, str]]:
     winner = result.judged.winner
     strongest = result.judged.strongest_baseline
-    flattened = [FLATTENED] if result.directions.flattened else []
-    names = {name: name for name in [*flattened, PCA, strongest, RANDOM]}
-    if winner != FLATTENED:
+    named = [name for name in result.judged.shown_kernels if name in (FLATTENED, BY_DEFAULT)]
+    names = {name: name for name in [*named, PCA, strongest, RANDOM]}
+    if winner not in named:
         names["best readout (by the train half)"] = winner
     figures = [
         (f"macro AP, {label}", interval(result.judged.tables[name].macro()))
         for label, name in names.items()
     ]
     table = result.judged.tables[winner]
-    best = "eNTK" if winner == FLATTENED else "best readout"
+    best = winner if winner in named else "best readout"
     return [
         *figures,
         *[

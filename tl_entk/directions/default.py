@@ -1,0 +1,102 @@
+"""The default kernel of a language model: what did best over models and texts, without a label.
+
+Which readout, which weights, how layers are added: measured over the settings of
+``benchmarks/default_kernel``; the table is in docs/results-language.md.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from feature_sets.errors import UserError
+from tl_entk.directions.eigen import EigenDirections, eigendecompose
+from tl_entk.kernel.blocks import kernel_blocks, list_components
+from tl_entk.model.adapters import adapt_transformer
+from tl_entk.model.checks import Position
+from tl_entk.model.readouts import ReadoutLike
+from tl_entk.model.sites import glob_match
+
+DEFAULT_READOUT = "target_logit"
+# of every layer in the later half; gradients of each are scaled to norm 1 before kernels are added
+DEFAULT_WEIGHTS = ("mlp.W_out",)
+DEFAULT_NORMALIZATION = "cosine"
+
+
+def default_patterns(n_layers: int) -> list[str]:
+    """Names of the default kernel's weights in a model of so many layers.
+
+    Example:
+        >>> default_patterns(4)
+        ['blocks.2.mlp.W_out', 'blocks.3.mlp.W_out']
+    """
+    later = range(n_layers // 2, n_layers)
+    return [f"blocks.{layer}.{weight}" for layer in later for weight in DEFAULT_WEIGHTS]
+
+
+def default_directions(
+    model: torch.nn.Module,
+    tokens: Int[Tensor, "n t"],
+    k: int = 25,
+    *,
+    readout: ReadoutLike = DEFAULT_READOUT,
+    position: Position = -1,
+    memory_budget: int | None = None,
+    progress: bool = False,
+) -> EigenDirections:
+    r"""Top eigendirections of the kernel that did best over models and texts.
+
+    .. math:: K[n, m] = \sum_b K_b[n, m] / \sqrt{K_b[n, n] K_b[m, m]}
+
+    over W_out of the later half of the layers; K_b is the kernel of the model's own most probable
+    token's logit at the read position. One forward and one backward pass; no label, no layer and no
+    normalization is left to choose. Level with whatever baseline turns out best in a setting, and
+    ahead of any one baseline over the settings; on tasks with few classes it is not (see readout).
+
+    Args:
+        model: a HookedTransformer (TransformerLens 3.9) or a TransformerBridge (3.9, 4.x), in
+            evaluation mode.
+        tokens: (n, t) token numbers; windows of one length without padding.
+        k: how many directions.
+        readout: as for :func:`tl_entk.kernel_blocks`; for a task with few classes, such as modular
+            addition, "mean_logit" or "class_trace" do better.
+        position: where logits are read.
+        memory_budget: bytes for temporaries (default 4 GiB).
+        progress: show an estimate and a bar.
+
+    Returns:
+        Eigenvalues, largest first, and ``scores`` (n, k).
+
+    Raises:
+        UserError: for a model without such weights, or as ``kernel_blocks`` and ``eigendecompose``.
+
+    Source: docs/results-language.md; the kernel's blocks are arXiv 2510.00468, section 2.
+
+    Example:
+        >>> from tl_entk.experiments import ModularSettings, build_model, modular_data
+        >>> settings = ModularSettings(p=5)
+        >>> model, data = build_model(settings), modular_data(settings)
+        >>> default_directions(model, data.tokens, k=4).scores.shape
+        torch.Size([25, 4])
+    """
+    names = list_components(model)
+    wanted = default_patterns(adapt_transformer(model).n_layers)
+    chosen = [name for name in names if any(glob_match(name, one) for one in wanted)]
+    if not chosen:
+        raise UserError(
+            f"the model has none of {', '.join(DEFAULT_WEIGHTS)} in its later layers: choose "
+            "components, and pass the kernel_blocks of them to eigendecompose."
+        )
+    blocks = kernel_blocks(
+        model,
+        tokens,
+        readout,
+        chosen,
+        position=position,
+        memory_budget=memory_budget,
+        progress=progress,
+    )
+    kernel = blocks.sum(chosen, DEFAULT_NORMALIZATION).double()
+    about = {"kernel": f"{', '.join(chosen)}; {DEFAULT_NORMALIZATION}, then added"}
+    return eigendecompose(kernel, k, provenance=blocks.provenance | about)
