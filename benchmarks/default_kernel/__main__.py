@@ -45,6 +45,8 @@ def measure(name: str, arguments: argparse.Namespace) -> None:
     say("baselines judged")
     for candidate, scores in candidates.items():
         named = judging.by_rule(candidate, numbers)
+        if judging.drawn_by_layer(candidate):
+            named = [candidate, *named]
         if named:
             found = judging.macro(judging.judge(scores, setting, judging.RESAMPLES))
             figures |= {json.dumps(one): found for one in named}

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.default_kernel.kernels import ALL, LATER, Candidate
+from benchmarks.default_kernel.kernels import ALL, EVERY, LATER, Candidate
 from benchmarks.default_kernel.settings import Setting
 from feature_sets.feature_set import FeatureSet
 from tl_entk.alignment.best_directions import best_directions
@@ -68,6 +68,12 @@ def macro(samples: Samples) -> tuple[float, np.ndarray]:
     value = float(samples.values.mean())
     means = np.nanmean(samples.resampled, 1)
     return value, means - means.mean() + value
+
+
+def drawn_by_layer(candidate: Candidate) -> bool:
+    """Whether the figure by layer shows it: kernels of one layer, scaled as the default is."""
+    one_of = candidate._replace(readout="", component="", layer="")
+    return one_of == Candidate("", "", EVERY, "cosine", False, "") and candidate.layer.isdigit()
 
 
 def by_rule(candidate: Candidate, numbers: Mapping[str, str]) -> list[Candidate]:

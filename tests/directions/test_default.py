@@ -3,7 +3,7 @@ import torch
 
 import tl_entk
 from tests.models import HAS_HOOKED, build, tokens
-from tl_entk.directions.default import DEFAULT_WEIGHTS, default_patterns
+from tl_entk.directions.default import DEFAULT_WEIGHTS
 
 NAMES = ["native:layer_norm", "hf:gemma3", *(["hooked:gemma3"] if HAS_HOOKED else [])]
 
@@ -30,7 +30,7 @@ def test_directions_are_those_of_cosines_added_over_weights(name, readout):
 
 def test_a_layer_with_larger_gradients_weighs_no_more():
     model, inputs = build("native:layer_norm", torch.float64), tokens(12)
-    blocks = tl_entk.kernel_blocks(model, inputs, "logsumexp", default_patterns(model.cfg.n_layers))
+    blocks = tl_entk.kernel_blocks(model, inputs, "logsumexp", "blocks.*.mlp.W_out")
     scaled = tl_entk.KernelBlocks(
         {name: 10.0**i * block for i, (name, block) in enumerate(blocks.items())}
     )

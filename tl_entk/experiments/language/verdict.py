@@ -21,10 +21,7 @@ def verdicts(result: LanguageResult) -> list[str]:
     """
     judged = result.judged
     strongest = judged.strongest_baseline
-    found = [
-        f"The strongest baseline within the train half is {strongest}"
-        + (f" ({BASELINES[strongest]})." if strongest in BASELINES else ".")
-    ]
+    found = _introductions(result)
     others = list(dict.fromkeys([strongest, PCA]))
     for name in judged.entk_methods:
         table = judged.tables[name]
@@ -72,6 +69,23 @@ def verdicts(result: LanguageResult) -> list[str]:
         found.append(
             "Random directions do not stay clearly below PCA: there are too few windows, or too "
             "many directions to choose from, to tell methods apart."
+        )
+    return found
+
+
+def _introductions(result: LanguageResult) -> list[str]:
+    """What the strongest baseline and the default kernel are."""
+    judged = result.judged
+    strongest = judged.strongest_baseline
+    found = [
+        f"The strongest baseline within the train half is {strongest}"
+        + (f" ({BASELINES[strongest]})." if strongest in BASELINES else ".")
+    ]
+    if BY_DEFAULT in judged.tables:
+        found.append(
+            f"{BY_DEFAULT} is the kernel of tl_entk.default_directions: the most probable token's "
+            "logit, W_out of the later half of the layers, by cosines, added. No label took part "
+            f"in its choice, and it has {judged.tables[BY_DEFAULT].k} directions in all."
         )
     return found
 

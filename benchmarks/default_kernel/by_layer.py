@@ -1,0 +1,71 @@
+"""Figure of kernels and baselines layer by layer, one panel a setting.
+
+python -m benchmarks.default_kernel.by_layer runs/default-kernel/Gemma.json ... --out figure.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+
+from benchmarks.default_kernel.kernels import ALL, EVERY, LATER
+
+# readout, weight to line
+KERNELS = {
+    ("target_logit", "W_out"): ("eNTK, target logit, W_out, cosine", "#d55e00", "-"),
+    ("logsumexp", "W_out"): ("eNTK, logsumexp, W_out, cosine", "#e69f00", "-"),
+    ("target_logit", "W_O"): ("eNTK, target logit, W_O, cosine", "#cc79a7", "-"),
+}
+BASELINES = {
+    "standardized PCA": ("#0072b2", "--"),
+    "normed PCA": ("#56b4e9", "--"),
+    "PCA": ("#555555", "--"),
+}
+PREDICTION = {"predicted unembedding": "#009e73", "expected unembedding": "#8fbf6f"}
+
+
+def draw(axis, path: Path) -> None:
+    found = json.loads(path.read_text())
+    figures = {tuple(json.loads(key)): value for key, value in found["figures"].items()}
+    layers = sorted({int(key[-1]) for key in figures if key[-1].isdigit()})
+    for (readout, weight), (label, color, style) in KERNELS.items():
+        keys = [(readout, weight, EVERY, "cosine", False, str(layer)) for layer in layers]
+        axis.plot(layers, [figures[key] for key in keys], style, color=color, label=label)
+    for name, (color, style) in BASELINES.items():
+        values = [figures[name, str(layer)] for layer in layers]
+        axis.plot(layers, values, style, color=color, label=name)
+    for name, color in PREDICTION.items():
+        axis.axhline(figures[name, ALL], ls=":", color=color, label=name)
+    default = figures["target_logit", "W_out", EVERY, "cosine", False, LATER]
+    axis.axhline(default, ls="-.", color="black", label="default: later half added")
+    axis.set(title=path.stem, xlabel="layer", xticks=layers[:: max(1, len(layers) // 9)])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("files", type=Path, nargs="+")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    rows = -(-len(arguments.files) // 2)
+    shape = dict(figsize=(10, 3.4 * rows + 1), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(rows, 2, **shape)
+    for axis in axes.flat[len(arguments.files) :]:
+        axis.axis("off")
+    for axis, path in zip(axes.flat, arguments.files, strict=False):
+        draw(axis, path)
+    for axis in axes[:, 0]:
+        axis.set_ylabel("macro average precision")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=3, frameon=False, fontsize=8)
+    figure.tight_layout(rect=(0, 0.09, 1, 1))
+    figure.savefig(arguments.out, dpi=130)
+
+
+if __name__ == "__main__":
+    main()
