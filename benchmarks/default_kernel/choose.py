@@ -19,6 +19,9 @@ import numpy as np
 from benchmarks.default_kernel.judge import RULES, rule_layers
 from benchmarks.default_kernel.kernels import ALL, LATER, Candidate
 
+# of a table in a file
+MOST_ROWS = 100
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -182,7 +185,7 @@ def main() -> None:
         if arguments.csv:
             arguments.csv.mkdir(parents=True, exist_ok=True)
             with (arguments.csv / f"{name}.csv").open("w", newline="") as file:
-                csv.writer(file).writerows([columns, *rows])
+                csv.writer(file).writerows([columns, *rows[:MOST_ROWS]])
 
 
 if __name__ == "__main__":
