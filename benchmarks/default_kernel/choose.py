@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +47,7 @@ class Measured:
     baselines: dict[str, Figure]
     strongest: str
     best_on_test: str
+    about: dict[str, int]
 
 
 def read(path: Path) -> Measured:
@@ -67,7 +69,20 @@ def read(path: Path) -> Measured:
         baselines,
         max(by_validation, key=lambda name: by_validation[name]),
         max(baselines, key=lambda name: baselines[name].value),
+        found.get("about", {"version": 1, "k": 25}),
     )
+
+
+LEFT_OUT = [
+    "setting left out", *Candidate._fields, "lead there", "baseline chosen likewise", "less that",
+]  # fmt: skip
+
+
+def check_alike(settings: dict[str, Measured]) -> None:
+    """Refuse files of other versions of the benchmark, or other numbers of directions."""
+    versions = {name: (one.about["version"], one.about["k"]) for name, one in settings.items()}
+    if len(set(versions.values())) > 1:
+        raise SystemExit(f"measured by different versions, or with other k: {versions}")
 
 
 def leads(measured: Measured) -> dict[Candidate, Figure]:
@@ -88,6 +103,24 @@ def rank(settings: list[dict[Candidate, Figure]]) -> list[Candidate]:
     """Candidates that all settings have, best mean lead first."""
     common = set.intersection(*map(set, settings))
     return sorted(common, key=lambda one: -np.mean([found[one].value for found in settings]))
+
+
+def leave_out(
+    settings: dict[str, Measured],
+    found: dict[str, dict[Candidate, Figure]],
+    group: Callable[[str], str],
+) -> list[list[str]]:
+    """For every setting, candidate and baseline chosen over the settings of the other groups."""
+    rows = []
+    for name in settings:
+        others = [other for other in settings if group(other) != group(name)]
+        if not others:
+            continue
+        chosen = rank([found[other] for other in others])[0]
+        rival = best_baseline([by_rule(settings[other]) for other in others])
+        less = settings[name].candidates[chosen] - by_rule(settings[name])[rival]
+        rows.append([name, *chosen, str(found[name][chosen]), ", ".join(rival), str(less)])
+    return rows
 
 
 def fixed_baselines(settings: dict[str, Measured], best: Candidate) -> list[list[str]]:
@@ -132,6 +165,7 @@ def main() -> None:
     parser.add_argument("--show", type=int, default=20)
     arguments = parser.parse_args()
     settings = {path.stem: read(path) for path in sorted(arguments.folder.glob("*.json"))}
+    check_alike(settings)
     found = {name: leads(measured) for name, measured in settings.items()}
     order = rank(list(found.values()))
     head = [*Candidate._fields, "mean lead", *settings]
@@ -154,13 +188,6 @@ def main() -> None:
         for name, measured in settings.items()
     ]
     fixed = fixed_baselines(settings, best)
-    left_out = []
-    for name in settings:
-        others = [other for other in settings if other != name]
-        chosen = rank([found[other] for other in others])[0]
-        rival = best_baseline([by_rule(settings[other]) for other in others])
-        less = settings[name].candidates[chosen] - by_rule(settings[name])[rival]
-        left_out.append([name, *chosen, str(found[name][chosen]), ", ".join(rival), str(less)])
     tables = {
         "candidates": (head, every),
         "default": (
@@ -172,11 +199,9 @@ def main() -> None:
             ["baseline", "layer", "mean figure", "the default's less that", *settings],
             fixed,
         ),
-        "left_out": (
-            ["setting left out", *Candidate._fields, "lead there",
-             "baseline chosen likewise", "less that"],
-            left_out,
-        ),
+        "left_out": (LEFT_OUT, leave_out(settings, found, lambda name: name)),
+        # settings of one model share text and windows
+        "model_left_out": (LEFT_OUT, leave_out(settings, found, lambda name: name.split(",")[0])),
     }  # fmt: skip
     for name, (columns, rows) in tables.items():
         print(f"\n{name}: {len(rows)} rows\n" + " | ".join(columns))

@@ -35,27 +35,35 @@ def rival_scores(model, tokens: Tensor, k: int, seed: int = 0) -> dict[str, dict
         found[f"{name}, cosine"] = {ALL: top_scores(center(_cosines(value)), k)}
         found[f"{name}, standardized"] = {ALL: leading_scores(value, k, standardize=True)}
     unembedding = _cosines(reader.of_prediction(_PREDICTED))
+    raw = _cosines(reader.of_prediction(_PREDICTED), False)
     for name in _COMBINED:
         states = reader.of_layers(name)
         kernels = {layer: _cosines(value) for layer, value in states.items()}
         found[f"{name}, cosine"] = _with_sums(kernels, k)
-        # no gradient is needed for a kernel of states and prediction
+        # no gradient is needed for a kernel of states and prediction; as the eNTK's cosines are,
+        # those of the second one are not of centered states
         products = {layer: kernel * unembedding for layer, kernel in kernels.items()}
-        found[f"{name} x unembedding"] = _with_sums(products, k)
+        found[f"{name} x unembedding, centered states"] = _with_sums(products, k)
+        plain = {layer: _cosines(value, False) * raw for layer, value in states.items()}
+        found[f"{name} x unembedding"] = _with_sums(plain, k, centered=False)
         together = torch.cat(list(states.values()), 1)
         found[f"{name}, standardized"] = {ALL: leading_scores(together, k, standardize=True)}
     return found
 
 
-def _with_sums(kernels: dict[str, Tensor], k: int) -> dict[str, Tensor]:
+def _with_sums(kernels: dict[str, Tensor], k: int, *, centered: bool = True) -> dict[str, Tensor]:
     """Directions of every layer's kernel, of their sum and of the sum over the later half."""
     several = list(kernels.values())
     sums = {ALL: sum(several), LATER: sum(several[len(several) // 2 :])}
-    return {layer: top_scores(center(kernel), k) for layer, kernel in {**kernels, **sums}.items()}
+    every = {**kernels, **sums}
+    return {
+        layer: top_scores(center(kernel) if centered else kernel, k)
+        for layer, kernel in every.items()
+    }
 
 
-def _cosines(states: Tensor) -> Tensor:
-    """Cosines of states less their mean."""
-    values = states.double() - states.double().mean(0)
-    unit = normalize(values, dim=1)
+def _cosines(states: Tensor, centered: bool = True) -> Tensor:
+    """Cosines of states, less their mean if wanted."""
+    values = states.double()
+    unit = normalize(values - values.mean(0) if centered else values, dim=1)
     return unit @ unit.T

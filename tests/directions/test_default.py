@@ -2,8 +2,8 @@ import pytest
 import torch
 
 import tl_entk
+from benchmarks.default_kernel.kernels import EVERY, LATER, Candidate, candidate_scores
 from tests.models import HAS_HOOKED, build, tokens
-from tl_entk.directions.default import DEFAULT_WEIGHTS
 
 NAMES = ["native:layer_norm", "hf:gemma3", *(["hooked:gemma3"] if HAS_HOOKED else [])]
 
@@ -24,8 +24,16 @@ def test_directions_are_those_of_cosines_added_over_weights(name, readout):
     torch.testing.assert_close(found.eigenvalues, values[-5:].flip(0), rtol=1e-9, atol=1e-12)
     cosines = (found.vectors * vectors[:, -5:].flip(1)).sum(0).abs()
     assert bool((cosines > 1 - 1e-6).all())
-    # a cosine kernel has ones on its diagonal: the trace counts the weights
-    assert float(total.trace()) == pytest.approx(12 * len(layers) * len(DEFAULT_WEIGHTS))
+
+
+def test_the_study_that_chose_it_measured_this_kernel():
+    model, inputs = build("native:layer_norm", torch.float64), tokens(12)
+    none = torch.arange(12)
+    made = candidate_scores(model, inputs, none, {"W_out": "mlp.W_out"}, 4, 2, lambda done: None)
+    chosen = Candidate("target_logit", "W_out", EVERY, "cosine", False, LATER)
+    found = tl_entk.default_directions(model, inputs, 4).vectors
+    # the study computes in float32
+    assert bool(((made[chosen] * found).sum(0).abs() > 1 - 1e-4).all())
 
 
 def test_a_layer_with_larger_gradients_weighs_no_more():

@@ -14,7 +14,7 @@ from tl_entk.alignment.model_baselines import BASELINES, PCA, PREDICTION, RANDOM
 from tl_entk.alignment.readout_sweep import Candidate
 from tl_entk.experiments.language.data import least_positives
 from tl_entk.experiments.language.inputs import discard_stale_results, fingerprint
-from tl_entk.experiments.language.judging import ALL, FLATTENED, judge_language
+from tl_entk.experiments.language.judging import ALL, BY_DEFAULT, FLATTENED, judge_language
 from tl_entk.experiments.language.kernels import KernelFolder, _load_candidates, _save_candidates
 from tl_entk.experiments.language.run import run_language
 from tl_entk.experiments.language.settings import (
@@ -37,7 +37,8 @@ from tl_entk.report.language.report import write_outputs
 SMALL = LanguageSettings(
     pipeline="embedded", per_tag=8, length=12, sampled=60, k=5, per_story=4, layers=(4, 5),
     tol=1e-2, probe="ridge",
-    readouts=("logsumexp", "target_logit"), components=("W_out", "whole layer", "all layers"),
+    readouts=("logsumexp", "target_logit"),
+    components=("W_out", "whole layer", "all layers", "later layers"),
     normalizations=("cosine+centered",), labels=('content=[{"POS": {"IN": ["NOUN", "VERB"]}}]',),
 )  # fmt: skip
 
@@ -51,9 +52,10 @@ def run(tmp_path_factory):
 
 def test_methods_have_the_same_budget_and_windows_are_balanced(run):
     result, _ = run
-    assert {FLATTENED, *BASELINES} < set(result.judged.methods)
+    assert {FLATTENED, BY_DEFAULT, *BASELINES} < set(result.judged.methods)
     for name, layers in result.judged.methods.items():
-        together = name.split(", ")[2:3] == ["all layers"] or name in PREDICTION
+        together = name == BY_DEFAULT or name in PREDICTION
+        together |= name.split(", ")[2:3] in (["all layers"], ["later layers"])
         expected = {"all"} if together else {"4", "5"}
         assert set(layers) == expected, name
         # what the prediction alone tells is given as many directions as both layers have
@@ -174,18 +176,31 @@ def test_the_kernel_of_all_logits_can_be_left_out(run, monkeypatch):
         raise AssertionError("the dearest kernel is made")
 
     monkeypatch.setattr("tl_entk.experiments.language.kernels.top_eigendirections", refuse)
-    scalar = run_language(replace(SMALL, all_logits=False, controls=(), layers=(5,)), folder)
+    lean = replace(SMALL, all_logits=False, normalizations=(), controls=(), shares=False)
+    lean = replace(lean, layers=(5,), k=4)  # no kernels of so many directions are there
+    scalar = run_language(lean, folder)
     assert FLATTENED not in scalar.judged.methods
     assert scalar.directions.flattened == {}
-    assert scalar.judged.shown_kernels == [scalar.judged.winner]
+    assert scalar.judged.shown_kernels[0] == BY_DEFAULT
     for candidate, layers in scalar.directions.sweep.items():
         for layer, eigen in layers.items():
-            assert torch.equal(eigen.scores, result.directions.sweep[candidate][layer].scores)
+            scores = result.directions.sweep[candidate][layer].scores[:, :4]
+            torch.testing.assert_close(eigen.scores.abs(), scores.abs(), rtol=1e-4, atol=1e-4)
     page = write_outputs(scalar, folder / "scalar").read_text(encoding="utf-8")
     assert "Spectra" not in page
     assert FLATTENED not in page
     with pytest.raises(ValueError, match="no kernel is asked for"):
-        replace(SMALL, all_logits=False, readouts=())
+        replace(lean, readouts=())
+    with pytest.raises(ValueError, match="normalizations are of the kernel of all logits"):
+        replace(SMALL, all_logits=False)
+
+
+def test_the_default_kernel_is_that_of_the_public_call(run):
+    result, _ = run
+    eigen = tl_entk.default_directions(result.model.model, result.data.windows.tokens, SMALL.k)
+    (layer,) = result.judged.methods[BY_DEFAULT].items()
+    assert layer[0] == "all"
+    torch.testing.assert_close(layer[1], eigen.scores.cpu().double())
 
 
 def test_own_baselines_are_judged_beside_the_others(run):

@@ -93,12 +93,39 @@ def test_a_window_is_read_once_where_its_keys_and_values_can_be_kept(name, watch
     )
     greedy_continuation(model, windows, 3)
     greedy_continuation(model, windows, 2)
+    length = windows.shape[1]
+    # first the trials on two windows: whole, and with the cache
+    tried = [length, length, length + 1, 1, length + 2, 1]
+    assert lengths[:9] == [*tried, length, 1, 1]
+    assert lengths[9:] == [*tried[:4], length, 1]
+    greedy_continuation(model, windows, 3)  # tried before
+    assert lengths[15:] == [length, 1, 1]
+    assert len(read) == len(lengths)
     handle.remove()
     embed.remove()
-    length = windows.shape[1]
-    # first the trial on two windows, once: whole, and in two parts
-    assert lengths == [length, length - 1, 1, length, 1, 1, length, 1]
-    assert len(read) == 8
+
+
+def test_other_hooks_are_tried_anew(watched):
+    model, windows = watched("hf:gemma3"), (tokens(6) % 7).clamp(min=1)
+    place = model.get_submodule("blocks.0")
+    scaled = place.register_forward_hook(lambda module, args, output: output)
+    greedy_continuation(model, windows, 3)
+    scaled.remove()
+    shift = 5 * torch.randn(model.cfg.d_model, generator=torch.Generator().manual_seed(0))
+
+    def first_positions(module, args, output):
+        moved = output[0] if isinstance(output, tuple) else output
+        moved = moved.clone()
+        moved[:, :5] += shift  # of a single new token too
+        return (moved, *output[1:]) if isinstance(output, tuple) else moved
+
+    handle = place.register_forward_hook(first_positions)
+    rows = windows
+    for _ in range(3):
+        with torch.no_grad():
+            rows = torch.cat([rows, model(rows)[:, -1].argmax(1, keepdim=True)], 1)
+    assert torch.equal(greedy_continuation(model, windows, 3), rows[:, windows.shape[1] :])
+    handle.remove()
 
 
 class Broken:

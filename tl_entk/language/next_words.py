@@ -18,8 +18,8 @@ from tl_entk.tools.progress import Progress
 
 # by how much logits of the same window may differ, over the largest
 _SAME = 1e-4
-# model to length of windows and number of hooks to whether its cache gives the same logits
-_TRIED: WeakKeyDictionary[Any, dict[tuple[int, int], bool]] = WeakKeyDictionary()
+# model to lengths, number format and hooks to whether its cache gives the same logits
+_TRIED: WeakKeyDictionary[Any, dict[tuple[Any, ...], bool]] = WeakKeyDictionary()
 
 
 def last_logits(
@@ -62,7 +62,8 @@ def greedy_continuation(
     """The most probable next tokens of each window, one after the other.
 
     Keys and values of the window are kept where the model can do so and the logits come out the
-    same (tried on two windows); else the window is run anew for each token.
+    same up to 1e-4 of the largest (tried on two windows); else the window is run anew for each
+    token.
 
     Args:
         model: a TransformerLens model.
@@ -95,7 +96,7 @@ def greedy_continuation(
             f"n_new = {n_new} after windows of {length}: pass 1 to {context - length + 1}, the "
             f"model's context being {context}."
         )
-    cached = n_new > 1 and _cache_is_right(adapter, tokens[:2])
+    cached = n_new > 1 and _cache_is_right(adapter, tokens[:2], n_new)
     found = []
     with Progress("continuing", -(-len(tokens) // batch_size) * n_new, progress) as bar:
         for rows in tokens.split(batch_size):
@@ -124,31 +125,36 @@ def _start_cache(adapter: TransformerAdapter, n: int) -> Outputs:
     return adapter.start_cache(n)
 
 
-def _cache_is_right(adapter: TransformerAdapter, tokens: Int[Tensor, "b t"]) -> bool:
-    """Whether the model's own cache of keys and values gives the logits of such windows.
+def _cache_is_right(adapter: TransformerAdapter, tokens: Int[Tensor, "b t"], n_new: int) -> bool:
+    """Whether the model's own cache of keys and values continues such windows as whole passes do.
 
     Architectures, and hooks of the user's, that a cache does not suit show it here. Tried once for
-    a model, its hooks and a length: waves of a few windows would mostly try.
+    a model, its hooks, and lengths: waves of a few windows would mostly try.
     """
-    modules = nn.Module.modules(adapter.model)
-    hooks = sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in modules)
+    modules = list(nn.Module.modules(adapter.model))
+    # the numbers of hooks are never given twice
+    hooks = [key for m in modules for key in (*m._forward_hooks, *m._forward_pre_hooks)]
+    case = tokens.shape[1], n_new, str(adapter.dtype), tuple(hooks)
     known = _TRIED.setdefault(adapter.model, {})
-    case = tokens.shape[1], hooks
     if case not in known:
-        known[case] = tokens.shape[1] > 1 and _try_cache(adapter, tokens)
+        known[case] = _try_cache(adapter, tokens, n_new)
     return known[case]
 
 
-def _try_cache(adapter: TransformerAdapter, tokens: Int[Tensor, "b t"]) -> bool:
+def _try_cache(adapter: TransformerAdapter, rows: Int[Tensor, "b t"], n_new: int) -> bool:
     if adapter.start_cache is None:
         return False
-    whole = _last_logits(adapter, tokens, adapter.outputs)
+    read = rows
     try:
-        outputs = adapter.start_cache(len(tokens))
-        _last_logits(adapter, tokens[:, :-1], outputs)
-        last = _last_logits(adapter, tokens[:, -1:], outputs)
+        outputs = adapter.start_cache(len(rows))
+        for _ in range(n_new):
+            whole = _last_logits(adapter, rows, adapter.outputs)
+            kept = _last_logits(adapter, read, outputs)
+            same = _SAME * float(whole.abs().max())
+            if not torch.allclose(kept, whole, rtol=0, atol=same):
+                return False
+            read = whole.argmax(1, keepdim=True)
+            rows = torch.cat([rows, read], 1)
     except Exception:
         return False
-    return last.shape == whole.shape and bool(
-        torch.allclose(last, whole, rtol=0, atol=_SAME * float(whole.abs().max()))
-    )
+    return True

@@ -133,6 +133,11 @@ class LanguageSettings:
             raise UserError("no layer or no component is asked for: name one, or all layers.")
         if not (self.all_logits or self.readouts):
             raise UserError("no kernel is asked for: pass --all-logits, or a readout.")
+        if self.normalizations and not self.all_logits:
+            raise UserError(
+                "normalizations are of the kernel of all logits: leave them out (the other kernels "
+                "have all of them), or pass --all-logits."
+            )
         if self.per_tag < 8:
             raise UserError(
                 f"per_tag = {self.per_tag}: the windows are halved twice, to choose and to judge; "
@@ -189,7 +194,8 @@ class LanguageSettings:
         """
         names, adapter = list_components(model), adapt_transformer(model)
         for layer in self.chosen_layers(adapter.n_layers):
-            match_names(names, f"blocks.{layer}.{self.weight}")
+            if self.all_logits:
+                match_names(names, f"blocks.{layer}.{self.weight}")
             for component in self.components if self.readouts else ():
                 match_names(names, component_patterns(component, str(layer), adapter.n_layers))
         # the model's own next word is read from up to two tokens after the window

@@ -84,8 +84,10 @@ def _introductions(result: LanguageResult) -> list[str]:
     if BY_DEFAULT in judged.tables:
         found.append(
             f"{BY_DEFAULT} is the kernel of tl_entk.default_directions: the most probable token's "
-            "logit, W_out of the later half of the layers, by cosines, added. No label took part "
-            f"in its choice, and it has {judged.tables[BY_DEFAULT].k} directions in all."
+            "logit, W_out of the later half of the layers, by cosines, added. It was fixed before "
+            "this run, by labels of Gemma-3-270M, the embedded story model and modular addition: "
+            f"on those it is not held out. It has {judged.tables[BY_DEFAULT].k} directions in all, "
+            f"{strongest} {judged.tables[strongest].k}."
         )
     return found
 
