@@ -155,6 +155,6 @@ def _try_cache(adapter: TransformerAdapter, rows: Int[Tensor, "b t"], n_new: int
                 return False
             read = whole.argmax(1, keepdim=True)
             rows = torch.cat([rows, read], 1)
-    except Exception:
+    except Exception:  # whatever it is, the windows can be run whole
         return False
     return True
