@@ -4,15 +4,17 @@ import torch
 import tl_entk
 from benchmarks.default_kernel.kernels import EVERY, LATER, Candidate, candidate_scores
 from tests.models import HAS_HOOKED, build, tokens
+from tl_entk.directions.default import DEFAULT_READOUT
 
 NAMES = ["native:layer_norm", "hf:gemma3", *(["hooked:gemma3"] if HAS_HOOKED else [])]
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("readout", ["target_logit", "mean_logit"])
+@pytest.mark.parametrize("readout", ["logsumexp", "mean_logit"])
 def test_directions_are_those_of_cosines_added_over_weights(name, readout):
     model, inputs = build(name, torch.float64), tokens(12)
-    found = tl_entk.default_directions(model, inputs, 5, readout=readout)
+    chosen = {} if readout == DEFAULT_READOUT else {"readout": readout}
+    found = tl_entk.default_directions(model, inputs, 5, **chosen)
     total = torch.zeros(12, 12, dtype=torch.float64)
     layers = range(model.cfg.n_layers // 2, model.cfg.n_layers)
     for layer in layers:
@@ -30,7 +32,7 @@ def test_the_study_that_chose_it_measured_this_kernel():
     model, inputs = build("native:layer_norm", torch.float64), tokens(12)
     none = torch.arange(12)
     made = candidate_scores(model, inputs, none, {"W_out": "mlp.W_out"}, 4, 2, lambda done: None)
-    chosen = Candidate("target_logit", "W_out", EVERY, "cosine", False, LATER)
+    chosen = Candidate(DEFAULT_READOUT, "W_out", EVERY, "cosine", False, LATER)
     found = tl_entk.default_directions(model, inputs, 4).vectors
     # the study computes in float32
     assert bool(((made[chosen] * found).sum(0).abs() > 1 - 1e-4).all())

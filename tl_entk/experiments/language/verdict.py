@@ -83,10 +83,9 @@ def _introductions(result: LanguageResult) -> list[str]:
     ]
     if BY_DEFAULT in judged.tables:
         found.append(
-            f"{BY_DEFAULT} is the kernel of tl_entk.default_directions: the most probable token's "
-            "logit, W_out of the later half of the layers, by cosines, added. It was fixed before "
-            "this run, by labels of Gemma-3-270M, the embedded story model and modular addition: "
-            f"on those it is not held out. It has {judged.tables[BY_DEFAULT].k} directions in all, "
+            f"{BY_DEFAULT} is the kernel of tl_entk.default_directions: logsumexp, W_out of the later "
+            "half of the layers, by cosines, added. It was fixed before this run, by labels of "
+            "Gemma-3-270M and the embedded story model: on those it is not held out. It has {judged.tables[BY_DEFAULT].k} directions in all, "
             f"{strongest} {judged.tables[strongest].k}."
         )
     return found
