@@ -50,10 +50,11 @@ def default_directions(
     .. math:: K[n, m] = \sum_b K_b[n, m] / \sqrt{K_b[n, n] K_b[m, m]}
 
     over W_out of the later half of the layers; K_b is the kernel of logsumexp of the logits at the
-    read position. One forward and one backward pass; no label, no layer and no normalization is left
-    to choose. On two language models and several texts it was within 0.03 (average precision) of
-    the strongest baseline of each setting, and ahead of it in none; on modular addition it is far
-    behind (see ``readout``). A kernel chosen by your own labels may do better: ``sweep_directions``.
+    read position. One forward and one backward pass; no label, no layer and no normalization is
+    left to choose. On two language models and several texts its average precision was within 0.03
+    of the strongest baseline of each setting, and ahead of it in none; on modular addition it is
+    far behind (see ``readout``). A kernel chosen by your own labels may do better:
+    :func:`tl_entk.sweep_directions`.
 
     Args:
         model: a HookedTransformer (TransformerLens 3.9) or a TransformerBridge (3.9, 4.x), in

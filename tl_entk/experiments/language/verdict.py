@@ -82,11 +82,12 @@ def _introductions(result: LanguageResult) -> list[str]:
         + (f" ({BASELINES[strongest]})." if strongest in BASELINES else ".")
     ]
     if BY_DEFAULT in judged.tables:
+        own, other = judged.tables[BY_DEFAULT].k, judged.tables[strongest].k
         found.append(
-            f"{BY_DEFAULT} is the kernel of tl_entk.default_directions: logsumexp, W_out of the later "
-            "half of the layers, by cosines, added. It was fixed before this run, by labels of "
-            "Gemma-3-270M and the embedded story model: on those it is not held out. It has {judged.tables[BY_DEFAULT].k} directions in all, "
-            f"{strongest} {judged.tables[strongest].k}."
+            f"{BY_DEFAULT} is the kernel of tl_entk.default_directions: logsumexp, W_out of the "
+            "later half of the layers, by cosines, added. It was fixed before this run, by labels "
+            "of Gemma-3-270M and the embedded story model: on those it is not held out. It has "
+            f"{own} directions to choose from, {strongest} {other}."
         )
     return found
 
