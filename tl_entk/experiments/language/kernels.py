@@ -232,11 +232,11 @@ class KernelFolder:
             seed=self.settings.seed,
         )
         for name in missing:
-            there = self._kept_names(name)
-            layers = {there[layer]: x.cpu().contiguous() for layer, x in computed[name].items()}
+            layers = {self._kept_name(layer): x.cpu() for layer, x in computed[name].items()}
             path = self._baseline_file(name)
             # other layers, of other runs, stay
-            write_tensors(path, (read_tensors(path)[0] if path.exists() else {}) | layers)
+            kept = read_tensors(path)[0] if path.exists() else {}
+            write_tensors(path, kept | {key: x.contiguous() for key, x in layers.items()})
         return {name: kept or computed[name] for name, kept in found.items()} | {
             name: computed[name] for name in own or {}
         }
@@ -252,16 +252,17 @@ class KernelFolder:
     def _kept_baseline(self, name: str) -> dict[str, Tensor] | None:
         path = self._baseline_file(name)
         kept = read_tensors(path)[0] if path.exists() else {}
-        names = self._kept_names(name)
-        if not set(names.values()) <= set(kept):
-            return None
-        return {layer: kept[there] for layer, there in names.items()}
-
-    def _kept_names(self, name: str) -> dict[str, str]:
-        """Layer to what its scores are called in the baseline's file."""
         if name in PREDICTION:
-            return {TOGETHER: f"{TOGETHER}, {self._k_prediction} directions"}
-        return {layer: layer for layer in self.layers}
+            # the leading ones of more directions are those of fewer
+            widths = {key: int(key.split()[1]) for key in kept if key.startswith(f"{TOGETHER}, ")}
+            enough = [key for key, width in widths.items() if width >= self._k_prediction]
+            return {TOGETHER: kept[enough[0]][:, : self._k_prediction]} if enough else None
+        there = set(self.layers) <= set(kept)
+        return {layer: kept[layer] for layer in self.layers} if there else None
+
+    def _kept_name(self, layer: str) -> str:
+        """What a layer's scores are called in the baseline's file."""
+        return f"{TOGETHER}, {self._k_prediction} directions" if layer == TOGETHER else layer
 
 
 def _save_candidates(found: dict[Candidate, Layers], path: Path) -> None:
