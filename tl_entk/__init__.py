@@ -12,7 +12,7 @@ Kernels of every weight, head and layer
     UserError              raised for what a caller can fix
 
 Eigendirections
-    default_directions     of a kernel that holds up over models and texts, in one call
+    default_directions     of a kernel to start with, in one call
     eigendecompose         of a dense kernel
     top_eigendirections    of a language model's kernel, which is never formed
     EigenDirections        what comes out: eigenvalues, vectors, scores, residuals
