@@ -1,4 +1,4 @@
-"""Measure the candidates in one setting, or choose among what was measured."""
+"""Measure candidates and baselines, setting by setting."""
 
 from __future__ import annotations
 

@@ -15,7 +15,8 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-from benchmarks.default_kernel.kernels import ALL, EVERY, LATER
+from benchmarks.default_kernel.choose import SHIPPED
+from benchmarks.default_kernel.kernels import ALL, EVERY
 
 # readout, weight to line
 KERNELS = {
@@ -49,8 +50,7 @@ def draw(axis, path: Path) -> list[list[str]]:
         rows.append([path.stem, name, *values])
     for name, color in PREDICTION.items():
         axis.axhline(figures[name, ALL], ls=":", color=color, label=name)
-    default = figures["target_logit", "W_out", EVERY, "cosine", False, LATER]
-    axis.axhline(default, ls="-.", color="black", label="default: later half added")
+    axis.axhline(figures[SHIPPED], ls="-.", color="black", label="default (logsumexp), later half")
     for name in OTHERS:
         rows.append([path.stem, name, *(figures[name, str(layer)] for layer in layers)])
     axis.set(title=path.stem, xlabel="layer", xticks=layers[:: max(1, len(layers) // 9)])

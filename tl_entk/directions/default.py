@@ -16,7 +16,6 @@ from tl_entk.kernel.blocks import kernel_blocks, list_components
 from tl_entk.model.adapters import adapt_transformer
 from tl_entk.model.checks import Position
 from tl_entk.model.readouts import ReadoutLike
-from tl_entk.model.sites import glob_match
 
 DEFAULT_READOUT = "logsumexp"
 # of every layer in the later half; gradients of each are scaled to norm 1 before kernels are added
@@ -84,7 +83,7 @@ def default_directions(
     """
     names = list_components(model)
     wanted = default_patterns(adapt_transformer(model).n_layers)
-    chosen = [name for name in names if any(glob_match(name, one) for one in wanted)]
+    chosen = [name for name in names if name in wanted]
     if not chosen:
         raise UserError(
             f"the model has none of {', '.join(DEFAULT_WEIGHTS)} in its later layers: choose "

@@ -96,16 +96,18 @@ def greedy_continuation(
             f"n_new = {n_new} after windows of {length}: pass 1 to {context - length + 1}, the "
             f"model's context being {context}."
         )
-    cached = n_new > 1 and _cache_is_right(adapter, tokens[:2], n_new)
+    start_cache = adapter.start_cache
+    if n_new == 1 or not _cache_is_right(adapter, tokens[:2], n_new):
+        start_cache = None
     found = []
     with Progress("continuing", -(-len(tokens) // batch_size) * n_new, progress) as bar:
         for rows in tokens.split(batch_size):
-            outputs = _start_cache(adapter, len(rows)) if cached else adapter.outputs
+            outputs = start_cache(len(rows)) if start_cache else adapter.outputs
             read = rows
             for _ in range(n_new):
                 following = _last_logits(adapter, read, outputs).argmax(1, keepdim=True)
                 rows = torch.cat([rows, following], 1)
-                read = following if cached else rows
+                read = following if start_cache else rows
                 bar.advance()
             found.append(rows[:, length:])
     return torch.cat(found)
@@ -118,11 +120,6 @@ def _last_logits(
     last = torch.full((n,), length - 1, device=tokens.device)
     with torch.no_grad(), reading([], adapter.final_hidden, last, n):
         return outputs(tokens)[:, 0]
-
-
-def _start_cache(adapter: TransformerAdapter, n: int) -> Outputs:
-    assert adapter.start_cache is not None
-    return adapter.start_cache(n)
 
 
 def _cache_is_right(adapter: TransformerAdapter, tokens: Int[Tensor, "b t"], n_new: int) -> bool:
