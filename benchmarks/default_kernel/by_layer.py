@@ -30,7 +30,7 @@ BASELINES = {
     "PCA": ("#555555", "--"),
 }
 # in the table alone
-OTHERS = ("neurons", "attention output", "PCA, cosine", "neurons, cosine")
+OTHERS = ("neurons", "attention output", "residual, cosine", "neurons, cosine")
 PREDICTION = {"predicted unembedding": "#009e73", "expected unembedding": "#8fbf6f"}
 
 

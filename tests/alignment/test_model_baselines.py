@@ -7,7 +7,13 @@ from sklearn.preprocessing import StandardScaler
 
 import tl_entk
 from tests.models import HAS_HOOKED, T, V, build
-from tl_entk.alignment.model_baselines import BASELINES, LAYERED, PREDICTION, baseline_scores
+from tl_entk.alignment.model_baselines import (
+    BASELINES,
+    LAYERED,
+    PREDICTION,
+    PRODUCTS,
+    baseline_scores,
+)
 from tl_entk.model.adapters import adapt_transformer
 
 MODELS = ["native:layer_norm", "hf:gemma3"] + ["hooked:gemma3", "hooked:gpt2"] * HAS_HOOKED
@@ -61,6 +67,27 @@ def test_every_baseline_is_pca_of_what_the_models_cache_has(name):
         assert_same_scores(of_prediction["expected unembedding"], twin(expected))
         logs = logits[:, -1].log_softmax(1)
         assert_same_scores(of_prediction["log-probabilities"], twin(logs))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_product_kernel_is_of_pairs_of_state_and_prediction(name):
+    model, tokens = build(name), windows()
+    found = baseline_scores(model, tokens, K, list(PRODUCTS))
+    with torch.no_grad():
+        logits, cache = model.run_with_cache(tokens)
+    predicted = adapt_transformer(model).unembedding[:, logits[:, -1].argmax(1)].T
+    for layer in (0, 1):
+        for baseline, hook in (
+            ("residual x unembedding", "hook_resid_post"),
+            ("neurons x unembedding", "mlp.hook_post"),
+            ("attention output x unembedding", "hook_attn_out"),
+        ):
+            states = cache[f"blocks.{layer}.{hook}"][:, -1]
+            # the explicit features: outer products of unit vectors
+            a, b = (x.detach().double() / x.double().norm(dim=1, keepdim=True)
+                    for x in (states, predicted))  # fmt: skip
+            left, sizes, _ = torch.linalg.svd(torch.einsum("na,nb->nab", a, b).flatten(1))
+            assert_same_scores(found[baseline][str(layer)], (left[:, :K] * sizes[:K]).detach())
 
 
 def test_numbers_do_not_depend_on_the_batch_or_on_what_else_is_asked():

@@ -1,14 +1,18 @@
-"""Baselines made of given activations: their principal components, and random directions."""
+"""Baselines made of given states: principal components, product kernels, random directions."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from sklearn import decomposition
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from feature_sets.errors import UserError
+from tl_entk.directions.eigen import eigendecompose
 
 # least size of a component over the first that is more than rounding (of float32 states)
 _RANK = 1e-6
@@ -55,6 +59,42 @@ def leading_scores(
     scores = pca_scores(states, min(k, *states.shape), standardize=standardize)
     sizes = scores.norm(dim=0)
     return scores[:, : max(1, int((sizes > _RANK * sizes[0]).sum()))]
+
+
+def product_scores(states: Sequence[Float[Tensor, "n _"]], k: int) -> Float[Tensor, "n j"]:
+    """Scores on up to k leading eigenvectors of a product of cosine kernels, as many as there are.
+
+    Examples are close where they are close in each of several states. The kernel of a weight is
+    made like this of what the weight reads and of the gradient of what it writes; these need none.
+
+    Args:
+        states: each (n, m), of the same examples.
+        k: directions.
+
+    Example:
+        >>> product_scores([torch.eye(3), torch.ones(3, 2)], 2).shape
+        torch.Size([3, 2])
+    """
+    kernel = torch.stack([cosines(values) for values in states]).prod(0)
+    eigen = eigendecompose(kernel, min(k, len(kernel)))
+    sizes = eigen.eigenvalues.clamp_min(0).sqrt()
+    return (eigen.scores * sizes)[:, : max(1, int((sizes > _RANK * sizes[0]).sum()))]
+
+
+def cosines(states: Float[Tensor, "n m"], *, centered: bool = False) -> Float[Tensor, "n n"]:
+    """Cosines of the examples' states, in float64.
+
+    Args:
+        states: (n, m).
+        centered: take the mean over the examples out first.
+
+    Example:
+        >>> cosines(torch.tensor([[2.0, 0.0], [0.0, 3.0]])).tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
+    """
+    values = states.detach().cpu().double()
+    unit = normalize(values - values.mean(0) if centered else values, dim=1)
+    return unit @ unit.T
 
 
 def random_directions(n: int, k: int, seed: int = 0) -> Float[Tensor, "n k"]:
