@@ -14,6 +14,7 @@ ORDER = (
     ("kernel",),
     ("directions",),
     ("operator", "linearization", "alignment"),
+    ("compressed",),
     ("dynamics", "language"),
     ("results",),
     ("experiments",),

@@ -15,6 +15,7 @@ Eigendirections
     default_directions     of a kernel to start with, in one call
     eigendecompose         of a dense kernel
     top_eigendirections    of a language model's kernel, which is never formed
+    all_eigendirections    nearly those of many components, from one set of backward passes
     EigenDirections        what comes out: eigenvalues, vectors, scores, residuals
     leading_eigenpairs     of any symmetric operator, by block Lanczos
     find_cliffs            drops of a spectrum
@@ -103,6 +104,7 @@ from tl_entk.alignment.overlap import (
     subspace_overlap,
 )
 from tl_entk.alignment.readout_sweep import judge_sweep, sweep_directions
+from tl_entk.compressed.eigendirections import all_eigendirections
 from tl_entk.directions.cliffs import Cliff, find_cliffs
 from tl_entk.directions.cost import Estimate
 from tl_entk.directions.default import default_directions
@@ -162,6 +164,7 @@ __all__ = [  # noqa: RUF022 - grouped, as the docstring is
     "default_directions",
     "eigendecompose",
     "top_eigendirections",
+    "all_eigendirections",
     "EigenDirections",
     "leading_eigenpairs",
     "find_cliffs",

@@ -64,7 +64,9 @@ def test_the_basis_satisfies_the_lanczos_relation():
     """A Q = Q T + R E^T, with Q orthonormal, through a thick restart too."""
     matrix = random_kernel()
     for block in (1, 4):
-        state = lanczos.start(120, block, seed=1, dtype=torch.float64, device=torch.device("cpu"))
+        state = lanczos.first_state(
+            120, block, seed=1, dtype=torch.float64, device=torch.device("cpu")
+        )
         for count in range(14):
             lanczos.step(state, lambda x: matrix @ x)
             if count == 9:

@@ -113,12 +113,17 @@ def _read_batch(
     model: Any = adapter.model
     with torch.no_grad(), cut:
         _, cache = model.run_with_cache(tokens, names_filter=list(hooks))
-    return {hook: _select_positions(cache, hook, tokens, positions) for hook in hooks}
+    return {hook: select_positions(cache, hook, tokens, positions) for hook in hooks}
 
 
-def _select_positions(
+def select_positions(
     cache: Any, hook: str, tokens: Tensor, positions: Tensor
 ) -> Float[Tensor, "b d"]:
+    """What a cache has of a hook at one position of every example, heads flattened.
+
+    Raises:
+        UserError: if the hook did not fire, or has other axes.
+    """
     if hook not in cache:
         raise UserError(f"hook {hook!r} did not fire: choose another, or switch it on.")
     value = cache[hook]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from functools import cached_property
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tl_entk.alignment.activations import activations_at
+from tl_entk.alignment.activations import select_positions
 from tl_entk.alignment.prediction import Prediction, read_prediction
 from tl_entk.model.adapters import TransformerAdapter
 from tl_entk.model.capture import reading
@@ -26,7 +27,7 @@ _HOOKS = {RESIDUAL: "hook_resid_post", ATTENTION: "hook_attn_out"}
 
 
 class ModelStates:
-    """States of the model at the read position, all that are asked for in two passes.
+    """States of the model at the read position, all that are asked for in one pass.
 
     Args:
         adapter: of the model.
@@ -51,10 +52,10 @@ class ModelStates:
 
     def of_layers(self, name: str) -> dict[str, Float[Tensor, "n _"]]:
         """Layer to states of one kind, among ``LAYER_STATES``."""
-        if name in _HOOKS:
-            return {str(i): self._hooked[f"blocks.{i}.{_HOOKS[name]}"] for i in self.layers}
         last = self.adapter.n_layers - 1
-        found, hidden = self._inputs
+        found, hidden = self._read
+        if name in _HOOKS:
+            return {str(i): found[f"blocks.{i}.{_HOOKS[name]}"] for i in self.layers}
         return {
             str(i): hidden if name == NORMED and i == last else found[_input_of(name, i)]
             for i in self.layers
@@ -72,20 +73,11 @@ class ModelStates:
 
     @cached_property
     def _prediction(self) -> Prediction:
-        return read_prediction(self.adapter, self._inputs[1])
+        return read_prediction(self.adapter, self._read[1])
 
     @cached_property
-    def _hooked(self) -> dict[str, Float[Tensor, "n _"]]:
-        """Hook to activations."""
-        hooks = sorted(_HOOKS[name] for name in self.names if name in _HOOKS)
-        wanted = [f"blocks.{layer}.{hook}" for layer in self.layers for hook in hooks]
-        return activations_at(
-            self.adapter.model, self.tokens, wanted, self.position, batch_size=self.batch_size
-        )
-
-    @cached_property
-    def _inputs(self) -> tuple[dict[str, Float[Tensor, "n _"]], Float[Tensor, "n d"]]:
-        """Weight to what it reads, and the final hidden vector."""
+    def _read(self) -> tuple[dict[str, Float[Tensor, "n _"]], Float[Tensor, "n d"]]:
+        """Hook, or weight, to what it has or reads; and the final hidden vector."""
         last = self.adapter.n_layers - 1
         sites = [
             self.adapter.by_name[_input_of(name, layer)]
@@ -93,14 +85,19 @@ class ModelStates:
             for layer in self.layers
             if name in self.names and not (name == NORMED and layer == last)
         ]
-        found: dict[str, list[Tensor]] = {site.name: [] for site in sites}
+        kinds = sorted(_HOOKS[name] for name in self.names if name in _HOOKS)
+        hooks = [f"blocks.{layer}.{kind}" for layer in self.layers for kind in kinds]
+        found: dict[str, list[Tensor]] = {name: [] for name in [*hooks, *(s.name for s in sites)]}
         hidden: list[Tensor] = []
         positions = check_position(self.position, *self.tokens.shape).to(self.tokens.device)
+        model: Any = self.adapter.model
         for rows in torch.arange(len(self.tokens)).split(self.batch_size):
-            at = positions[rows]
-            showing = reading(sites, self.adapter.final_hidden, at, len(rows), stop=True)
+            at, tokens = positions[rows], self.tokens[rows]
+            showing = reading(sites, self.adapter.final_hidden, at, len(rows))
             with torch.no_grad(), showing as seen:
-                self.adapter.outputs(self.tokens[rows])
+                _, cache = model.run_with_cache(tokens, names_filter=hooks)
+            for hook in hooks:
+                found[hook].append(select_positions(cache, hook, tokens, at))
             for site in sites:
                 assert site.input is not None
                 (value,) = seen.inputs[site.input]

@@ -48,10 +48,16 @@ class LanczosState:
         return self.known == self.basis.shape[1]
 
 
-def start(
-    rows: int, block: int, *, seed: int, dtype: torch.dtype, device: torch.device
+def first_state(
+    rows: int,
+    block: int,
+    *,
+    seed: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    vectors: Float[Tensor, "rows m"] | None = None,
 ) -> LanczosState:
-    """A state with a random first block.
+    """A state with a first block: random, or of vectors that are nearly those wanted.
 
     Args:
         rows: of the matrix.
@@ -59,18 +65,27 @@ def start(
         seed: of the random vectors, drawn on the CPU: every device starts alike.
         dtype: number format of the basis.
         device: where the basis is.
+        vectors: linearly independent ones to start from.
     """
     generator = torch.Generator().manual_seed(seed)
     first = torch.randn(rows, min(block, rows), generator=generator, dtype=torch.float64)
+    first = first if vectors is None else vectors
     basis = torch.linalg.qr(first.to(device, dtype))[0]
     empty = torch.zeros(0, 0, dtype=torch.float64)
     return LanczosState(basis, empty, empty.reshape(basis.shape[1], 0), 0, generator)
 
 
-def step(state: LanczosState, multiply: Multiply) -> None:
-    """Multiply the fresh block, and add what is new in the products to the basis."""
-    known, fresh = state.known, state.basis[:, state.known :]
+def step(state: LanczosState, multiply: Multiply, width: int | None = None) -> None:
+    """Multiply the fresh vectors, and add what is new in the products to the basis.
+
+    Args:
+        state: which is changed.
+        multiply: the matrix's products.
+        width: how many of the fresh vectors, the first ones; default all.
+    """
+    known, fresh = state.known, state.basis[:, state.known :][:, :width]
     width = fresh.shape[1]
+    done = known + width
     product = multiply(fresh).clone()  # what is multiplied with may return what it was given
     if not bool(torch.isfinite(product).all()):
         raise RuntimeError(
@@ -79,19 +94,45 @@ def step(state: LanczosState, multiply: Multiply) -> None:
         )
     size = product.norm(dim=0).double().cpu()
     coordinates = _project_out(state.basis, product)
-    T = torch.zeros(known + width, known + width, dtype=torch.float64)
+    T = torch.zeros(done, done, dtype=torch.float64)
     T[:known, :known] = state.projected
-    T[:, known:] = coordinates
+    T[:, known:] = coordinates[:done]
     T[known:, :known] = coordinates[:known].T
     T[known:, known:] = (T[known:, known:] + T[known:, known:].T) / 2
     block, remainder = _orthonormalize(state, product, size)
-    coupling = torch.zeros(block.shape[1], known + width, dtype=torch.float64)
-    coupling[:, known:] = remainder
+    # what is left of the fresh vectors, and the new ones
+    left = state.coupling[width:]
+    coupling = torch.zeros(len(left) + block.shape[1], done, dtype=torch.float64)
+    coupling[: len(left), :known] = left
+    coupling[: len(left), known:] = coordinates[done:]
+    coupling[len(left) :, known:] = remainder
     basis = torch.cat([state.basis, block], 1)
     # all at once: a run that is interrupted saves what it has
     state.basis, state.projected, state.coupling, state.products = (
         basis, T, coupling, state.products + width,
     )  # fmt: skip
+
+
+def turn_fresh(state: LanczosState, k: int, tol: float) -> int:
+    """Turn the fresh vectors so that the first ones hold what the wanted pairs lack most.
+
+    Args:
+        state: which is changed; what it spans stays.
+        k: pairs wanted.
+        tol: residual of a pair, relative to the first eigenvalue, that is small enough.
+
+    Returns:
+        How many of them some pair lacks by more than its tolerance.
+    """
+    pairs = ritz_pairs(state, k)
+    lacking = pairs.residuals > tol
+    errors = state.coupling @ pairs.coordinates[:, lacking]
+    turn, sizes, _ = torch.linalg.svd(errors)
+    fresh = state.basis[:, state.known :] @ turn.to(state.basis.device, state.basis.dtype)
+    basis = torch.cat([state.basis[:, : state.known], fresh], 1)
+    state.basis, state.coupling = basis, turn.T @ state.coupling
+    largest = pairs.values[0].abs()
+    return max(1, int((sizes > tol * largest).sum()))
 
 
 def _project_out(basis: Tensor, vectors: Tensor) -> Float[Tensor, "m b"]:

@@ -19,12 +19,22 @@ from feature_sets.warn import warn_user
 from tl_entk.directions.checkpoint import load_state, run_identity, save_state
 from tl_entk.directions.cost import expected_products
 from tl_entk.directions.eigen import EigenDirections
-from tl_entk.directions.lanczos import LanczosState, RitzPairs, restart, ritz_pairs, start, step
+from tl_entk.directions.lanczos import (
+    LanczosState,
+    RitzPairs,
+    first_state,
+    restart,
+    ritz_pairs,
+    step,
+    turn_fresh,
+)
 from tl_entk.directions.scores import score_vectors
 from tl_entk.directions.symmetric_operator import Products, SymmetricOperator, as_operator
 from tl_entk.tools.progress import Progress
 
 _SECONDS_BETWEEN_CHECKPOINTS = 60.0
+# vectors multiplied at a time after those that were given to start from
+_AFTER_START = 4
 
 
 def leading_eigenpairs(
@@ -37,6 +47,7 @@ def leading_eigenpairs(
     max_products: int | None = None,
     basis_budget: int | None = None,
     resume: str | Path | None = None,
+    start: Float[Tensor, "rows m"] | None = None,
     progress: bool = False,
 ) -> EigenDirections:
     """The k largest eigenpairs of an operator, by block Lanczos with full reorthogonalization.
@@ -58,6 +69,8 @@ def leading_eigenpairs(
         basis_budget: bytes for the basis; when it is full, a thick restart keeps its best part.
         resume: file for checkpoints, written every minute, at the end and when interrupted. If
             it is there, the run goes on from it.
+        start: vectors that are nearly those wanted, k or more, instead of a random first block.
+            Each is multiplied once; from then on only what pairs lack that have not converged.
         progress: show products, residuals and the time left.
 
     Returns:
@@ -93,7 +106,11 @@ def leading_eigenpairs(
         state = load_state(path, kernel, operator.device)
         _check_same_kernel(operator, state, path)
     else:
-        state = start(rows, block_size, seed=seed, dtype=operator.dtype, device=operator.device)
+        if start is not None:
+            start = _check_start(start, rows).to(operator.device, operator.dtype)
+        state = first_state(
+            rows, block_size, seed=seed, dtype=operator.dtype, device=operator.device, vectors=start
+        )
     saver, forecast = _Saver(path, kernel), _Forecast(k, tol, expected_products(k, block_size))
     with Progress("products", forecast.total, progress) as bar, saver.save_at_exit(state):
         bar.advance(state.products)
@@ -102,7 +119,7 @@ def leading_eigenpairs(
             if state.basis.shape[1] + block_size > capacity:
                 restart(state, max(k, (k + capacity - 2 * block_size) // 2))
             before = state.products
-            step(state, operator.__matmul__)
+            step(state, operator.__matmul__, _width(state, start, k, tol, block_size))
             if state.known >= k:
                 pairs = ritz_pairs(state, k)
                 bar.expect(forecast.update(state.products, pairs))
@@ -111,6 +128,28 @@ def leading_eigenpairs(
     assert pairs is not None
     settings = {"seed": seed, "block_size": block_size}
     return _collect_directions(operator, state, pairs, tol, settings)
+
+
+def _check_start(start: Tensor, rows: int) -> Tensor:
+    """Vectors to start from.
+
+    Raises:
+        UserError: if their shape does not fit, or they are not finite.
+    """
+    if start.ndim != 2 or len(start) != rows or not 1 <= start.shape[1] <= rows:
+        raise UserError(f"start has shape {tuple(start.shape)}: pass columns of {rows} numbers.")
+    if not bool(start.isfinite().all()):
+        raise UserError("start is not finite: leave it out, or compute it anew.")
+    return start
+
+
+def _width(
+    state: LanczosState, start: Tensor | None, k: int, tol: float, block_size: int
+) -> int | None:
+    """How many of the fresh vectors to multiply; None for all of them."""
+    if start is None or state.known < k:
+        return None
+    return min(turn_fresh(state, k, tol), max(block_size, _AFTER_START))
 
 
 def check_request(rows: int, k: int, tol: float, block_size: int, limit: int) -> None:

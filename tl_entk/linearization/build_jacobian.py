@@ -81,7 +81,7 @@ def build_jacobian(request: Request, budget: int) -> Jacobian:
     task, n = request.task, len(request.task)
     check_whole_gradient(task)
     names = partition(request.names)
-    chosen = _choose_sites(task.adapter, names)
+    chosen = choose_sites(task.adapter, names)
     sites = [site for site, _ in chosen]
     with frozen(task.adapter.model), torch.enable_grad():
         uses, outputs = measure_uses(task, sites)
@@ -94,13 +94,13 @@ def build_jacobian(request: Request, budget: int) -> Jacobian:
             batch_size=examples_per_pass(n, floats, request.dtype.itemsize, budget),
             dtype=request.dtype,
         )
-    maps = [_map_site(site, key, names, factors[site.name], outputs) for site, key in chosen]
+    maps = [map_site(site, key, names, factors[site.name], outputs) for site, key in chosen]
     scale = torch.full((n, outputs), task.readout.scale**0.5, dtype=request.dtype)
     info = provenance(task, component=", ".join(names), kernel_dtype=str(request.dtype))
     return Jacobian(tuple(maps), n, outputs, budget, scale.to(task.inputs.device), info)
 
 
-def _choose_sites(adapter: ModelAdapter, names: list[str]) -> list[tuple[Site, str]]:
+def choose_sites(adapter: ModelAdapter, names: list[str]) -> list[tuple[Site, str]]:
     """The sites that the components need, each with the name its columns go by."""
     found = []
     for site in adapter.sites:
@@ -110,9 +110,7 @@ def _choose_sites(adapter: ModelAdapter, names: list[str]) -> list[tuple[Site, s
     return found
 
 
-def _map_site(
-    site: Site, key: str, names: list[str], factors: Factors, outputs: int
-) -> GradientMap:
+def map_site(site: Site, key: str, names: list[str], factors: Factors, outputs: int) -> GradientMap:
     """A site's block, of the heads asked for."""
     rows = len(site.parameter) if site.kind == "embedding" else 0
     heads = [h for h, name in enumerate(site.head_names) if name in names]

@@ -81,6 +81,13 @@ class Jacobian:
         factors = factors.to(self.row_weights)
         return replace(self, row_weights=self.row_weights * factors)
 
+    def outputs_between(self, start: int, stop: int) -> Jacobian:
+        """The rows of some of the outputs, start to stop - 1."""
+        chosen = slice(start, stop)
+        maps = tuple(part.outputs_between(start, stop) for part in self.maps)
+        weights = self.row_weights[:, chosen]
+        return replace(self, maps=maps, outputs=stop - start, row_weights=weights)
+
     def apply(self, change: Float[Tensor, " p"]) -> Float[Tensor, "n r"]:
         """J u: what a change of the weights does to the outputs, to first order."""
         total = torch.zeros_like(self.row_weights)

@@ -18,13 +18,16 @@ from tl_entk.model.sites import Cut, Site, Tap
 class Reading:
     """What one forward pass showed: a tap's tensors in the order of its calls.
 
-    ``inputs`` are detached; ``outputs`` are in the graph, ready for ``torch.autograd.grad``.
+    ``inputs`` are detached; ``outputs`` are in the graph, ready for ``torch.autograd.grad``, and so
+    are the values where the graph was made to ``begin`` and the pass to ``end``.
     """
 
     inputs: dict[Tap, list[Tensor]] = field(default_factory=dict)
     outputs: dict[Tap, list[Tensor]] = field(default_factory=dict)
     versions: list[tuple[Tap, Tensor, int]] = field(default_factory=list)
     final_hidden: Tensor | None = None
+    begin: Tensor | None = None
+    end: Tensor | None = None
 
     def check(self, sites: Iterable[Site], processed: str | None = None) -> None:
         """Refuse a pass in which a hook never fired, or an output was changed in place.
@@ -68,8 +71,8 @@ def frozen(model: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-class FinalHiddenReached(Exception):  # noqa: N818 - no error, as StopIteration is none
-    """Ends a forward pass before the unembedding, when only the final hidden vector is read."""
+class EndOfPass(Exception):  # noqa: N818 - no error, as StopIteration is none
+    """Ends a forward pass where nothing that comes after is wanted."""
 
 
 # what was seen so far, tap, number of its call, the tensor there -> what takes its place
@@ -88,6 +91,8 @@ def reading(
     stop: bool = False,
     replace: Replace | None = None,
     inputs: Mapping[Tap, list[Tensor]] | None = None,
+    begin: Tap | None = None,
+    end: Tap | None = None,
 ) -> Iterator[Reading]:
     """Hooks that record the sites' taps and cut the unembedding's input to one position.
 
@@ -101,6 +106,8 @@ def reading(
         stop: end the pass at the unembedding (the context ends quietly).
         replace: gives what takes an output's place, instead of a leaf of the graph.
         inputs: inputs that are known already, which are not recorded.
+        begin: where the graph begins: what comes before is no part of it.
+        end: where the pass ends (the context ends quietly).
     """
     sites = list(sites)
     result = Reading(inputs=dict(inputs or {}))
@@ -111,8 +118,16 @@ def reading(
         value = one_position.cut(value)
         result.final_hidden = value[:, 0]
         if stop:
-            raise FinalHiddenReached
+            raise EndOfPass
         return value
+
+    def begin_graph(value: Tensor) -> Tensor:
+        result.begin = value.detach().requires_grad_()
+        return result.begin
+
+    def end_pass(value: Tensor) -> None:
+        result.end = value
+        raise EndOfPass
 
     handles: list[RemovableHandle] = []
     try:
@@ -127,8 +142,12 @@ def reading(
         for tap in {site.output: None for site in sites}:
             # ahead of the user's own hooks: what they make of the output is part of the function
             handles.append(_attach(tap, outputs.at(tap), first=True))
+        if begin is not None:
+            handles.append(_attach(begin, begin_graph))
+        if end is not None:
+            handles.append(_attach(end, end_pass))
         yield result
-    except FinalHiddenReached:
+    except EndOfPass:
         pass
     finally:
         for handle in handles:

@@ -21,7 +21,7 @@ from feature_sets.errors import UserError
 from tl_entk.model.capture import Reading, reading
 from tl_entk.model.merge_outputs import merge_outputs
 from tl_entk.model.request import Task
-from tl_entk.model.sites import Site
+from tl_entk.model.sites import Site, Tap
 from tl_entk.tools.rounding import same_rows
 
 
@@ -70,17 +70,33 @@ def row_per_output(factors: Factors, outputs: int) -> Factors:
             return Direct(unfold(v))
 
 
-def forward(task: Task, sites: Sequence[Site], rows: slice) -> tuple[Reading, Float[Tensor, "b c"]]:
+def forward(
+    task: Task,
+    sites: Sequence[Site],
+    rows: slice,
+    *,
+    begin: Tap | None = None,
+    end: Tap | None = None,
+) -> tuple[Reading, Float[Tensor, "b ..."]]:
     """One forward pass of some rows; returns what was seen and what the readout reads.
+
+    Args:
+        task: the model, and what is read of it.
+        sites: to be seen.
+        rows: of the task's examples.
+        begin: where the graph begins; default at the first site.
+        end: where the pass ends, if it does: the value there is returned instead.
 
     Raises:
         UserError: if the readout reads the final hidden vector of a model that has none.
     """
     batch, adapter = task.inputs[rows], task.adapter
-    with reading(sites, adapter.final_hidden, task.positions[rows], len(batch)) as seen:
+    places = dict(begin=begin, end=end)
+    logits: Tensor | None = None
+    with reading(sites, adapter.final_hidden, task.positions[rows], len(batch), **places) as seen:
         logits = adapter.outputs(batch)[:, 0]
     seen.check(sites, adapter.processed)
-    values = logits if task.readout.reads == "logits" else seen.final_hidden
+    values = seen.end if end else logits if task.readout.reads == "logits" else seen.final_hidden
     if values is None:
         raise UserError(
             f"readout {task.readout.name!r} reads the final hidden vector, which only "
@@ -149,7 +165,7 @@ def collect(
         scales = {site.name: embedding_scale(site, task.inputs[rows], seen) for site in sites}
         for site in sites:
             if site.input:
-                x = _by_use(seen.inputs[site.input], len(outputs), site.d_in)
+                x = by_use(seen.inputs[site.input], len(outputs), site.d_in)
                 inputs.setdefault(site.name, x.new_empty((len(x), n, site.d_in), dtype=dtype))
                 inputs[site.name][:, rows] = x.to(dtype)
         for r in range(outputs.shape[1]):
@@ -157,22 +173,21 @@ def collect(
             found = _differentiate(outputs[:, r], [seen.outputs[tap] for tap in taps], last=last)
             by_tap = dict(zip(taps, found, strict=True))
             for site in sites:
-                g = _by_use(by_tap[site.output], len(outputs), site.d_out)
+                g = by_use(by_tap[site.output], len(outputs), site.d_out)
                 g = g.to(dtype)
                 g = g if scales[site.name] == 1 else g * scales[site.name]
                 if start == 0:
                     gradients[site.name].append([])
                 gradients[site.name][r].append(g)
             advance(rows.stop - rows.start)
-    return {
-        site.name: _factors(
-            site, task.inputs, inputs.pop(site.name, None), gradients.pop(site.name), merge
-        )
-        for site in sites
-    }
+    found_factors: dict[str, Factors] = {}
+    for site in sites:
+        x, g = _stack_outputs(site, inputs.pop(site.name, None), gradients.pop(site.name), merge)
+        found_factors[site.name] = fold_outputs(site, task.inputs, x, g)
+    return found_factors
 
 
-def _by_use(values: Sequence[Tensor], n: int, width: int) -> Float[Tensor, "uses {n} {width}"]:
+def by_use(values: Sequence[Tensor], n: int, width: int) -> Float[Tensor, "uses {n} {width}"]:
     """All uses of a site, by use and example, whatever shape the model gave them.
 
     A tensor's first axis may be examples or examples x positions (x heads): examples vary
@@ -215,11 +230,10 @@ def embedding_scale(site: Site, tokens: Tensor, seen: Reading) -> float:
     return scale
 
 
-def _factors(
-    site: Site, tokens: Tensor, x: Tensor | None, batches: list[list[Tensor]], merge: bool
-) -> Factors:
-    """Bring (uses, n, d_in) and R times (uses, n, d_out) into the form whose Gram is cheap."""
-    heads = site.heads.count if site.heads else 1
+def _stack_outputs(
+    site: Site, x: Tensor | None, batches: list[list[Tensor]], merge: bool
+) -> tuple[Tensor | None, Float[Tensor, "u n r d"]]:
+    """Inputs, and gradients of every output, (uses, n, d_in) and R times (uses, n, d_out)."""
     outputs = [found[0] if len(found) == 1 else torch.cat(found, 1) for found in batches]
     batches.clear()
     if site.kind == "linear":
@@ -230,7 +244,21 @@ def _factors(
             x, outputs = x[used], [g[used] for g in outputs]
         if merge and (merged := merge_outputs([g.flatten(0, 1) for g in outputs])) is not None:
             outputs = [merged.reshape(outputs[0].shape)]
-    g = torch.stack(outputs, 2)
+    return x, torch.stack(outputs, 2)
+
+
+def fold_outputs(
+    site: Site, tokens: Tensor, x: Float[Tensor, "u n i"] | None, g: Float[Tensor, "u n r d"]
+) -> Factors:
+    """Inputs and gradients of a site in the form whose Gram is cheap.
+
+    Args:
+        site: whose they are.
+        tokens: (n, t), which an embedding's gradient is known by.
+        x: inputs of its uses, where it has any.
+        g: gradients of every output.
+    """
+    heads = site.heads.count if site.heads else 1
     if site.kind == "embedding":
         return OneHot(tokens, g.flatten(2))
     if site.kind == "position":

@@ -6,7 +6,7 @@ the adjoint takes numbers v to the gradient sum_{n,r,t} v_nr x_nt (outer) g_nrt.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from einops import rearrange
@@ -45,6 +45,21 @@ class GradientMap:
                 return (self.rows, g.shape[-1] // self.outputs)
             case Direct(v):
                 return (len(v), v.shape[-1] // self.outputs)
+
+    def outputs_between(self, start: int, stop: int) -> GradientMap:
+        """The rows of some of the outputs, start to stop - 1."""
+        match self.factors:
+            case Outer(x, g):
+                factors: Factors = Outer(x, self._cut(g, start, stop))
+            case OneHot(tokens, g):
+                factors = OneHot(tokens, self._cut(g, start, stop))
+            case Direct(v):
+                factors = Direct(self._cut(v, start, stop))
+        return replace(self, factors=factors, outputs=stop - start)
+
+    def _cut(self, g: Float[Tensor, "*h n rd"], start: int, stop: int) -> Float[Tensor, "*h n sd"]:
+        width = g.shape[-1] // self.outputs
+        return g[..., start * width : stop * width]
 
     def apply(self, change: Float[Tensor, " p"]) -> Float[Tensor, "n r"]:
         """J u: what a change of the weight does to the outputs, to first order."""

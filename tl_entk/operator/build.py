@@ -105,7 +105,7 @@ def kernel_operator(
     adapter = adapt_transformer(
         model, "use tl_entk.jacobian(model, inputs), which multiplies and decomposes too."
     )
-    chosen = _check_readout(readout)
+    chosen = check_readout(readout)
     whitened = chosen is FINAL_HIDDEN_READOUT
     request = read_request(adapter, tokens, component, chosen, position=position, dtype=dtype)
     budget = check_memory_budget(memory_budget)
@@ -164,7 +164,7 @@ def _network(
     )
 
 
-def _check_readout(readout: ReadoutLike) -> ReadoutLike | BoundReadout:
+def check_readout(readout: ReadoutLike) -> ReadoutLike | BoundReadout:
     """What a network is run for.
 
     Raises:

@@ -66,6 +66,7 @@ class ChunkedNetwork:
         vector_bytes: of one vector.
         memory_budget: bytes.
         exchange: cross terms with what is no part of the network, between the two passes.
+        token_space: whether products may go by the inputs' inner products, past the weights.
 
     Attributes:
         plan: chunks, and which of them keep their graph.
@@ -79,9 +80,11 @@ class ChunkedNetwork:
         vector_bytes: int,
         memory_budget: int,
         exchange: Exchange,
+        token_space: bool = True,
     ) -> None:
         self.suffix, self._sizes = suffix, sizes
         self._vector_bytes, self._budget, self._exchange = vector_bytes, memory_budget, exchange
+        self._token_space = token_space
         self._chunks: list[Chunk] = []
         self._weights = list(suffix.model.parameters())
         self._versions = [weight._version for weight in self._weights]
@@ -148,7 +151,8 @@ class ChunkedNetwork:
                 except torch.OutOfMemoryError:
                     return False
                 bar.advance(rows.stop - rows.start)
-        self._chunks = [chunks[0].in_token_space()] if len(chunks) == 1 else chunks
+        alone = self._token_space and len(chunks) == 1
+        self._chunks = [chunks[0].in_token_space()] if alone else chunks
         return True
 
     def _prepare_chunk(self, rows: slice, keep_graph: bool) -> Chunk:

@@ -37,6 +37,7 @@ def top_eigendirections(
     tol: float = 1e-3,
     seed: int = 0,
     resume: str | Path | None = None,
+    start: EigenDirections | None = None,
     position: Position = -1,
     block_size: int | None = None,
     max_products: int | None = None,
@@ -64,6 +65,8 @@ def top_eigendirections(
         tol: residual, relative to the first eigenvalue, up to which a pair has converged.
         seed: of the solver's random start.
         resume: file for checkpoints; the run goes on from it if it is there.
+        start: directions of the same kernel that are nearly right, from
+            :func:`tl_entk.all_eigendirections`: a third of the products or less is needed then.
         position: where the readout is read.
         block_size: vectors multiplied at a time; by default one, or what is fastest by a short
             measurement where the forward pass does not fit and is run again for every product.
@@ -125,9 +128,25 @@ def top_eigendirections(
         max_products=limit,
         basis_budget=basis_budget,
         resume=resume,
+        start=None if start is None else _start_vectors(start, operator),
         progress=progress,
     )
     return replace(eigen, provenance=eigen.provenance | about)
+
+
+def _start_vectors(start: EigenDirections, operator: KernelOperator) -> Float[Tensor, "rows m"]:
+    """The vectors as columns of the kernel's rows.
+
+    Raises:
+        UserError: if they are of another kernel's shape.
+    """
+    flat = start.vectors.reshape(-1, start.vectors.shape[-1])
+    if start.space != operator.space or len(flat) != operator.shape[0]:
+        raise UserError(
+            f"start has {len(flat)} rows of {start.space!r}, the kernel {operator.shape[0]} of "
+            f"{operator.space!r}: pass directions of the same windows and readout."
+        )
+    return flat
 
 
 def _block_size_that_fits(operator: KernelOperator, k: int, basis_budget: int) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from feature_sets.errors import UserError
 from tl_entk.model.adapters.base import Inputs, ModelAdapter, depends_on_mode
-from tl_entk.model.sites import EMBEDDING, TIED, UNEMBEDDING, Cut, Site
+from tl_entk.model.sites import EMBEDDING, TIED, UNEMBEDDING, Cut, Site, Tap
 from tl_entk.tools.values import INTEGERS
 
 # tokens to logits
@@ -95,6 +95,10 @@ class TransformerAdapter(ModelAdapter):
         site = self.by_name[UNEMBEDDING]
         weight = site.parameter.detach()
         return weight.T if isinstance(site.output.module, nn.Linear) else weight
+
+    def block_input(self, layer: int) -> Tap:
+        """Where the residual stream enters a block."""
+        return Tap(self.model.hook_dict[f"blocks.{layer}.hook_resid_pre"], "output")
 
     def outputs(self, examples: Int[Tensor, "n t"]) -> Float[Tensor, "n read d_vocab_out"]:
         """The model's logits, as its own call gives them."""

@@ -1,0 +1,154 @@
+"""Kernels of many components compressed together, against the whole kernels."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+import tl_entk
+from tests.models import HAS_HOOKED, MODELS, build, tokens
+from tl_entk import all_eigendirections
+from tl_entk.compressed import collect
+from tl_entk.compressed.collect import compressed_jacobians
+from tl_entk.compressed.stages import plan_stages
+from tl_entk.model.adapters import adapt_transformer
+from tl_entk.model.readouts import BoundReadout
+from tl_entk.model.request import read_request
+from tl_entk.operator.build import check_readout
+from tl_entk.operator.whitening import whitening
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:the weights look processed"),
+    pytest.mark.filterwarnings("ignore:the model caps or scales"),
+]
+
+BOTH = ["native:layer_norm", *(["hooked:gpt2"] if HAS_HOOKED else []), "hf:qwen2"]
+N, Q = 6, 3
+# every kind of use: head slices, whole weights, biases, norms, embeddings, a layer
+KINDS = [
+    "blocks.0.attn.W_Q[1]", "blocks.0.attn.W_K", "blocks.1.attn.W_V", "blocks.1.attn.W_O[0]",
+    "blocks.0.attn.b_V", "blocks.0.mlp.W_in", "blocks.1.mlp.W_out", "blocks.1.mlp.b_out",
+    "blocks.0.ln1.w", "ln_final.w", "embed.W_E", "pos_embed.W_pos", "blocks.1.*",
+]  # fmt: skip
+
+
+def kinds_of(model):
+    names = tl_entk.list_components(model)
+    layer = [name for name in names if name.startswith("blocks.1.")]
+    found = [name for name in KINDS if name in names]
+    return [*found, "blocks.1.*"] if layer and adapt_transformer(model).tied is False else found
+
+
+def compressed(model, batch, names, *, readout="final_hidden", budget=2**32, q=Q):
+    """The task read along q random outputs, those outputs (R, q), and each kernel's names."""
+    adapter = adapt_transformer(model)
+    requests = {n: read_request(adapter, batch, n, check_readout(readout)) for n in names}
+    request = requests[names[0]]
+    d = len(whitening(adapter.unembedding).root)
+    generator = torch.Generator().manual_seed(1)
+    basis, _ = torch.linalg.qr(torch.randn(d, q, generator=generator, dtype=torch.float64))
+    turned = whitening(adapter.unembedding).root @ basis
+    read = BoundReadout("some", "final_hidden", 1.0, lambda h, rows: h @ turned.to(h.dtype))
+    kernels = {n: one.names if "*" in n else [n] for n, one in requests.items()}
+    jacobians = dict(
+        compressed_jacobians(
+            replace(request.task, readout=read), kernels, dtype=request.dtype, memory_budget=budget
+        )
+    )
+    return jacobians, basis
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_compressed_kernel_is_the_whole_one_along_the_outputs_kept(name):
+    model, batch = build(name), tokens(N)
+    names = kinds_of(model)
+    jacobians, basis = compressed(model, batch, names)
+    bound = 1e-6 if name.startswith("hf") else 1e-9
+    for component in names:
+        whole = tl_entk.kernel_operator(model, batch, component).to_dense()
+        d = len(basis)
+        projected = torch.einsum(
+            "ap,namb,bq->npmq", basis, whole.double().reshape(N, d, N, d), basis
+        ).reshape(N * Q, N * Q)
+        found = jacobians[component].kernel()
+        size = float(projected.abs().max())
+        assert float((found - projected).abs().max()) <= bound * size, component
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_with_every_output_it_is_the_whole_kernel(name):
+    model, batch = build(name), tokens(N)
+    d = adapt_transformer(model).d_model
+    names = ["blocks.0.mlp.W_out", "blocks.1.attn.W_Q", "blocks.0.attn.W_V[1]"]
+    found = all_eigendirections(model, batch, names, 4, outputs=d)
+    for component in names:
+        exact = tl_entk.top_eigendirections(model, batch, component, 4, tol=1e-7)
+        close = dict(rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(found[component].eigenvalues, exact.eigenvalues, **close)
+        overlap = (found[component].vectors * exact.vectors.to(found[component].vectors)).sum(
+            (0, 1)
+        )
+        torch.testing.assert_close(overlap, torch.ones_like(overlap), **close)
+        assert found[component].provenance["energy_left_out"] == 0
+        assert found[component].space == "final_hidden"
+
+
+def test_a_vector_that_is_lifted_has_the_compressed_quotient_and_the_error_said():
+    model, batch = build("native:layer_norm"), tokens(8)
+    names = ["blocks.0.mlp.W_out", "blocks.1.mlp.W_in"]
+    found = all_eigendirections(model, batch, names, 5, outputs=4)
+    for component in names:
+        eigen = found[component]
+        operator = tl_entk.kernel_operator(model, batch, component)
+        flat = eigen.vectors.flatten(0, 1)
+        torch.testing.assert_close(flat.T @ flat, torch.eye(5, dtype=flat.dtype))
+        images = operator @ flat
+        torch.testing.assert_close((flat * images).sum(0), eigen.eigenvalues.to(flat))
+        exact = torch.linalg.eigvalsh(operator.to_dense()).flip(0)
+        assert bool((eigen.eigenvalues <= exact[:5] * (1 + 1e-9)).all())
+        residuals = (images - flat * eigen.eigenvalues).norm(dim=0) / eigen.eigenvalues[0]
+        # all 8 outputs that are left are looked along: nothing is estimated
+        torch.testing.assert_close(eigen.residuals, residuals)
+        whole, kept = operator.to_dense().trace(), exact.sum()
+        torch.testing.assert_close(whole, kept)
+        assert 0 < eigen.provenance["energy_left_out"] < 1
+        assert not bool(eigen.converged.any())
+
+
+def test_errors_shrink_with_the_outputs():
+    model, batch = build("native:layer_norm"), tokens(8)
+    exact = tl_entk.top_eigendirections(model, batch, "blocks.0.mlp.W_out", 5, tol=1e-8)
+    errors, left = [], []
+    for q in (1, 2, 4, 8, 12):
+        (eigen,) = all_eigendirections(model, batch, ["blocks.0.mlp.W_out"], 5, outputs=q).values()
+        errors.append(
+            float((exact.eigenvalues - eigen.eigenvalues).sum() / exact.eigenvalues.sum())
+        )
+        left.append(eigen.provenance["energy_left_out"])
+    assert errors == sorted(errors, reverse=True)
+    assert left == sorted(left, reverse=True)
+    assert errors[-1] < 1e-7 < errors[2] < errors[0] / 3
+
+
+# --- in stages -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_stages_give_what_one_pass_gives(name, monkeypatch):
+    model, batch = build(name), tokens(N)
+    names = [c for c in kinds_of(model) if c != "blocks.1.*"]
+    whole, _ = compressed(model, batch, names)
+    counts = []
+
+    def small(task, sites, sizes, boundary, budget):
+        stages = plan_stages(task, sites, sizes, 0, 2 * max(sizes.values()) + 1)
+        counts.append(len(stages))
+        return stages
+
+    monkeypatch.setattr(collect, "plan_stages", small)
+    staged, _ = compressed(model, batch, names)
+    assert counts[0] > 2
+    bound = 1e-6 if name.startswith("hf") else 1e-10
+    for component in names:
+        expected, found = whole[component].kernel(), staged[component].kernel()
+        assert float((found - expected).abs().max()) <= bound * float(expected.abs().max())

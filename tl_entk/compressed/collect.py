@@ -1,0 +1,137 @@
+"""The compressed Jacobian of every kernel, from one set of backward passes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from tl_entk.compressed.stages import plan_stages
+from tl_entk.linearization.build_jacobian import choose_sites, map_site
+from tl_entk.linearization.jacobian import Jacobian
+from tl_entk.model.capture import frozen
+from tl_entk.model.factors import Direct, Factors, OneHot, Outer, collect, measure_uses
+from tl_entk.model.memory import examples_per_pass
+from tl_entk.model.request import Task
+from tl_entk.model.sites import Site
+from tl_entk.model.staged_factors import Stage, collect_stage
+from tl_entk.tools.progress import Progress
+from tl_entk.tools.rounding import relative_distance, relative_rounding
+
+# outputs and examples that stages are tried on
+_TRIED = 2
+
+
+def compressed_jacobians(
+    task: Task,
+    kernels: Mapping[str, list[str]],
+    *,
+    dtype: torch.dtype,
+    memory_budget: int,
+    progress: bool = False,
+) -> Iterator[tuple[str, Jacobian]]:
+    """The Jacobian of each kernel, as soon as its last weight's factors are there.
+
+    Args:
+        task: model, examples, and the few outputs to be read.
+        kernels: name to the components that it is of.
+        dtype: number format of the factors.
+        memory_budget: bytes.
+        progress: show a bar.
+
+    Raises:
+        UserError: if a weight's factors do not fit the budget.
+    """
+    adapter, n = task.adapter, len(task)
+    chosen = {name: choose_sites(adapter, parts) for name, parts in kernels.items()}
+    sites = list({site.name: site for found in chosen.values() for site, _ in found}.values())
+    with frozen(adapter.model), torch.enable_grad():
+        uses, outputs = measure_uses(task, sites)
+        stages = _stages(task, sites, uses, outputs, dtype, memory_budget)
+        floats = task.example_floats(uses)
+        batch_size = examples_per_pass(n, floats, dtype.itemsize, memory_budget // 2)
+        waiting = {name: {site.name for site, _ in found} for name, found in chosen.items()}
+        held: dict[str, Factors] = {}
+        cotangents: Tensor | None = None
+        with Progress("backward passes", len(stages) * outputs * n, progress) as bar:
+            for stage in stages:
+                found, before = collect_stage(
+                    task,
+                    stage,
+                    cotangents if stage.end else None,
+                    outputs=outputs,
+                    batch_size=batch_size,
+                    dtype=dtype,
+                    advance=bar.advance,
+                )
+                cotangents = cotangents if before is None else before
+                held |= found
+                for name in [name for name, needed in waiting.items() if needed <= held.keys()]:
+                    del waiting[name]
+                    maps = [
+                        map_site(site, key, kernels[name], held[site.name], outputs)
+                        for site, key in chosen[name]
+                    ]
+                    scale = torch.full((n, outputs), task.readout.scale**0.5, dtype=dtype)
+                    scale = scale.to(task.inputs.device)
+                    yield name, Jacobian(tuple(maps), n, outputs, memory_budget, scale)
+                    del maps
+                wanted = {site for needed in waiting.values() for site in needed}
+                held = {name: factors for name, factors in held.items() if name in wanted}
+
+
+def _stages(
+    task: Task,
+    sites: Sequence[Site],
+    uses: Mapping[str, int],
+    outputs: int,
+    dtype: torch.dtype,
+    memory_budget: int,
+) -> list[Stage]:
+    """Stages that hold on two examples; else such as go back from what is read every time."""
+    n, itemsize = len(task), dtype.itemsize
+    sizes = {
+        site.name: n * uses[site.name] * (site.d_in + outputs * site.d_out) * itemsize
+        for site in sites
+    }
+    width = getattr(task.adapter, "d_model", 0)
+    boundary = outputs * n * task.length * width * itemsize
+    stages = plan_stages(task, sites, sizes, boundary, memory_budget)
+    if len(stages) == 1 or _stages_hold(task, stages, dtype):
+        return stages
+    return [Stage(stage.sites) for stage in stages]
+
+
+def _stages_hold(task: Task, stages: Sequence[Stage], dtype: torch.dtype) -> bool:
+    """Whether the residual stream is all that joins the stages: the factors are the same."""
+    readout = task.readout
+    few = replace(readout, evaluate=lambda values, rows: readout.evaluate(values, rows)[:, :_TRIED])
+    rows = torch.arange(min(_TRIED, len(task)), device=task.inputs.device)
+    pair = replace(task, readout=few).take(rows)
+    sites = [site for stage in stages for site in stage.sites]
+    outputs = measure_uses(pair, [])[1]
+    whole = collect(pair, sites, columns=slice(0, outputs), batch_size=len(rows), dtype=dtype)
+    cotangents: Tensor | None = None
+    for stage in stages:
+        found, before = collect_stage(
+            pair, stage, cotangents if stage.end else None,
+            outputs=outputs, batch_size=len(rows), dtype=dtype,
+        )  # fmt: skip
+        cotangents = cotangents if before is None else before
+        for name, factors in found.items():
+            a, b = _gradients(factors), _gradients(whole[name])
+            if relative_distance(a, b) > relative_rounding(task.adapter.dtype):
+                return False
+    return True
+
+
+def _gradients(factors: Factors) -> Tensor:
+    match factors:
+        case Outer(_, g):
+            return g
+        case OneHot(_, g):
+            return g
+        case Direct(v):
+            return v

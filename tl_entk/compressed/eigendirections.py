@@ -1,0 +1,240 @@
+"""Top eigendirections of the flattened kernels of many components, from a few backward passes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from feature_sets.errors import UserError
+from tl_entk.compressed.collect import compressed_jacobians
+from tl_entk.compressed.output_space import OutputSpace, find_output_space
+from tl_entk.directions.eigen import EigenDirections
+from tl_entk.kernel.gram import gram_diagonal
+from tl_entk.linearization.jacobian import Jacobian
+from tl_entk.model.adapters import adapt_transformer
+from tl_entk.model.checks import Position
+from tl_entk.model.memory import check_memory_budget
+from tl_entk.model.provenance import provenance
+from tl_entk.model.readouts import FINAL_HIDDEN, BoundReadout, ReadoutLike
+from tl_entk.model.request import Request, read_request
+from tl_entk.model.sites import TIED, UNEMBEDDING, Components, partition
+from tl_entk.operator.build import check_readout
+from tl_entk.operator.final_hidden import warn_of_capped_logits
+from tl_entk.operator.top_directions import top_eigendirections
+from tl_entk.operator.whitening import whitening
+
+# random directions orthogonal to the outputs kept, which tell what is left out
+ERROR_OUTPUTS = 8
+# examples and random products that the outputs are found by
+_EXAMPLES, _PRODUCTS = 128, 8
+_OF_UNEMBEDDING = (UNEMBEDDING, "unembed.b_U", TIED)
+
+
+def all_eigendirections(
+    model: torch.nn.Module,
+    tokens: Int[Tensor, "n t"],
+    components: Sequence[str] | Mapping[str, Components],
+    k: int = 25,
+    *,
+    outputs: int = 32,
+    readout: ReadoutLike = FINAL_HIDDEN,
+    position: Position = -1,
+    tol: float = 1e-3,
+    seed: int = 0,
+    memory_budget: int | None = None,
+    dtype: torch.dtype | None = None,
+    progress: bool = False,
+) -> dict[str, EigenDirections]:
+    """Leading eigenpairs of the flattened kernel of each of many components, nearly.
+
+    The kernels are compressed to a few directions of the outputs, the same for all: the leading
+    ones of random products with all kernels. One backward pass for each of these directions gives
+    the compressed kernels of all components, which are solved without the network, and lifted. An
+    eigenvalue is the Rayleigh quotient of its vector with the whole kernel: never above the exact
+    one, and off by no more than the residual.
+
+    Args:
+        model: a HookedTransformer or a TransformerBridge, in evaluation mode. It comes back as it
+            was.
+        tokens: (n, t) token numbers; windows of one length without padding.
+        components: names or globs, each a kernel of its own; or name to components as for
+            :func:`kernel_operator`.
+        k: pairs of each.
+        outputs: directions of the outputs that kernels are compressed to. With as many as there
+            are (the width of the model) the kernels are exact.
+        readout: as for :func:`top_eigendirections`; by default all logits.
+        position: where it is read.
+        tol: residual, relative to the first eigenvalue, up to which a pair has converged.
+        seed: of what is random.
+        memory_budget: bytes (default 4 GiB). Where not all factors fit, the network is gone back
+            through in stages.
+        dtype: number format of the factors; default the model's, float32 for half precision.
+        progress: show bars.
+
+    Returns:
+        Name to eigenpairs, largest first, as of :func:`top_eigendirections`. ``residuals`` are
+        estimated from the part of the products along random outputs: of relative standard error
+        about 1/4 where the residual lies along many outputs, up to 1/2 along one. In the provenance
+        ``outputs`` is how many were kept, and ``energy_left_out`` the share of the kernel's trace
+        that lies outside them (estimated likewise). Components with the unembedding, whose kernels
+        do not compress, are solved exactly.
+
+    Raises:
+        UserError: for input that cannot be meant, and factors of one weight that do not fit.
+
+    Source: arXiv 2510.00468, section 2 (the kernels); the compression is this project's.
+
+    Example:
+        >>> from tl_entk.experiments import ModularSettings, build_model, modular_data
+        >>> settings = ModularSettings(p=5)
+        >>> model, data = build_model(settings), modular_data(settings)
+        >>> found = all_eigendirections(model, data.tokens, ["blocks.0.mlp.*", "*W_Q"], k=4)
+        >>> {name: tuple(eigen.scores.shape) for name, eigen in found.items()}
+        {'blocks.0.mlp.*': (25, 4), '*W_Q': (25, 4)}
+    """
+    kernels = _named(components)
+    if outputs < 1:
+        raise UserError(f"outputs = {outputs}: pass 1 or more.")
+    adapter, budget = adapt_transformer(model), check_memory_budget(memory_budget)
+    chosen = check_readout(readout)
+    requests = {
+        name: read_request(adapter, tokens, parts, chosen, position=position, dtype=dtype)
+        for name, parts in kernels.items()
+    }
+    whitened = readout == FINAL_HIDDEN
+    exact = [name for name, one in requests.items() if whitened and _has_unembedding(one)]
+    wanted = {
+        name: partition(request.names) for name, request in requests.items() if name not in exact
+    }
+    found: dict[str, EigenDirections] = {}
+    if wanted:
+        request = requests[next(iter(wanted))]
+        if whitened:
+            warn_of_capped_logits(request.task, adapter)
+        root = whitening(adapter.unembedding).root if whitened else None
+        space = find_output_space(
+            request.task,
+            wanted,
+            root,
+            outputs,
+            ERROR_OUTPUTS,
+            products=_PRODUCTS,
+            examples=_EXAMPLES,
+            seed=seed,
+            dtype=request.dtype,
+            memory_budget=budget,
+        )
+        found = _solve_all(request, wanted, root, space, k, tol, seed, budget, progress)
+    for name in exact:
+        found[name] = top_eigendirections(
+            model, tokens, kernels[name], k, readout=readout, position=position, tol=tol, seed=seed,
+            memory_budget=memory_budget, dtype=dtype, progress=progress,
+        )  # fmt: skip
+    return {name: found[name] for name in kernels}
+
+
+def _named(components: Sequence[str] | Mapping[str, Components]) -> dict[str, Components]:
+    """Name to components.
+
+    Raises:
+        UserError: if there is none, or one name twice.
+    """
+    if isinstance(components, str):
+        components = [components]
+    if not isinstance(components, Mapping):
+        names = list(components)
+        if len(set(names)) < len(names):
+            raise UserError("a component is asked for twice: name each once.")
+        components = {name: name for name in names}
+    if not components:
+        raise UserError("no component asked for: pass names or globs, each a kernel of its own.")
+    return dict(components)
+
+
+def _has_unembedding(request: Request) -> bool:
+    return any(name in _OF_UNEMBEDDING for name in request.names)
+
+
+def _solve_all(
+    request: Request,
+    kernels: Mapping[str, list[str]],
+    root: Float[Tensor, "d d"] | None,
+    space: OutputSpace,
+    k: int,
+    tol: float,
+    seed: int,
+    memory_budget: int,
+    progress: bool,
+) -> dict[str, EigenDirections]:
+    """Compress, solve and lift each kernel as soon as its factors are there."""
+    task = request.task
+    basis = torch.cat([space.leading, space.others], 1)
+    basis = (basis if root is None else root.cpu() @ basis).to(task.inputs.device, request.dtype)
+
+    def read(values: Tensor, rows: slice) -> Tensor:
+        outputs = task.readout.outputs(values, rows)
+        return outputs @ basis.to(outputs.dtype)
+
+    about = {
+        "readout": "final_hidden, whitened by W_U" if root is not None else task.readout.name,
+        "kernel_dtype": str(request.dtype),
+        "outputs": space.leading.shape[1],
+        "tol": tol,
+        "seed": seed,
+    }
+    compressed = replace(
+        task,
+        readout=BoundReadout("compressed", task.readout.reads, task.readout.scale, read),
+    )
+    found = {}
+    for name, jacobian in compressed_jacobians(
+        compressed, kernels, dtype=request.dtype, memory_budget=memory_budget, progress=progress
+    ):
+        info = provenance(task, component=", ".join(kernels[name]), **about)
+        eigen = _solve(jacobian, space, k, tol, seed)
+        if root is not None:
+            eigen = replace(eigen, space="final_hidden")
+        found[name] = replace(eigen, provenance=info | eigen.provenance)
+    return found
+
+
+def _solve(
+    jacobian: Jacobian, space: OutputSpace, k: int, tol: float, seed: int
+) -> EigenDirections:
+    """Eigenpairs of the compressed kernel, lifted, with what the lift leaves out."""
+    q = space.leading.shape[1]
+    inside, outside = jacobian.outputs_between(0, q), jacobian.outputs_between(q, jacobian.outputs)
+    # what the compression leaves out is larger than this by far
+    eigen = inside.eigendecompose(k, tol=tol / 10, seed=seed)
+    vectors = eigen.vectors.reshape(jacobian.n, q, -1)
+    errors = eigen.residuals.square()
+    first = eigen.eigenvalues[0].clamp_min(torch.finfo(torch.float64).tiny)
+    energy, rest = _trace(inside), 0.0
+    if outside.outputs:
+        images = [outside.apply(inside.adjoint(v)) for v in vectors.to(jacobian.dtype).unbind(2)]
+        sizes = torch.stack([image.double().square().sum() for image in images]).cpu()
+        errors = errors + space.left_out * sizes / first**2
+        rest = space.left_out * _trace(outside)
+    residuals = errors.sqrt()
+    lifted = torch.einsum("rq,nqk->nrk", space.leading.to(vectors), vectors)
+    total = energy + rest
+    return EigenDirections(
+        eigen.eigenvalues,
+        eigen.scores,
+        lifted if space.total > 1 else lifted[:, 0],
+        eigen.rank1_share,
+        residuals,
+        (residuals <= tol) & eigen.converged,
+        {"energy_left_out": rest / total if total > 0 else 0.0},
+        "outputs" if space.total > 1 else "examples",
+    )
+
+
+def _trace(jacobian: Jacobian) -> float:
+    """Of J J^T, up to the cross terms of a parameter with two roles."""
+    parts = [gram_diagonal(part.factors).sum() for part in jacobian.maps]
+    return float(jacobian.row_weights[0, 0] ** 2 * sum(parts))

@@ -1,0 +1,145 @@
+"""The few directions of the outputs that leading eigenvectors of many kernels lie along.
+
+An eigenvector of a flattened kernel is nearly a score for each example times one direction of the
+outputs, and these directions of all layers lie in one small space. Random products of all the
+kernels together, each with the same trace, find it: a pass back and a pass forward for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tl_entk.linearization.build_jacobian import choose_sites
+from tl_entk.model.adapters import TransformerAdapter
+from tl_entk.model.request import Task
+from tl_entk.model.sites import partition
+from tl_entk.operator.build import weight_maps
+from tl_entk.operator.network import ChunkedNetwork
+from tl_entk.operator.shortcuts import find_shortcuts
+from tl_entk.operator.suffix import Gradients, Suffix
+
+
+@dataclass(frozen=True, eq=False)
+class OutputSpace:
+    """Orthonormal directions of the R (whitened) outputs.
+
+    Attributes:
+        leading: those that kernels are compressed to.
+        others: random ones orthogonal to them, which tell what is left out.
+    """
+
+    leading: Float[Tensor, "r q"]
+    others: Float[Tensor, "r p"]
+
+    @property
+    def total(self) -> int:
+        """R."""
+        return len(self.leading)
+
+    @property
+    def left_out(self) -> float:
+        """How many directions each of the others stands for."""
+        total, q = self.leading.shape
+        return (total - q) / max(1, self.others.shape[1])
+
+
+def find_output_space(
+    task: Task,
+    components: Mapping[str, list[str]],
+    root: Float[Tensor, "d d"] | None,
+    q: int,
+    p: int,
+    *,
+    products: int,
+    examples: int,
+    seed: int,
+    dtype: torch.dtype,
+    memory_budget: int,
+) -> OutputSpace:
+    """Leading directions of the outputs, by random products of all kernels together.
+
+    Args:
+        task: model, examples and what is read.
+        components: name of a kernel to the components that it is of.
+        root: S^1/2 where outputs are whitened.
+        q: directions wanted.
+        p: random directions orthogonal to those.
+        products: random vectors multiplied.
+        examples: how many of the examples, taken at random, the products are made on.
+        seed: of all that is random.
+        dtype: number format of vectors.
+        memory_budget: bytes.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randperm(len(task), generator=generator)[:examples].sort().values
+    images = _pooled_products(
+        task.take(chosen.to(task.inputs.device)), components, root, products, generator, dtype,
+        memory_budget,
+    )  # fmt: skip
+    # rows are examples and vectors: the right singular vectors are directions of the outputs
+    wide = images.double().cpu().transpose(1, 2).flatten(0, 1)
+    _, _, directions = torch.linalg.svd(wide, full_matrices=False)
+    total = wide.shape[1]
+    q, p = min(q, total), min(p, max(0, total - q))
+    rest = torch.randn(total, q + p, generator=generator, dtype=torch.float64)
+    basis, _ = torch.linalg.qr(torch.cat([directions[:q].T, rest], 1))
+    return OutputSpace(basis[:, :q], basis[:, q : q + p])
+
+
+def _pooled_products(
+    task: Task,
+    components: Mapping[str, list[str]],
+    root: Float[Tensor, "d d"] | None,
+    products: int,
+    generator: torch.Generator,
+    dtype: torch.dtype,
+    memory_budget: int,
+) -> Float[Tensor, "n r products"]:
+    """Products of random vectors with the sum of all kernels, each over its trace."""
+    adapter = task.adapter
+    assert isinstance(adapter, TransformerAdapter)
+    names = partition(dict.fromkeys(name for names in components.values() for name in names))
+    maps = weight_maps(adapter, names, task.inputs, whitened=False)
+    short = find_shortcuts(Suffix(task, maps), adapter.cuts, "full")
+    sites = {
+        kernel: [site.name for site, _ in choose_sites(adapter, names)]
+        for kernel, names in components.items()
+    }
+    network = ChunkedNetwork(
+        short.suffix,
+        short.sizes,
+        vector_bytes=len(task) * short.outputs * dtype.itemsize,
+        memory_budget=memory_budget,
+        exchange=lambda _, gradients: _divide_by_traces(gradients, sites),
+        token_space=False,
+    )
+    shape = (products, len(task), short.outputs)
+    vectors = torch.randn(shape, generator=generator).to(task.inputs.device, dtype)
+    wanted = [vector if root is None else vector @ root.to(vector) for vector in vectors]
+    found = torch.stack(network.multiply(wanted), 2)
+    return found if root is None else torch.einsum("nrv,rs->nsv", found, root.to(found))
+
+
+def _divide_by_traces(gradients: Sequence[Gradients], kernels: Mapping[str, list[str]]) -> None:
+    """Scale each weight's gradients so that every kernel that it is part of has the same trace.
+
+    The mean of |J^T v|^2 over random v is a kernel's trace.
+    """
+    sizes = {
+        name: sum(float(part[name].square().sum()) for part in gradients if name in part)
+        for name in {name for part in gradients for name in part}
+    }
+    factors = dict.fromkeys(sizes, 0.0)
+    for sites in kernels.values():
+        there = [name for name in sites if name in sizes]
+        trace = sum(sizes[name] for name in there)
+        for name in there:
+            factors[name] += 1 / trace if trace > 0 else 0.0
+    for part in gradients:
+        for name, gradient in part.items():
+            gradient *= factors[name]

@@ -1,0 +1,143 @@
+"""Factors of many outputs, stage by stage: one backward pass for each output in all.
+
+The network is cut at the inputs of some blocks. The last stage goes back from what is read and
+hands its gradients at its beginning to the stage before, which goes on from there. So the graph,
+and the factors, of one stage are there at a time, and no pass is made twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tl_entk.model.factors import Factors, by_use, embedding_scale, fold_outputs, forward
+from tl_entk.model.request import Task
+from tl_entk.model.sites import Site, Tap
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """Some blocks in a row.
+
+    Attributes:
+        sites: whose factors are wanted.
+        begin: input of the first block; None to go back to the first site and no further.
+        end: input of the block after the last; None for what is read.
+    """
+
+    sites: tuple[Site, ...]
+    begin: Tap | None = None
+    end: Tap | None = None
+
+
+def collect_stage(
+    task: Task,
+    stage: Stage,
+    cotangents: Float[Tensor, "r n ..."] | None,
+    *,
+    outputs: int,
+    batch_size: int,
+    dtype: torch.dtype,
+    advance: Callable[[int], None] = lambda examples: None,
+) -> tuple[dict[str, Factors], Float[Tensor, "r n ..."] | None]:
+    """Factors of a stage's sites for every output, and the outputs' gradients at its beginning.
+
+    Args:
+        task: the model, its parameters frozen, and what is read of it.
+        stage: which part of it.
+        cotangents: gradients of every output at the stage's end; None where that is what is read.
+        outputs: number R of outputs.
+        batch_size: examples per forward pass.
+        dtype: number format of the factors.
+        advance: called with the number of examples done, for each output.
+    """
+    n = len(task)
+    found = {site.name: _Buffer(site, n, outputs, dtype) for site in stage.sites}
+    taps = list({site.output: None for site in stage.sites})
+    before: Tensor | None = None
+    for start in range(0, n, batch_size):
+        rows = slice(start, min(start + batch_size, n))
+        seen, values = forward(task, stage.sites, rows, begin=stage.begin, end=stage.end)
+        tops, given = _outputs(task, values, cotangents, rows)
+        for site in stage.sites:
+            inputs = seen.inputs[site.input] if site.input else []
+            found[site.name].put_inputs(
+                rows, inputs, embedding_scale(site, task.inputs[rows], seen)
+            )
+        for r, (top, cotangent) in enumerate(zip(tops, given, strict=True)):
+            kept = [value for tap in taps for value in seen.outputs[tap]]
+            wanted = kept if seen.begin is None else [*kept, seen.begin]
+            gradients = _differentiate(top, cotangent, wanted, last=r + 1 == outputs)
+            if seen.begin is not None:
+                last = gradients.pop()
+                if before is None:
+                    before = last.new_empty(outputs, n, *last.shape[1:])
+                before[r, rows] = last
+            by_tap = {tap: [gradients.pop(0) for _ in seen.outputs[tap]] for tap in taps}
+            for site in stage.sites:
+                found[site.name].put_gradients(rows, r, by_tap[site.output])
+            advance(rows.stop - rows.start)
+    return {name: buffer.fold(task.inputs) for name, buffer in found.items()}, before
+
+
+def _outputs(
+    task: Task, values: Tensor, cotangents: Tensor | None, rows: slice
+) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    """What is differentiated for every output, and the gradient that it starts from."""
+    if cotangents is not None:
+        return [values] * len(cotangents), list(cotangents[:, rows].unbind(0))
+    read = list(task.readout.outputs(values, rows).unbind(1))
+    return read, [torch.ones_like(output) for output in read]
+
+
+def _differentiate(
+    top: Tensor, cotangent: Tensor, wanted: Sequence[Tensor], *, last: bool
+) -> list[Tensor]:
+    """Gradients at every place; zeros where the output does not depend on it."""
+    found: Sequence[Tensor | None] = [None] * len(wanted)
+    if top.requires_grad:
+        found = torch.autograd.grad(
+            top, wanted, cotangent.to(top.dtype), retain_graph=not last, allow_unused=True
+        )
+    return [torch.zeros_like(v) if g is None else g for v, g in zip(wanted, found, strict=True)]
+
+
+class _Buffer:
+    """Inputs and gradients of one site, filled in batch by batch and output by output."""
+
+    def __init__(self, site: Site, n: int, outputs: int, dtype: torch.dtype) -> None:
+        self.site, self.n, self.outputs, self.dtype = site, n, outputs, dtype
+        self.x: Tensor | None = None
+        self.g: Tensor | None = None
+        self.scale = 1.0
+
+    def put_inputs(self, rows: slice, inputs: Sequence[Tensor], scale: float) -> None:
+        self.scale = scale
+        if inputs:
+            x = by_use(inputs, rows.stop - rows.start, self.site.d_in)
+            if self.x is None:
+                self.x = x.new_empty(len(x), self.n, self.site.d_in, dtype=self.dtype)
+            self.x[:, rows] = x.to(self.dtype)
+
+    def put_gradients(self, rows: slice, r: int, gradients: Sequence[Tensor]) -> None:
+        g = by_use(gradients, rows.stop - rows.start, self.site.d_out)
+        if self.g is None:
+            shape = (len(g), self.n, self.outputs, self.site.d_out)
+            self.g = g.new_empty(shape, dtype=self.dtype)
+        self.g[:, rows, r] = g.to(self.dtype) if self.scale == 1 else g.to(self.dtype) * self.scale
+
+    def fold(self, tokens: Tensor) -> Factors:
+        """The factors; uses that no output depends on are left out."""
+        assert self.g is not None
+        x, g = self.x, self.g
+        self.x = self.g = None
+        if self.site.kind == "linear":
+            assert x is not None
+            used = torch.tensor([bool(part.any()) for part in g])
+            if not bool(used.all()):
+                x, g = x[used], g[used]
+        return fold_outputs(self.site, tokens, x, g)
