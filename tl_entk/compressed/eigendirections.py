@@ -30,7 +30,7 @@ from tl_entk.operator.whitening import whitening
 # random directions orthogonal to the outputs kept, which tell what is left out
 ERROR_OUTPUTS = 8
 # examples and random products that the outputs are found by
-_EXAMPLES, _PRODUCTS = 128, 8
+_EXAMPLES, _PRODUCTS = 64, 8
 _OF_UNEMBEDDING = (UNEMBEDDING, "unembed.b_U", TIED)
 
 
