@@ -111,8 +111,9 @@ def missing_state(adapter: TransformerAdapter, name: str) -> str | None:
     """The weight or hook that the model would need for states of one kind, and has not."""
     layers = range(adapter.n_layers)
     if name in _HOOKS:
+        model: Any = adapter.model
         hooks = [f"blocks.{layer}.{_HOOKS[name]}" for layer in layers]
-        return next((hook for hook in hooks if hook not in adapter.model.hook_dict), None)
+        return next((hook for hook in hooks if hook not in model.hook_dict), None)
     # after the last layer the unembedding reads the norm
     inputs = [_input_of(name, layer) for layer in layers][: -1 if name == NORMED else None]
     return next((weight for weight in inputs if weight not in adapter.by_name), None)

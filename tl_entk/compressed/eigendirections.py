@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -19,7 +20,7 @@ from tl_entk.model.adapters import adapt_transformer
 from tl_entk.model.checks import Position
 from tl_entk.model.memory import check_memory_budget
 from tl_entk.model.provenance import provenance
-from tl_entk.model.readouts import FINAL_HIDDEN, BoundReadout, ReadoutLike
+from tl_entk.model.readouts import FINAL_HIDDEN, BoundReadout, ReadoutLike, Rows
 from tl_entk.model.request import Request, read_request
 from tl_entk.model.sites import TIED, UNEMBEDDING, Components, partition
 from tl_entk.operator.build import check_readout
@@ -175,11 +176,11 @@ def _solve_all(
     basis = torch.cat([space.leading, space.others], 1)
     basis = (basis if root is None else root.cpu() @ basis).to(task.inputs.device, request.dtype)
 
-    def read(values: Tensor, rows: slice) -> Tensor:
+    def read(values: Tensor, rows: Rows) -> Tensor:
         outputs = task.readout.outputs(values, rows)
         return outputs @ basis.to(outputs.dtype)
 
-    about = {
+    about: dict[str, Any] = {
         "readout": "final_hidden, whitened by W_U" if root is not None else task.readout.name,
         "kernel_dtype": str(request.dtype),
         "outputs": space.leading.shape[1],

@@ -91,9 +91,9 @@ def forward(
         UserError: if the readout reads the final hidden vector of a model that has none.
     """
     batch, adapter = task.inputs[rows], task.adapter
-    places = dict(begin=begin, end=end)
-    logits: Tensor | None = None
-    with reading(sites, adapter.final_hidden, task.positions[rows], len(batch), **places) as seen:
+    positions, logits = task.positions[rows], None
+    seeing = reading(sites, adapter.final_hidden, positions, len(batch), begin=begin, end=end)
+    with seeing as seen:
         logits = adapter.outputs(batch)[:, 0]
     seen.check(sites, adapter.processed)
     values = seen.end if end else logits if task.readout.reads == "logits" else seen.final_hidden
@@ -182,8 +182,8 @@ def collect(
             advance(rows.stop - rows.start)
     found_factors: dict[str, Factors] = {}
     for site in sites:
-        x, g = _stack_outputs(site, inputs.pop(site.name, None), gradients.pop(site.name), merge)
-        found_factors[site.name] = fold_outputs(site, task.inputs, x, g)
+        folded = _stack_outputs(site, inputs.pop(site.name, None), gradients.pop(site.name), merge)
+        found_factors[site.name] = fold_outputs(site, task.inputs, *folded)
     return found_factors
 
 

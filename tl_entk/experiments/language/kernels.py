@@ -20,6 +20,7 @@ from tl_entk.alignment.readout_sweep import (
     Candidate,
     sweep_directions,
 )
+from tl_entk.compressed.eigendirections import all_eigendirections
 from tl_entk.directions.eigen import EigenDirections
 from tl_entk.experiments.language.data import LanguageData
 from tl_entk.experiments.language.settings import LanguageSettings
@@ -130,14 +131,37 @@ class KernelFolder:
         """Clear the folder unless it says that what it has is of these windows."""
         path, windows = self.folder / WINDOWS, hash_of(self.tokens)
         if not path.exists() or json.loads(path.read_text(encoding="utf-8")) != windows:
-            for pattern in ("layer_*", "sweep/*", "baselines/*"):
+            for pattern in ("layer_*", "compressed-*", "sweep/*", "baselines/*"):
                 for old in self.folder.glob(f"{pattern}.safetensors"):
                     old.unlink()
             write_json(path, windows)
 
     def flattened(self, normalization: str) -> Layers:
         """Directions of the flattened kernel of every layer."""
-        return {layer: self._flattened(layer, normalization) for layer in self.layers}
+        if self.settings.exact or normalization != "plain":
+            return {layer: self._flattened(layer, normalization) for layer in self.layers}
+        return self._compressed()
+
+    def _compressed(self) -> Layers:
+        """Those of all layers at once, nearly; which outputs are kept depends on the layers."""
+        chosen = hash_of(torch.tensor([self.settings.outputs, *map(int, self.layers)]))[:8]
+        path = self.folder / f"compressed-{chosen}.safetensors"
+        kept = load(path) if path.exists() else None
+        if isinstance(kept, dict):
+            return kept
+        found = all_eigendirections(
+            self.model,
+            self.tokens,
+            {layer: f"blocks.{layer}.{self.settings.weight}" for layer in self.layers},
+            self.settings.k,
+            outputs=self.settings.outputs,
+            tol=self.settings.tol,
+            seed=self.settings.seed,
+            memory_budget=self.memory_budget,
+            progress=self.progress,
+        )
+        save(found, path)
+        return found
 
     def _flattened(self, layer: str, normalization: str) -> EigenDirections:
         end = "" if normalization == "plain" else f" {normalization}"

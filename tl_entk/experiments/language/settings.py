@@ -73,8 +73,11 @@ class LanguageSettings:
         shares: share every feature out to weights and heads, by a kernel of all of them.
         weight: weight whose kernel of all logits is analyzed in each layer. Without the layer:
             "mlp.W_out".
-        all_logits: make the kernel of all logits. By far the dearest: about 75 products per layer,
-            each two passes through the rest of the network.
+        all_logits: make the kernel of all logits.
+        outputs: directions that all logits are compressed to, for the kernels of all layers at
+            once. As many backward passes are made; more come nearer to the whole kernel.
+        exact: solve the kernel of all logits whole, layer by layer. By far dearer: about 75
+            products per layer, each two passes through the rest of the network.
         labels: your own labels, NAME=RULE. A rule is a column of the data set or a spaCy matcher
             pattern as JSON.
         agree: keep windows where the model's own next word has the same tag.
@@ -109,6 +112,8 @@ class LanguageSettings:
     shares: bool = True
     weight: str = "mlp.W_out"
     all_logits: bool = True
+    outputs: int = 32
+    exact: bool = False
     labels: tuple[str, ...] = ()
     agree: bool = True
     pipeline: str | None = None
@@ -122,8 +127,9 @@ class LanguageSettings:
     model_class: str | None = None
 
     def __post_init__(self) -> None:
-        if min(self.length, self.per_tag, self.per_story, self.k, self.sampled) < 1:
-            raise UserError("length, per_tag, per_story, k and sampled count from 1.")
+        counts = (self.length, self.per_tag, self.per_story, self.k, self.sampled, self.outputs)
+        if min(counts) < 1:
+            raise UserError("length, per_tag, per_story, k, sampled and outputs count from 1.")
         if self.dataset == SAMPLED and self.model != EMBEDDED:
             raise UserError(
                 f"text for {self.model}: pass --dataset with a file, a folder or a hub data set "

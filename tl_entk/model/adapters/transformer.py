@@ -98,7 +98,8 @@ class TransformerAdapter(ModelAdapter):
 
     def block_input(self, layer: int) -> Tap:
         """Where the residual stream enters a block."""
-        return Tap(self.model.hook_dict[f"blocks.{layer}.hook_resid_pre"], "output")
+        model: Any = self.model
+        return Tap(model.hook_dict[f"blocks.{layer}.hook_resid_pre"], "output")
 
     def outputs(self, examples: Int[Tensor, "n t"]) -> Float[Tensor, "n read d_vocab_out"]:
         """The model's logits, as its own call gives them."""

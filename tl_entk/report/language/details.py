@@ -66,6 +66,7 @@ def solver_table(result: LanguageResult) -> Table:
             float(eigen.residuals.max()),
             float(eigen.rank1_share.mean()),
             eigen.provenance.get("products", ""),
+            eigen.provenance.get("energy_left_out", ""),
         ]
         for candidate, layers in result.directions.sweep.items()
         if candidate.readout == ALL_LOGITS
@@ -73,6 +74,7 @@ def solver_table(result: LanguageResult) -> Table:
     ]
     columns = (
         "normalization", "layer", "converged", "largest residual", "mean rank-1 share", "products",
+        "share of the trace left out",
     )  # fmt: skip
     return Table("solver", "How the eigenpairs converged.", columns, rows)
 

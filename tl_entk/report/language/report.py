@@ -233,10 +233,13 @@ def _share_section(result: LanguageResult) -> Section:
 
 
 def _spectra_section(result: LanguageResult) -> Section:
+    settings = result.settings
+    compressed = f", compressed to {settings.outputs} directions of the logits"
     return Section(
         "Spectra",
-        f"Leading eigenvalues of the flattened kernel of {result.settings.weight}; a pair has "
-        f"converged when its residual is below {result.settings.tol:g} of the first.",
+        f"Leading eigenvalues of the flattened kernel of {settings.weight}"
+        f"{'' if settings.exact else compressed}; a pair has converged when its residual is below "
+        f"{settings.tol:g} of the first.",
         [details.spectra(result), details.solver_table(result)],
     )
 
