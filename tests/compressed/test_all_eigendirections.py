@@ -156,3 +156,69 @@ def test_stages_give_what_one_pass_gives(name, monkeypatch):
     for component in names:
         expected, found = whole[component].kernel(), staged[component].kernel()
         assert float((found - expected).abs().max()) <= bound * float(expected.abs().max())
+
+
+# --- what is asked ---------------------------------------------------------------------------
+
+
+def test_names_globs_and_mappings_are_kernels_of_their_own():
+    model, batch = build("native:layer_norm"), tokens(N)
+    parts = {"both": ["blocks.0.mlp.W_in", "blocks.0.mlp.W_out"], "late": "blocks.1.*"}
+    found = all_eigendirections(model, batch, parts, 3, outputs=12)
+    assert list(found) == ["both", "late"]
+    for name, components in parts.items():
+        exact = tl_entk.top_eigendirections(model, batch, components, 3, tol=1e-7)
+        torch.testing.assert_close(found[name].eigenvalues, exact.eigenvalues, rtol=1e-5, atol=1e-9)
+    assert found["both"].provenance["component"] == "blocks.0.mlp.W_in, blocks.0.mlp.W_out"
+
+
+def test_other_readouts_are_compressed_too():
+    model, batch = build("native:layer_norm"), tokens(N)
+    for readout in ("logits", tl_entk.Readout(lambda z: z[:, :3], name="three")):
+        (eigen,) = all_eigendirections(
+            model, batch, ["blocks.0.attn.W_O"], 3, outputs=7, readout=readout
+        ).values()
+        exact = tl_entk.top_eigendirections(
+            model, batch, "blocks.0.attn.W_O", 3, readout=readout, tol=1e-7
+        )
+        torch.testing.assert_close(eigen.eigenvalues, exact.eigenvalues, rtol=1e-5, atol=1e-9)
+        assert eigen.space == exact.space == "outputs"
+
+
+def test_the_unembedding_is_solved_exactly():
+    model, batch = build("native:layer_norm"), tokens(N)
+    names = ["unembed.W_U", "blocks.0.mlp.W_out"]
+    found = all_eigendirections(model, batch, names, 3, outputs=2)
+    exact = tl_entk.top_eigendirections(model, batch, "unembed.W_U", 3)
+    torch.testing.assert_close(found["unembed.W_U"].eigenvalues, exact.eigenvalues)
+    assert list(found) == names
+
+
+def test_a_compressed_result_is_where_the_exact_solver_starts():
+    model, batch = build("native:layer_norm"), tokens(8)
+    name = "blocks.0.mlp.W_out"
+    (near,) = all_eigendirections(model, batch, [name], 4, outputs=6).values()
+    exact = tl_entk.top_eigendirections(model, batch, name, 4, tol=1e-6, start=near)
+    plain = tl_entk.top_eigendirections(model, batch, name, 4, tol=1e-6)
+    torch.testing.assert_close(exact.eigenvalues, plain.eigenvalues, rtol=1e-5, atol=1e-9)
+    assert bool(exact.converged.all())
+    with pytest.raises(ValueError, match="pass directions of the same windows and readout"):
+        tl_entk.top_eigendirections(model, tokens(7), name, 4, start=near)
+    with pytest.raises(ValueError, match="of 'final_hidden', the kernel"):
+        tl_entk.top_eigendirections(model, batch, name, 4, start=near, readout="logits")
+
+
+def test_what_cannot_be_is_refused():
+    model, batch = build("native:layer_norm"), tokens(N)
+    with pytest.raises(ValueError, match="no component asked for"):
+        all_eigendirections(model, batch, [])
+    with pytest.raises(ValueError, match="asked for twice"):
+        all_eigendirections(model, batch, ["blocks.0.*", "blocks.0.*"])
+    with pytest.raises(ValueError, match="outputs = 0"):
+        all_eigendirections(model, batch, ["blocks.0.*"], outputs=0)
+    with pytest.raises(ValueError, match="no component matches"):
+        all_eigendirections(model, batch, ["blocks.9.mlp.W_out"])
+    with pytest.raises(
+        ValueError, match=r"the factors of blocks\.0\.mlp\.W_in take .* memory_budget"
+    ):
+        all_eigendirections(model, tokens(400), ["blocks.0.mlp.W_in"], memory_budget=2**20)

@@ -115,6 +115,52 @@ def test_invariant_subspaces_are_no_end(block):
     assert torch.equal(eigen.eigenvalues, torch.zeros(2, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.03, 10.0])
+def test_vectors_to_start_from_save_products_and_change_no_answer(noise):
+    matrix = random_kernel(decay=0.9)
+    whole = leading_eigenpairs(Matrix(matrix), 8, tol=1e-6)
+    near = whole.vectors + noise * torch.randn(120, 8, dtype=torch.float64) / 120**0.5
+    counted = Matrix(matrix)
+    eigen = leading_eigenpairs(counted, 8, tol=1e-6, start=near)
+    check(eigen, matrix, 8, 1e-6)
+    assert bool(eigen.converged.all())
+    if noise == 0:
+        assert counted.products == 8
+    elif noise < 1:
+        assert counted.products < whole.provenance["products"]
+
+
+def test_the_basis_satisfies_the_lanczos_relation_where_some_are_multiplied():
+    matrix = random_kernel()
+    state = lanczos.first_state(
+        120, 1, seed=1, dtype=torch.float64, device=torch.device("cpu"),
+        vectors=torch.randn(120, 7, dtype=torch.float64),
+    )  # fmt: skip
+    for count in range(9):
+        if count > 1:
+            lanczos.turn_fresh(state, 4, 1e-9)
+        lanczos.step(state, lambda x: matrix @ x, None if count == 0 else 2)
+        if count == 6:
+            lanczos.restart(state, 6)
+        known, fresh = state.basis[:, : state.known], state.basis[:, state.known :]
+        right = known @ state.projected + fresh @ state.coupling
+        assert float((matrix @ known - right).abs().max()) < 1e-12
+        assert fresh.shape[1] == 7
+        identity = torch.eye(state.basis.shape[1], dtype=torch.float64)
+        assert float((state.basis.T @ state.basis - identity).abs().max()) < 1e-12
+    assert state.products == 7 + 8 * 2
+
+
+def test_vectors_that_do_not_fit_are_refused():
+    matrix = Matrix(random_kernel())
+    for start, message in (
+        (torch.ones(7, 3), r"start has shape \(7, 3\): pass columns of 120 numbers"),
+        (torch.full((120, 3), torch.nan), "start is not finite"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            leading_eigenpairs(matrix, 2, start=start)
+
+
 def test_blocks_find_multiple_eigenvalues():
     matrix = torch.diag(torch.cat([torch.full((4,), 3.0), 0.5 ** torch.arange(60)]).double())
     eigen = leading_eigenpairs(Matrix(matrix), 5, tol=1e-8, block_size=4)

@@ -36,7 +36,7 @@ from tl_entk.report.language.report import write_outputs
 
 SMALL = LanguageSettings(
     pipeline="embedded", per_tag=8, length=12, sampled=60, k=5, per_story=4, layers=(4, 5),
-    tol=1e-2, probe="ridge",
+    tol=1e-2, probe="ridge", exact=True,
     readouts=("logsumexp", "target_logit"),
     components=("W_out", "whole layer", "all layers", "later layers"),
     normalizations=("cosine+centered",), labels=('content=[{"POS": {"IN": ["NOUN", "VERB"]}}]',),
@@ -169,13 +169,41 @@ def test_without_controls_none_is_judged(run):
     assert "Where a feature lives" not in page
 
 
+def test_all_logits_are_compressed_unless_the_exact_kernel_is_asked_for(run, monkeypatch):
+    result, folder = run
+    lean = replace(
+        SMALL, exact=False, outputs=8, readouts=(), normalizations=(), controls=(), shares=False
+    )
+    found = run_language(lean, folder)
+    names = {layer: f"blocks.{layer}.mlp.W_out" for layer in ("4", "5")}
+    model, tokens = found.model.model, found.data.windows.tokens
+    expected = tl_entk.all_eigendirections(model, tokens, names, SMALL.k, outputs=8)
+    for layer, eigen in found.directions.flattened.items():
+        torch.testing.assert_close(eigen.scores, expected[layer].scores)
+        # near the whole kernel's, and never above it
+        whole = result.directions.flattened[layer].eigenvalues
+        assert bool((eigen.eigenvalues <= whole * (1 + 1e-4)).all())
+        assert bool((eigen.eigenvalues >= 0.5 * whole).all())
+    page = write_outputs(found, folder / "compressed").read_text(encoding="utf-8")
+    assert "compressed to 8 directions of the logits" in page
+    assert "Not converged" not in page
+    assert "compressed to" not in write_outputs(result, folder / "exact").read_text("utf-8")
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr("tl_entk.experiments.language.kernels.all_eigendirections", refuse)
+    run_language(lean, folder)
+
+
 def test_the_kernel_of_all_logits_can_be_left_out(run, monkeypatch):
     result, folder = run
 
     def refuse(*args, **kwargs):
         raise AssertionError("the dearest kernel is made")
 
-    monkeypatch.setattr("tl_entk.experiments.language.kernels.top_eigendirections", refuse)
+    for name in ("top_eigendirections", "all_eigendirections"):
+        monkeypatch.setattr(f"tl_entk.experiments.language.kernels.{name}", refuse)
     lean = replace(SMALL, all_logits=False, normalizations=(), controls=(), shares=False)
     lean = replace(lean, layers=(5,), k=4)  # no kernels of so many directions are there
     scalar = run_language(lean, folder)
@@ -229,7 +257,7 @@ def nothing_computed(monkeypatch):
         raise AssertionError("computed again")
 
     for name in ("kernels.top_eigendirections", "kernels.sweep_directions",
-                 "kernels.baseline_scores",
+                 "kernels.baseline_scores", "kernels.all_eigendirections",
                  "data.context_windows", "data.sample_stories"):  # fmt: skip
         monkeypatch.setattr(f"tl_entk.experiments.language.{name}", refuse)
 
