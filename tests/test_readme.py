@@ -12,7 +12,7 @@ from tests.models import HAS_HOOKED
 
 ROOT = Path(__file__).parent.parent
 SNIPPETS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-HOOKED, BRIDGE, FIVE_LINES, FEATURES, OPERATOR, LANGUAGE, OWN, DYNAMICS = SNIPPETS
+HOOKED, BRIDGE, FIVE_LINES, FEATURES, OPERATOR, TOGETHER, LANGUAGE, OWN, DYNAMICS = SNIPPETS
 
 
 @pytest.mark.parametrize("start", [*([HOOKED] if HAS_HOOKED else []), BRIDGE])
@@ -20,7 +20,7 @@ def test_snippets(start, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     names: dict = {}
-    for snippet in (start, FIVE_LINES, FEATURES, OPERATOR):
+    for snippet in (start, FIVE_LINES, FEATURES, OPERATOR, TOGETHER):
         exec(compile(snippet, "README.md", "exec"), names)
     assert (tmp_path / "blocks.safetensors").exists()
     assert sum(names["shares"][n] for n in names["blocks"].partition()) == pytest.approx(1)

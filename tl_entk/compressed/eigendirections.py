@@ -19,7 +19,7 @@ from tl_entk.linearization.jacobian import Jacobian
 from tl_entk.model.adapters import adapt_transformer
 from tl_entk.model.checks import Position
 from tl_entk.model.memory import check_memory_budget
-from tl_entk.model.provenance import provenance
+from tl_entk.model.provenance import position_label, provenance
 from tl_entk.model.readouts import FINAL_HIDDEN, BoundReadout, ReadoutLike, Rows
 from tl_entk.model.request import Request, read_request
 from tl_entk.model.sites import TIED, UNEMBEDDING, Components, partition
@@ -129,7 +129,9 @@ def all_eigendirections(
             dtype=request.dtype,
             memory_budget=budget,
         )
-        found = _solve_all(request, wanted, root, space, k, tol, seed, budget, progress)
+        found = _solve_all(
+            request, wanted, root, space, k, tol, seed, position_label(position), budget, progress
+        )
     for name in exact:
         found[name] = top_eigendirections(
             model, tokens, kernels[name], k, readout=readout, position=position, tol=tol, seed=seed,
@@ -168,6 +170,7 @@ def _solve_all(
     k: int,
     tol: float,
     seed: int,
+    position: int | str,
     memory_budget: int,
     progress: bool,
 ) -> dict[str, EigenDirections]:
@@ -184,7 +187,7 @@ def _solve_all(
         "readout": "final_hidden, whitened by W_U" if root is not None else task.readout.name,
         "kernel_dtype": str(request.dtype),
         "outputs": space.leading.shape[1],
-        "tol": tol,
+        "position": position,
         "seed": seed,
     }
     compressed = replace(
@@ -199,7 +202,7 @@ def _solve_all(
         eigen = _solve(jacobian, space, k, tol, seed)
         if root is not None:
             eigen = replace(eigen, space="final_hidden")
-        found[name] = replace(eigen, provenance=info | eigen.provenance)
+        found[name] = replace(eigen, provenance=info | {"tol": tol} | eigen.provenance)
     return found
 
 
