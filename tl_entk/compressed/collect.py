@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from tl_entk.compressed.boundaries import Boundaries
 from tl_entk.compressed.stages import plan_stages
 from tl_entk.linearization.build_jacobian import choose_sites, map_site
 from tl_entk.linearization.jacobian import Jacobian
@@ -22,6 +23,8 @@ from tl_entk.tools.rounding import relative_distance, relative_rounding
 
 # outputs and examples that stages are tried on
 _TRIED = 2
+# gradients between stages that take more than this part of the budget go to the disk
+_SHARE = 4
 
 
 def compressed_jacobians(
@@ -49,13 +52,16 @@ def compressed_jacobians(
     sites = list({site.name: site for found in chosen.values() for site, _ in found}.values())
     with frozen(adapter.model), torch.enable_grad():
         uses, outputs = measure_uses(task, sites)
-        stages = _stages(task, sites, uses, outputs, dtype, memory_budget)
+        stages, boundary = _stages(task, sites, uses, outputs, dtype, memory_budget)
         floats = task.example_floats(uses)
         batch_size = examples_per_pass(n, floats, dtype.itemsize, memory_budget // 2)
         waiting = {name: {site.name for site, _ in found} for name, found in chosen.items()}
         held: dict[str, Factors] = {}
         cotangents: Tensor | None = None
-        with Progress("backward passes", len(stages) * outputs * n, progress) as bar:
+        bar = Progress("backward passes", len(stages) * outputs * n, progress)
+        # two are there at a time
+        boundaries = Boundaries(on_disk=2 * boundary > memory_budget // _SHARE)
+        with bar, boundaries:
             for stage in stages:
                 found, before = collect_stage(
                     task,
@@ -65,6 +71,7 @@ def compressed_jacobians(
                     batch_size=batch_size,
                     dtype=dtype,
                     advance=bar.advance,
+                    room_for=boundaries.room_for,
                 )
                 cotangents = cotangents if before is None else before
                 held |= found
@@ -89,19 +96,27 @@ def _stages(
     outputs: int,
     dtype: torch.dtype,
     memory_budget: int,
-) -> list[Stage]:
-    """Stages that hold on two examples; else such as go back from what is read every time."""
+) -> tuple[list[Stage], int]:
+    """Stages, and bytes of the gradients where they are joined.
+
+    They hold on two examples; else such as go back from what is read every time are given.
+    """
     n, itemsize = len(task), dtype.itemsize
     sizes = {
+        # heads are brought to the front, which takes a copy
         site.name: n * uses[site.name] * (site.d_in + outputs * site.d_out) * itemsize
+        * (2 if site.heads else 1)
         for site in sites
-    }
+    }  # fmt: skip
     width = getattr(task.adapter, "d_model", 0)
     boundary = outputs * n * task.length * width * itemsize
-    stages = plan_stages(task, sites, sizes, boundary, memory_budget)
+    room = memory_budget - 2 * boundary
+    if 2 * boundary > memory_budget // _SHARE:
+        room = memory_budget
+    stages = plan_stages(task, sites, sizes, room)
     if len(stages) == 1 or _stages_hold(task, stages, dtype):
-        return stages
-    return [Stage(stage.sites) for stage in stages]
+        return stages, boundary if len(stages) > 1 else 0
+    return [Stage(stage.sites) for stage in stages], 0
 
 
 def _stages_hold(task: Task, stages: Sequence[Stage], dtype: torch.dtype) -> bool:

@@ -32,6 +32,8 @@ from tl_entk.operator.whitening import whitening
 ERROR_OUTPUTS = 8
 # examples and random products that the outputs are found by
 _EXAMPLES, _PRODUCTS = 64, 8
+# examples whose gradients' norms are taken at a time
+_ROWS = 64
 _OF_UNEMBEDDING = (UNEMBEDDING, "unembed.b_U", TIED)
 
 
@@ -240,5 +242,10 @@ def _solve(
 
 def _trace(jacobian: Jacobian) -> float:
     """Of J J^T, up to the cross terms of a parameter with two roles."""
-    parts = [gram_diagonal(part.factors).sum() for part in jacobian.maps]
-    return float(jacobian.row_weights[0, 0] ** 2 * sum(parts))
+    total = 0.0
+    for rows in torch.arange(jacobian.n).split(_ROWS):
+        chosen = slice(int(rows[0]), int(rows[-1]) + 1)
+        total += sum(
+            float(gram_diagonal(part.examples_between(chosen)).sum()) for part in jacobian.maps
+        )
+    return total * float(jacobian.row_weights[0, 0]) ** 2

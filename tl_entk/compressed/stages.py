@@ -16,8 +16,7 @@ def plan_stages(
     task: Task,
     sites: Sequence[Site],
     sizes: Mapping[str, int],
-    boundary: int,
-    memory_budget: int,
+    room: int,
 ) -> list[Stage]:
     """Stages from the last to the first, each with as many sites as fit.
 
@@ -27,21 +26,18 @@ def plan_stages(
         task: what is read of which model.
         sites: whose factors are wanted.
         sizes: bytes of each one's factors.
-        boundary: bytes of all outputs' gradients at the input of a block.
-        memory_budget: bytes.
+        room: bytes that the factors of a stage may take.
 
     Raises:
         UserError: if a site does not fit by itself.
     """
-    if 2 * sum(sizes.values()) <= memory_budget:
+    if sum(sizes.values()) <= room:
         return [Stage(tuple(sites))]
-    # gradients at both ends of a stage; beside its factors, as much for copies
-    room = (memory_budget - 2 * boundary) // 2
     for site in sites:
         if sizes[site.name] > room:
             raise UserError(
                 f"the factors of {site.name} take {sizes[site.name] / 2**30:.1f} GiB: pass "
-                f"memory_budget={2 * (sizes[site.name] + boundary)}, fewer outputs or examples."
+                f"memory_budget={2 * sizes[site.name]}, fewer outputs or fewer examples."
             )
     groups = _pack(task, sites, sizes, room)
     adapter = task.adapter

@@ -57,6 +57,16 @@ class GradientMap:
                 factors = Direct(self._cut(v, start, stop))
         return replace(self, factors=factors, outputs=stop - start)
 
+    def examples_between(self, chosen: slice) -> Factors:
+        """The factors of some of the examples."""
+        match self.factors:
+            case Outer(x, g):
+                return Outer(x[:, :, chosen], g[:, :, chosen])
+            case OneHot(tokens, g):
+                return OneHot(tokens[chosen], g[:, chosen])
+            case Direct(v):
+                return Direct(v[:, chosen])
+
     def _cut(self, g: Float[Tensor, "*h n rd"], start: int, stop: int) -> Float[Tensor, "*h n sd"]:
         width = g.shape[-1] // self.outputs
         return g[..., start * width : stop * width]

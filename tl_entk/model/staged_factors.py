@@ -18,6 +18,9 @@ from tl_entk.model.factors import Factors, by_use, embedding_scale, fold_outputs
 from tl_entk.model.request import Task
 from tl_entk.model.sites import Site, Tap
 
+# shape, dtype=, device= -> a tensor to be filled
+Room = Callable[..., Tensor]
+
 
 @dataclass(frozen=True, eq=False)
 class Stage:
@@ -43,6 +46,7 @@ def collect_stage(
     batch_size: int,
     dtype: torch.dtype,
     advance: Callable[[int], None] = lambda examples: None,
+    room_for: Room = torch.empty,
 ) -> tuple[dict[str, Factors], Float[Tensor, "r n ..."] | None]:
     """Factors of a stage's sites for every output, and the outputs' gradients at its beginning.
 
@@ -54,6 +58,7 @@ def collect_stage(
         batch_size: examples per forward pass.
         dtype: number format of the factors.
         advance: called with the number of examples done, for each output.
+        room_for: makes the tensor that holds the gradients at the beginning.
     """
     n = len(task)
     found = {site.name: _Buffer(site, n, outputs, dtype) for site in stage.sites}
@@ -75,7 +80,8 @@ def collect_stage(
             if seen.begin is not None:
                 last = gradients.pop()
                 if before is None:
-                    before = last.new_empty(outputs, n, *last.shape[1:])
+                    shape = (outputs, n, *last.shape[1:])
+                    before = room_for(shape, dtype=last.dtype, device=last.device)
                 before[r, rows] = last
             by_tap = {tap: [gradients.pop(0) for _ in seen.outputs[tap]] for tap in taps}
             for site in stage.sites:
@@ -89,7 +95,8 @@ def _outputs(
 ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
     """What is differentiated for every output, and the gradient that it starts from."""
     if cotangents is not None:
-        return [values] * len(cotangents), list(cotangents[:, rows].unbind(0))
+        given = [part[rows].to(values.device) for part in cotangents]
+        return [values] * len(given), given
     read = list(task.readout.outputs(values, rows).unbind(1))
     return read, [torch.ones_like(output) for output in read]
 
