@@ -258,6 +258,7 @@ def nothing_computed(monkeypatch):
 
     for name in ("kernels.top_eigendirections", "kernels.sweep_directions",
                  "kernels.baseline_scores", "kernels.all_eigendirections",
+                 "data.activations_at", "data.greedy_continuation",
                  "data.context_windows", "data.sample_stories"):  # fmt: skip
         monkeypatch.setattr(f"tl_entk.experiments.language.{name}", refuse)
 

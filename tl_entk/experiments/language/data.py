@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
+import torch
 from spacy.language import Language
 from torch import Tensor
 
@@ -23,7 +26,12 @@ from feature_sets.texts import Text, read_texts
 from feature_sets.windows import Windows, context_windows
 from tl_entk.alignment.activations import activations_at
 from tl_entk.alignment.splitting import too_rare
-from tl_entk.experiments.language.inputs import discard_stale_results, fingerprint
+from tl_entk.experiments.language.inputs import (
+    NEXT_WORDS,
+    STATES,
+    discard_stale_results,
+    fingerprint,
+)
 from tl_entk.experiments.language.labels import parse_labels
 from tl_entk.experiments.language.settings import (
     PRESENT_WORD,
@@ -31,12 +39,16 @@ from tl_entk.experiments.language.settings import (
     TEXT_SO_FAR,
     LanguageSettings,
 )
+from tl_entk.language.kept_continuation import KeptContinuation
 from tl_entk.language.loading import LanguageModel
 from tl_entk.language.next_words import greedy_continuation
 from tl_entk.language.story_model.sample import sample_stories
 from tl_entk.model.adapters import adapt_transformer
 from tl_entk.results import load, save
-from tl_entk.tools.files import write_json
+from tl_entk.tools.files import read_tensors, write_json, write_tensors
+
+# entries of the states' file beside the layers
+_TOKENS, _PREDICTED = "tokens", "predicted"
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,18 +125,38 @@ def language_data(
     dropped = selection.dropped | dict.fromkeys(rare, "too few positives in one half")
     wanted = {PRESENT_WORD, TEXT_SO_FAR}.intersection(settings.controls)
     layers = settings.chosen_layers(adapt_transformer(language_model.model).n_layers)
-    hooks = {f"blocks.{layer}.hook_resid_post": str(layer) for layer in layers}
-    activations = activations_at(language_model.model, windows.tokens, list(hooks), batch_size=64)
+    states = _make_or_load_states(language_model.model, windows.tokens, layers, folder)
     return LanguageData(
         windows,
         labels,
         selection.features.without(rare),
         dropped,
         describe(nlp),
-        tuple(greedy_continuation(language_model.model, windows.tokens, 1)[:, 0].tolist()),
+        tuple(states[_PREDICTED].tolist()),
         _context(windows, nlp, least) if wanted else None,
-        {layer: activations[hook] for hook, layer in hooks.items()},
+        {str(layer): states[str(layer)] for layer in layers},
     )
+
+
+def _make_or_load_states(
+    model: Any, tokens: Tensor, layers: Sequence[int], folder: Path
+) -> dict[str, Tensor]:
+    """Residual stream after each layer, by its number, and the predicted tokens."""
+    path = folder / STATES
+    found = read_tensors(path)[0] if path.exists() else {}
+    if not torch.equal(found.get(_TOKENS, tokens[:0]), tokens.cpu()):
+        found = {_TOKENS: tokens.cpu()}
+    there = set(found)
+    missing = [layer for layer in layers if str(layer) not in found]
+    if missing:
+        hooks = {f"blocks.{layer}.hook_resid_post": str(layer) for layer in missing}
+        states = activations_at(model, tokens, list(hooks), batch_size=64)
+        found |= {layer: states[hook].cpu().contiguous() for hook, layer in hooks.items()}
+    if _PREDICTED not in found:
+        found[_PREDICTED] = greedy_continuation(model, tokens, 1)[:, 0].cpu().contiguous()
+    if set(found) != there:
+        write_tensors(path, found)
+    return found
 
 
 def _context(windows: Windows, nlp: Language, least: int) -> FeatureSet | None:
@@ -161,22 +193,26 @@ def _make_or_load_windows(
         kept = load(path)
         if isinstance(kept, Windows) and set(columns) <= set(kept.columns):
             return kept
-    continuation = partial(greedy_continuation, language_model.model)
-    windows = context_windows(
-        _open_texts(settings, folder, progress),
-        language_model.tokenizer,
-        nlp,
-        length=settings.length,
-        per_tag=settings.per_tag,
-        per_story=settings.per_story,
-        continuation=continuation if settings.agree else None,
-        prepend_bos=settings.bos,
-        keep_columns=columns,
-        seed=settings.seed,
-        max_texts=settings.max_texts,
-        progress=progress,
+    own_words = KeptContinuation(
+        partial(greedy_continuation, language_model.model), folder / NEXT_WORDS
     )
+    with own_words if settings.agree else nullcontext() as continuation:
+        windows = context_windows(
+            _open_texts(settings, folder, progress),
+            language_model.tokenizer,
+            nlp,
+            length=settings.length,
+            per_tag=settings.per_tag,
+            per_story=settings.per_story,
+            continuation=continuation,
+            prepend_bos=settings.bos,
+            keep_columns=columns,
+            seed=settings.seed,
+            max_texts=settings.max_texts,
+            progress=progress,
+        )
     save(windows, path)
+    (folder / NEXT_WORDS).unlink(missing_ok=True)
     return windows
 
 

@@ -17,6 +17,10 @@ from tl_entk.language.loading import LanguageModel
 from tl_entk.tools.files import write_json
 
 INPUTS = "inputs.json"
+# the states that windows have, beside the windows
+STATES = "states.safetensors"
+# what the model says after windows that were tried, while there are no windows yet
+NEXT_WORDS = "next_words.safetensors"
 
 
 def fingerprint(model: LanguageModel, nlp: Language, dataset: str) -> dict[str, Any]:
@@ -78,7 +82,7 @@ def discard_stale_results(folder: Path, found: dict[str, Any]) -> None:
         warn_user(
             f"{', '.join(changed)} changed since {folder.name} was computed: computing it anew."
         )
-        for old in ("windows.safetensors", "sampled_stories.json"):
+        for old in ("windows.safetensors", "sampled_stories.json", STATES, NEXT_WORDS):
             (folder / old).unlink(missing_ok=True)
         for kernels in folder.glob("kernels-*"):
             shutil.rmtree(kernels)
