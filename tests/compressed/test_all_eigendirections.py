@@ -10,8 +10,9 @@ from tests.kernel.test_blocks_oracle import FLOAT32_INSIDE
 from tests.models import HAS_HOOKED, MODELS, build, tokens
 from tests.operator.test_operator_oracle import FLOAT32_SOFTMAX
 from tl_entk import all_eigendirections
-from tl_entk.compressed import collect
-from tl_entk.compressed.collect import compressed_jacobians
+from tl_entk.compressed import collect, eigendirections
+from tl_entk.compressed.collect import _stages_hold, compressed_jacobians
+from tl_entk.compressed.output_space import OutputSpace, find_output_space
 from tl_entk.compressed.stages import plan_stages
 from tl_entk.model.adapters import adapt_transformer
 from tl_entk.model.readouts import BoundReadout
@@ -113,10 +114,37 @@ def test_a_vector_that_is_lifted_has_the_compressed_quotient_and_the_error_said(
         residuals = (images - flat * eigen.eigenvalues).norm(dim=0) / eigen.eigenvalues[0]
         # all 8 outputs that are left are looked along: nothing is estimated
         torch.testing.assert_close(eigen.residuals, residuals)
-        whole, kept = operator.to_dense().trace(), exact.sum()
-        torch.testing.assert_close(whole, kept)
-        assert 0 < eigen.provenance["energy_left_out"] < 1
+        # so is the energy: all that the compressed kernel has not
+        (every,) = all_eigendirections(model, batch, {"all": component}, 32, outputs=4).values()
+        assert len(every.eigenvalues) == 32
+        left = 1 - float(every.eigenvalues.sum() / exact.sum())
+        assert every.provenance["energy_left_out"] == pytest.approx(left)
         assert not bool(eigen.converged.any())
+
+
+def test_random_outputs_tell_the_error_on_average(monkeypatch):
+    model, batch, name = build("native:layer_norm"), tokens(8), "blocks.0.mlp.W_out"
+    (exact,) = all_eigendirections(model, batch, [name], 3, outputs=4).values()
+    space = {}
+
+    def few(*args, **kwargs):
+        """The same outputs kept, two of the eight others at random."""
+        if "all" not in space:
+            space["all"] = find_output_space(*args, **kwargs)
+        found = space["all"]
+        turn, _ = torch.linalg.qr(torch.randn(8, 2, generator=generator, dtype=torch.float64))
+        return OutputSpace(found.leading, found.others @ turn)
+
+    monkeypatch.setattr(eigendirections, "find_output_space", few)
+    squares, left = [], []
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(40):
+        (eigen,) = all_eigendirections(model, batch, [name], 3, outputs=4).values()
+        squares.append(eigen.residuals.square())
+        left.append(eigen.provenance["energy_left_out"])
+    ratio = torch.stack(squares).mean(0) / exact.residuals.square()
+    assert bool(((ratio > 0.6) & (ratio < 1.6)).all())
+    assert sum(left) / 40 == pytest.approx(exact.provenance["energy_left_out"], rel=0.1)
 
 
 def test_errors_shrink_with_the_outputs():
@@ -151,9 +179,18 @@ def test_stages_give_what_one_pass_gives(name, monkeypatch):
         counts.append(len(stages))
         return stages
 
+    held = []
+
+    def hold(*args):
+        held.append(_stages_hold(*args))
+        return held[-1]
+
     monkeypatch.setattr(collect, "plan_stages", small)
+    monkeypatch.setattr(collect, "_stages_hold", hold)
     staged, _ = compressed(model, batch, names)
     assert counts[0] > 2
+    # shortformer adds positions in every block, past the residual stream
+    assert held == [name != "hooked:shortformer"]
     bound = 2e-6 if name in ROUNDED else 1e-10
     for component in names:
         expected, found = whole[component].kernel(), staged[component].kernel()
@@ -208,6 +245,28 @@ def test_a_compressed_result_is_where_the_exact_solver_starts():
         tl_entk.top_eigendirections(model, tokens(7), name, 4, start=near)
     with pytest.raises(ValueError, match="of 'final_hidden', the kernel"):
         tl_entk.top_eigendirections(model, batch, name, 4, start=near, readout="logits")
+
+
+def test_fewer_pairs_where_there_are_fewer_and_a_kernel_that_is_zero():
+    model, batch = build("native:layer_norm"), tokens(N)
+    names = ["blocks.0.attn.b_Q[0]", "blocks.0.mlp.W_out"]
+    found = all_eigendirections(model, batch, names, 5, outputs=4)
+    assert [len(eigen.eigenvalues) for eigen in found.values()] == [4, 5]
+    # at the first position there is nothing to attend to: queries change nothing
+    found = all_eigendirections(
+        model, batch, ["blocks.0.attn.W_Q", *names[1:]], 3, outputs=4, position=0
+    )
+    assert bool((found["blocks.0.attn.W_Q"].eigenvalues.abs() < 1e-12).all())
+    assert all(bool(eigen.residuals.isfinite().all()) for eigen in found.values())
+
+
+def test_a_parameter_with_two_roles_counts_in_choosing_the_outputs():
+    model, batch = build("hf:gemma1"), tokens(N)
+    (eigen,) = all_eigendirections(
+        model, batch, ["tied_embedding"], 3, outputs=2, readout="logits"
+    ).values()
+    exact = tl_entk.top_eigendirections(model, batch, "tied_embedding", 3, readout="logits")
+    assert float(eigen.eigenvalues[0] / exact.eigenvalues[0]) > 0.95
 
 
 def test_what_cannot_be_is_refused():

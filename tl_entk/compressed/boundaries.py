@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +12,8 @@ from types import TracebackType
 
 import torch
 from torch import Tensor
+
+from feature_sets.errors import UserError
 
 
 class Boundaries:
@@ -44,8 +48,31 @@ class Boundaries:
         """A tensor to be filled."""
         if self._folder is None:
             return torch.empty(*shape, dtype=dtype, device=device)
-        # two are in use at a time: the one before the last is written over
-        path = Path(self._folder.name) / f"{self._made % 2}"
+        path = Path(self._folder.name) / f"{self._made}"
         self._made += 1
         size = math.prod(shape)
-        return torch.from_file(str(path), shared=True, size=size, dtype=dtype).reshape(shape)
+        with path.open("wb") as file:
+            _reserve(file.fileno(), size * dtype.itemsize)
+        tensor = torch.from_file(str(path), shared=True, size=size, dtype=dtype)
+        with contextlib.suppress(OSError):  # where a file in use cannot go, it goes at the end
+            path.unlink()
+        return tensor.reshape(tuple(shape))
+
+
+def _reserve(file: int, size: int) -> None:
+    """Room on the disk, where the system can say so: a write to a map may not fail later.
+
+    Raises:
+        UserError: if there is too little.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        os.posix_fallocate(file, 0, size)
+    except OSError as error:
+        folder = tempfile.gettempdir()
+        raise UserError(
+            f"gradients between blocks take {size / 2**30:.1f} GiB twice, for which {folder} has no "
+            f"room ({error}): set TMPDIR to a folder that has, or pass a larger memory_budget or "
+            "fewer outputs."
+        ) from error

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from feature_sets.errors import UserError
 from tl_entk.compressed.boundaries import Boundaries
 from tl_entk.compressed.stages import plan_stages
 from tl_entk.linearization.build_jacobian import choose_sites, map_site
@@ -52,7 +53,10 @@ def compressed_jacobians(
     sites = list({site.name: site for found in chosen.values() for site, _ in found}.values())
     with frozen(adapter.model), torch.enable_grad():
         uses, outputs = measure_uses(task, sites)
-        stages, boundary = _stages(task, sites, uses, outputs, dtype, memory_budget)
+        sizes = _sizes(task, sites, uses, outputs, dtype)
+        for name, parts in chosen.items():
+            _check_size(name, sum(sizes[site.name] for site, _ in parts), memory_budget)
+        stages, boundary = _stages(task, sites, sizes, outputs, dtype, memory_budget)
         floats = task.example_floats(uses)
         batch_size = examples_per_pass(n, floats, dtype.itemsize, memory_budget // 2)
         waiting = {name: {site.name for site, _ in found} for name, found in chosen.items()}
@@ -87,12 +91,43 @@ def compressed_jacobians(
                     del maps
                 wanted = {site for needed in waiting.values() for site in needed}
                 held = {name: factors for name, factors in held.items() if name in wanted}
+                del found  # before the next stage's factors come
+
+
+def _sizes(
+    task: Task,
+    sites: Sequence[Site],
+    uses: Mapping[str, int],
+    outputs: int,
+    dtype: torch.dtype,
+) -> dict[str, int]:
+    """Bytes of each site's factors; heads are brought to the front, which takes a copy."""
+    numbers = {
+        site.name: len(task) * uses[site.name] * (site.d_in + outputs * site.d_out)
+        for site in sites
+    }
+    return {
+        site.name: numbers[site.name] * dtype.itemsize * (2 if site.heads else 1) for site in sites
+    }
+
+
+def _check_size(name: str, size: int, memory_budget: int) -> None:
+    """Refuse a kernel whose factors memory was not meant for.
+
+    Raises:
+        UserError: says what would do.
+    """
+    if size > memory_budget:
+        raise UserError(
+            f"the factors of {name} take {size / 2**30:.1f} GiB: pass memory_budget={2 * size}, "
+            "fewer outputs or fewer examples."
+        )
 
 
 def _stages(
     task: Task,
     sites: Sequence[Site],
-    uses: Mapping[str, int],
+    sizes: Mapping[str, int],
     outputs: int,
     dtype: torch.dtype,
     memory_budget: int,
@@ -101,15 +136,8 @@ def _stages(
 
     They hold on two examples; else such as go back from what is read every time are given.
     """
-    n, itemsize = len(task), dtype.itemsize
-    sizes = {
-        # heads are brought to the front, which takes a copy
-        site.name: n * uses[site.name] * (site.d_in + outputs * site.d_out) * itemsize
-        * (2 if site.heads else 1)
-        for site in sites
-    }  # fmt: skip
     width = getattr(task.adapter, "d_model", 0)
-    boundary = outputs * n * task.length * width * itemsize
+    boundary = outputs * len(task) * task.length * width * dtype.itemsize
     room = memory_budget - 2 * boundary
     if 2 * boundary > memory_budget // _SHARE:
         room = memory_budget

@@ -79,9 +79,10 @@ def all_eigendirections(
         progress: show bars.
 
     Returns:
-        Name to eigenpairs, largest first, as of :func:`top_eigendirections`. ``residuals`` are
-        estimated from the part of the products along random outputs: of relative standard error
-        about 1/4 where the residual lies along many outputs, up to 1/2 along one. In the provenance
+        Name to eigenpairs, largest first, as of :func:`top_eigendirections`; fewer than k where
+        the compressed kernel has fewer. ``residuals`` are estimated from the part of the products
+        along 8 random outputs, the same for all pairs: of relative standard error about 1/4 where
+        a residual lies along one output, less along many. In the provenance
         ``outputs`` is how many were kept, and ``energy_left_out`` the share of the kernel's trace
         that lies outside them (estimated likewise). Components with the unembedding, whose kernels
         do not compress, are solved exactly.
@@ -100,8 +101,11 @@ def all_eigendirections(
         {'blocks.0.mlp.*': (25, 4), '*W_Q': (25, 4)}
     """
     kernels = _named(components)
-    if outputs < 1:
-        raise UserError(f"outputs = {outputs}: pass 1 or more.")
+    if min(outputs, k) < 1 or not 0 < tol < 1:
+        raise UserError(
+            f"outputs = {outputs}, k = {k}, tol = {tol}: pass 1 or more, and a relative residual "
+            "between 0 and 1, such as 1e-3."
+        )
     adapter, budget = adapt_transformer(model), check_memory_budget(memory_budget)
     chosen = check_readout(readout)
     requests = {
@@ -205,6 +209,7 @@ def _solve_all(
         if root is not None:
             eigen = replace(eigen, space="final_hidden")
         found[name] = replace(eigen, provenance=info | {"tol": tol} | eigen.provenance)
+        del jacobian  # its factors, before those of the next stage come
     return found
 
 
@@ -215,15 +220,17 @@ def _solve(
     q = space.leading.shape[1]
     inside, outside = jacobian.outputs_between(0, q), jacobian.outputs_between(q, jacobian.outputs)
     # what the compression leaves out is larger than this by far
-    eigen = inside.eigendecompose(k, tol=tol / 10, seed=seed)
+    eigen = inside.eigendecompose(min(k, *inside.shape), tol=tol / 10, seed=seed)
     vectors = eigen.vectors.reshape(jacobian.n, q, -1)
     errors = eigen.residuals.square()
     first = eigen.eigenvalues[0].clamp_min(torch.finfo(torch.float64).tiny)
     energy, rest = _trace(inside), 0.0
     if outside.outputs:
-        images = [outside.apply(inside.adjoint(v)) for v in vectors.to(jacobian.dtype).unbind(2)]
+        images = [
+            outside.apply(inside.adjoint(v)) for v in vectors.to(jacobian.row_weights).unbind(2)
+        ]
         sizes = torch.stack([image.double().square().sum() for image in images]).cpu()
-        errors = errors + space.left_out * sizes / first**2
+        errors = errors + space.left_out * (sizes.sqrt() / first).square()
         rest = space.left_out * _trace(outside)
     residuals = errors.sqrt()
     lifted = torch.einsum("rq,nqk->nrk", space.leading.to(vectors), vectors)

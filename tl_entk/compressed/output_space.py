@@ -69,7 +69,7 @@ def find_output_space(
         root: S^1/2 where outputs are whitened.
         q: directions wanted.
         p: random directions orthogonal to those.
-        products: random vectors multiplied.
+        products: random vectors multiplied; fewer where the budget has no room for so many.
         examples: how many of the examples, taken at random, the products are made on.
         seed: of all that is random.
         dtype: number format of vectors.
@@ -107,7 +107,8 @@ def _pooled_products(
     maps = weight_maps(adapter, names, task.inputs, whitened=False)
     short = find_shortcuts(Suffix(task, maps), adapter.cuts, "full")
     sites = {
-        kernel: [site.name for site, _ in choose_sites(adapter, names)]
+        # a parameter with two roles goes by one key
+        kernel: list(dict.fromkeys(key for _, key in choose_sites(adapter, names)))
         for kernel, names in components.items()
     }
     network = ChunkedNetwork(
@@ -118,7 +119,7 @@ def _pooled_products(
         exchange=lambda _, gradients: _divide_by_traces(gradients, sites),
         token_space=False,
     )
-    shape = (products, len(task), short.outputs)
+    shape = (min(products, network.plan.columns), len(task), short.outputs)
     vectors = torch.randn(shape, generator=generator).to(task.inputs.device, dtype)
     wanted = [vector if root is None else vector @ root.to(vector) for vector in vectors]
     found = torch.stack(network.multiply(wanted), 2)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from feature_sets.errors import UserError
 from tl_entk.model.adapters import TransformerAdapter
 from tl_entk.model.request import Task
 from tl_entk.model.sites import Site
@@ -26,19 +25,10 @@ def plan_stages(
         task: what is read of which model.
         sites: whose factors are wanted.
         sizes: bytes of each one's factors.
-        room: bytes that the factors of a stage may take.
-
-    Raises:
-        UserError: if a site does not fit by itself.
+        room: bytes that the factors of a stage may take, if they can: a site is never parted.
     """
     if sum(sizes.values()) <= room:
         return [Stage(tuple(sites))]
-    for site in sites:
-        if sizes[site.name] > room:
-            raise UserError(
-                f"the factors of {site.name} take {sizes[site.name] / 2**30:.1f} GiB: pass "
-                f"memory_budget={2 * sizes[site.name]}, fewer outputs or fewer examples."
-            )
     groups = _pack(task, sites, sizes, room)
     adapter = task.adapter
     assert isinstance(adapter, TransformerAdapter)

@@ -69,8 +69,9 @@ def leading_eigenpairs(
         basis_budget: bytes for the basis; when it is full, a thick restart keeps its best part.
         resume: file for checkpoints, written every minute, at the end and when interrupted. If
             it is there, the run goes on from it.
-        start: vectors that are nearly those wanted, k or more, instead of a random first block.
-            Each is multiplied once; from then on only what pairs lack that have not converged.
+        start: vectors that are nearly those wanted, instead of a random first block; of more than
+            k the first k. Each is multiplied once; from then on only what pairs lack that have not
+            converged. Left out where the basis has no room for three times as many.
         progress: show products, residuals and the time left.
 
     Returns:
@@ -100,14 +101,15 @@ def leading_eigenpairs(
     limit = 20 * k + 200 if max_products is None else max_products
     check_request(rows, k, tol, block_size, limit)
     capacity = _most_columns(operator, k, block_size, basis_budget)
+    if start is not None:
+        start = _check_start(start, rows)[:, :k].to(operator.device, operator.dtype)
+        start = start if capacity >= 3 * start.shape[1] + block_size else None
     path = None if resume is None else Path(resume)
     kernel = run_identity(operator, seed)
     if path is not None and path.exists():
         state = load_state(path, kernel, operator.device)
         _check_same_kernel(operator, state, path)
     else:
-        if start is not None:
-            start = _check_start(start, rows).to(operator.device, operator.dtype)
         state = first_state(
             rows, block_size, seed=seed, dtype=operator.dtype, device=operator.device, vectors=start
         )
