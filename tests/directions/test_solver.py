@@ -130,6 +130,19 @@ def test_vectors_to_start_from_change_no_answer_and_save_products_where_they_are
         assert counted.products < whole.provenance["products"]
 
 
+def test_small_pairs_are_not_converged_because_the_first_is_large():
+    """One eigenvalue 100 times the others: beside it every residual is small."""
+    values = torch.cat([torch.tensor([100.0]), torch.linspace(1, 0.5, 119)]).double()
+    turn, _ = torch.linalg.qr(torch.randn(120, 120, dtype=torch.float64))
+    matrix = turn * values @ turn.T
+    eigen = leading_eigenpairs(Matrix(matrix), 10, tol=1e-3)
+    found, expected = eigen.eigenvalues, values[:10]
+    assert float(((expected - found) / expected).max()) < 1e-2
+    assert bool((eigen.residuals * found[0] <= 1e-2 * found).all())
+    loose = eigen.provenance["products"]
+    assert loose > 30  # beside the first alone, ten products would do
+
+
 def test_as_many_products_as_vectors_tell_their_residuals():
     matrix = random_kernel(decay=0.9)
     whole = leading_eigenpairs(Matrix(matrix), 8, tol=1e-6)

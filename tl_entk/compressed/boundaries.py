@@ -72,7 +72,7 @@ def _reserve(file: int, size: int) -> None:
     except OSError as error:
         folder = tempfile.gettempdir()
         raise UserError(
-            f"gradients between blocks take {size / 2**30:.1f} GiB twice, for which {folder} has no "
-            f"room ({error}): set TMPDIR to a folder that has, or pass a larger memory_budget or "
-            "fewer outputs."
+            f"gradients between blocks take {size / 2**30:.1f} GiB twice, for which {folder} has "
+            f"no room ({error}): set TMPDIR to a folder that has, or pass a larger memory_budget "
+            "or fewer outputs."
         ) from error

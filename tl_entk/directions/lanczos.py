@@ -125,14 +125,14 @@ def turn_fresh(state: LanczosState, k: int, tol: float) -> int:
         How many of them some pair lacks by more than its tolerance.
     """
     pairs = ritz_pairs(state, k)
-    lacking = pairs.residuals > tol
+    lacking = pairs.residuals > allowed_residuals(pairs.values, tol, state.basis.dtype)
     errors = state.coupling @ pairs.coordinates[:, lacking]
     turn, sizes, _ = torch.linalg.svd(errors)
     fresh = state.basis[:, state.known :] @ turn.to(state.basis.device, state.basis.dtype)
     basis = torch.cat([state.basis[:, : state.known], fresh], 1)
     state.basis, state.coupling = basis, turn.T @ state.coupling
-    largest = pairs.values[0].abs()
-    return max(1, int((sizes > tol * largest).sum()))
+    least = pairs.values[0].abs() * allowed_residuals(pairs.values, tol, state.basis.dtype).min()
+    return max(1, int((sizes > least).sum()))
 
 
 def _project_out(basis: Tensor, vectors: Tensor) -> Float[Tensor, "m b"]:
@@ -208,6 +208,29 @@ def ritz_pairs(state: LanczosState, k: int) -> RitzPairs:
     largest = values[0].abs().clamp_min(torch.finfo(torch.float64).tiny)
     residuals = (state.coupling @ coordinates).norm(dim=0) / largest
     return RitzPairs(values, coordinates, residuals)
+
+
+def allowed_residuals(
+    values: Float[Tensor, " k"], tol: float, dtype: torch.dtype
+) -> Float[Tensor, " k"]:
+    """Residuals up to which pairs have converged, relative to the first eigenvalue.
+
+    ``tol``, and ten times that of a pair's own eigenvalue: where eigenvalues fall steeply, a pair
+    that is far from any eigenvector has a residual that is small beside the first. Rounding of the
+    number format is allowed for.
+
+    Args:
+        values: eigenvalues, largest first.
+        tol: relative to the first.
+        dtype: of the products.
+
+    Example:
+        >>> allowed_residuals(torch.tensor([1.0, 0.5, 0.01]), 1e-3, torch.float32).tolist()[:2]
+        [0.0010000000474974513, 0.0010000000474974513]
+    """
+    first = values[0].abs().clamp_min(torch.finfo(torch.float64).tiny)
+    own = 10 * tol * values.abs() / first
+    return own.clamp(100 * torch.finfo(dtype).eps).clamp_max(tol)
 
 
 def restart(state: LanczosState, keep: int) -> None:

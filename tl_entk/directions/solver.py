@@ -22,6 +22,7 @@ from tl_entk.directions.eigen import EigenDirections
 from tl_entk.directions.lanczos import (
     LanczosState,
     RitzPairs,
+    allowed_residuals,
     first_state,
     restart,
     ritz_pairs,
@@ -59,8 +60,9 @@ def leading_eigenpairs(
             ``provenance``, ``identity`` and ``exact`` are used where it has them, see
             :class:`SymmetricOperator`.
         k: how many pairs.
-        tol: a pair has converged when ||K v - theta v|| <= tol theta_1; the run ends when all
-            k have.
+        tol: a pair has converged when ||K v - theta v|| is at most tol theta_1, and at most 10 tol
+            theta: of steeply falling eigenvalues the first alone says little. The run ends when
+            all k have.
         seed: of the random first block.
         block_size: vectors multiplied at a time. An eigenvalue of multiplicity m is found
             surely only with blocks of m or more.
@@ -113,7 +115,8 @@ def leading_eigenpairs(
         state = first_state(
             rows, block_size, seed=seed, dtype=operator.dtype, device=operator.device, vectors=start
         )
-    saver, forecast = _Saver(path, kernel), _Forecast(k, tol, expected_products(k, block_size))
+    saver = _Saver(path, kernel)
+    forecast = _Forecast(k, tol, expected_products(k, block_size), operator.dtype)
     with Progress("products", forecast.total, progress) as bar, saver.save_at_exit(state):
         bar.advance(state.products)
         pairs = ritz_pairs(state, k) if state.known >= k else None
@@ -203,7 +206,8 @@ def least_columns(k: int, block_size: int) -> int:
 def _is_finished(state: LanczosState, pairs: RitzPairs | None, tol: float, limit: int) -> bool:
     if pairs is None:
         return False
-    done = bool((pairs.residuals <= tol).all())
+    allowed = allowed_residuals(pairs.values, tol, state.basis.dtype)
+    done = bool((pairs.residuals <= allowed).all())
     return done or state.exhausted or state.products >= limit
 
 
@@ -261,16 +265,18 @@ class _Forecast:
     k: int
     tol: float
     total: int
+    dtype: torch.dtype
     note: str = ""
     history: list[tuple[int, float]] = field(default_factory=list)
 
     def update(self, products: int, pairs: RitzPairs) -> int:
-        residuals = pairs.residuals
-        worst = float(residuals.max())
-        good = int((residuals <= self.tol).sum())
-        self.note = f"({good} of {self.k} pairs converged, worst residual {worst:.1e})"
+        residuals, dtype = pairs.residuals, self.dtype
+        ratios = residuals / allowed_residuals(pairs.values, self.tol, dtype)
+        worst = float(ratios.max())
+        good, largest = int((ratios <= 1).sum()), float(residuals.max())
+        self.note = f"({good} of {self.k} pairs converged, worst residual {largest:.1e})"
         if worst > 0:
-            self.history = [*self.history, (products, math.log(worst / self.tol))][-20:]
+            self.history = [*self.history, (products, math.log(worst))][-20:]
         if len(self.history) > 4:
             (first, high), (last, low) = self.history[0], self.history[-1]
             if high > low > 0:
@@ -293,7 +299,7 @@ def _collect_directions(
     residuals = pairs.residuals
     if tol < 100 * torch.finfo(flat.dtype).eps or not operator.exact:
         residuals = torch.maximum(residuals, _measure_residuals(operator, flat, pairs.values))
-    converged = residuals <= tol
+    converged = residuals <= allowed_residuals(pairs.values, tol, flat.dtype)
     if not bool(converged.all()):
         warn_user(
             f"{int((~converged).sum())} of {k} pairs have not converged to {tol:g} after "

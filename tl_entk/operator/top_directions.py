@@ -62,7 +62,8 @@ def top_eigendirections(
             ``"cosine+centered"``.
         norms: of the examples' gradients, from :func:`tl_entk.gradient_norms`,
             where they are at hand; default computed for the cosines.
-        tol: residual, relative to the first eigenvalue, up to which a pair has converged.
+        tol: residual, relative to the first eigenvalue, up to which a pair has converged; it must
+            be below 10 tol of its own eigenvalue too.
         seed: of the solver's random start.
         resume: file for checkpoints; the run goes on from it if it is there.
         start: directions of the same kernel that are nearly right, from
