@@ -130,17 +130,23 @@ def test_vectors_to_start_from_change_no_answer_and_save_products_where_they_are
         assert counted.products < whole.provenance["products"]
 
 
-def test_small_pairs_are_not_converged_because_the_first_is_large():
+@pytest.mark.parametrize("seed", range(5))
+def test_small_pairs_are_not_converged_because_the_first_is_large(seed):
     """One eigenvalue 100 times the others: beside it every residual is small."""
-    values = torch.cat([torch.tensor([100.0]), torch.linspace(1, 0.5, 119)]).double()
-    turn, _ = torch.linalg.qr(torch.randn(120, 120, dtype=torch.float64))
+    values = torch.cat([torch.tensor([100.0]), 0.95 ** torch.arange(119)]).double()
+    generator = torch.Generator().manual_seed(seed)
+    turn, _ = torch.linalg.qr(torch.randn(120, 120, generator=generator, dtype=torch.float64))
     matrix = turn * values @ turn.T
-    eigen = leading_eigenpairs(Matrix(matrix), 10, tol=1e-3)
+    eigen = leading_eigenpairs(Matrix(matrix), 10, tol=1e-3, seed=seed)
     found, expected = eigen.eigenvalues, values[:10]
-    assert float(((expected - found) / expected).max()) < 1e-2
+    # the last may be an eigenvector's further on
+    assert float(((expected - found) / expected)[:8].max()) < 1e-2
     assert bool((eigen.residuals * found[0] <= 1e-2 * found).all())
-    loose = eigen.provenance["products"]
-    assert loose > 30  # beside the first alone, ten products would do
+    # a few products are enough for residuals that are small beside the first eigenvalue alone
+    state = lanczos.first_state(120, 1, seed=seed, dtype=torch.float64, device=torch.device("cpu"))
+    for _ in range(eigen.provenance["products"] - 8):
+        lanczos.step(state, lambda x: matrix @ x)
+    assert float(lanczos.ritz_pairs(state, 10).residuals.max()) < 1e-3
 
 
 def test_as_many_products_as_vectors_tell_their_residuals():
