@@ -56,15 +56,14 @@ def compressed_jacobians(
         sizes = _sizes(task, sites, uses, outputs, dtype)
         for name, parts in chosen.items():
             _check_size(name, sum(sizes[site.name] for site, _ in parts), memory_budget)
-        stages, boundary = _stages(task, sites, sizes, outputs, dtype, memory_budget)
+        stages, on_disk = _stages(task, sites, sizes, outputs, dtype, memory_budget)
         floats = task.example_floats(uses)
         batch_size = examples_per_pass(n, floats, dtype.itemsize, memory_budget // 2)
         waiting = {name: {site.name for site, _ in found} for name, found in chosen.items()}
         held: dict[str, Factors] = {}
         cotangents: Tensor | None = None
         bar = Progress("backward passes", len(stages) * outputs * n, progress)
-        # two are there at a time
-        boundaries = Boundaries(on_disk=2 * boundary > memory_budget // _SHARE)
+        boundaries = Boundaries(on_disk=on_disk)
         with bar, boundaries:
             for stage in stages:
                 found, before = collect_stage(
@@ -131,20 +130,20 @@ def _stages(
     outputs: int,
     dtype: torch.dtype,
     memory_budget: int,
-) -> tuple[list[Stage], int]:
-    """Stages, and bytes of the gradients where they are joined.
+) -> tuple[list[Stage], bool]:
+    """Stages, and whether the gradients where they are joined go to the disk.
 
     They hold on two examples; else such as go back from what is read every time are given.
     """
     width = getattr(task.adapter, "d_model", 0)
     boundary = outputs * len(task) * task.length * width * dtype.itemsize
-    room = memory_budget - 2 * boundary
-    if 2 * boundary > memory_budget // _SHARE:
-        room = memory_budget
+    # two are there at a time
+    on_disk = 2 * boundary > memory_budget // _SHARE
+    room = memory_budget if on_disk else memory_budget - 2 * boundary
     stages = plan_stages(task, sites, sizes, room)
     if len(stages) == 1 or _stages_hold(task, stages, dtype):
-        return stages, boundary if len(stages) > 1 else 0
-    return [Stage(stage.sites) for stage in stages], 0
+        return stages, on_disk and len(stages) > 1
+    return [Stage(stage.sites) for stage in stages], False
 
 
 def _stages_hold(task: Task, stages: Sequence[Stage], dtype: torch.dtype) -> bool:

@@ -22,8 +22,8 @@ from tl_entk.model.memory import check_memory_budget
 from tl_entk.model.provenance import position_label, provenance
 from tl_entk.model.readouts import FINAL_HIDDEN, BoundReadout, ReadoutLike, Rows
 from tl_entk.model.request import Request, read_request
-from tl_entk.model.sites import TIED, UNEMBEDDING, Components, partition
-from tl_entk.operator.build import check_readout
+from tl_entk.model.sites import TIED, Components, partition
+from tl_entk.operator.build import UNEMBEDDING_PARTS, check_readout
 from tl_entk.operator.final_hidden import warn_of_capped_logits
 from tl_entk.operator.top_directions import top_eigendirections
 from tl_entk.operator.whitening import whitening
@@ -34,7 +34,6 @@ ERROR_OUTPUTS = 8
 _EXAMPLES, _PRODUCTS = 64, 8
 # examples whose gradients' norms are taken at a time
 _ROWS = 64
-_OF_UNEMBEDDING = (UNEMBEDDING, "unembed.b_U", TIED)
 
 
 def all_eigendirections(
@@ -57,8 +56,9 @@ def all_eigendirections(
     The kernels are compressed to a few directions of the outputs, the same for all: the leading
     ones of random products with all kernels. One backward pass for each of these directions gives
     the compressed kernels of all components, which are solved without the network, and lifted. An
-    eigenvalue is the Rayleigh quotient of its vector with the whole kernel: never above the exact
-    one, and off by no more than the residual.
+    eigenvalue is the Rayleigh quotient of its vector with the whole kernel, never above the exact
+    one but for the rounding of the factors. Some exact eigenvalue lies within the residual of it;
+    what the outputs kept miss altogether leaves no residual, but energy.
 
     Args:
         model: a HookedTransformer or a TransformerBridge, in evaluation mode. It comes back as it
@@ -165,7 +165,7 @@ def _named(components: Sequence[str] | Mapping[str, Components]) -> dict[str, Co
 
 
 def _has_unembedding(request: Request) -> bool:
-    return any(name in _OF_UNEMBEDDING for name in request.names)
+    return any(name in (*UNEMBEDDING_PARTS, TIED) for name in request.names)
 
 
 def _solve_all(

@@ -29,9 +29,9 @@ def plan_stages(
     """
     if sum(sizes.values()) <= room:
         return [Stage(tuple(sites))]
-    groups = _pack(task, sites, sizes, room)
     adapter = task.adapter
     assert isinstance(adapter, TransformerAdapter)
+    groups = _pack(adapter.n_layers, sites, sizes, room)
     stages: list[Stage] = []
     end = None
     for index, (first, group) in enumerate(groups):
@@ -45,10 +45,9 @@ def plan_stages(
 
 
 def _pack(
-    task: Task, sites: Sequence[Site], sizes: Mapping[str, int], room: int
+    n_layers: int, sites: Sequence[Site], sizes: Mapping[str, int], room: int
 ) -> list[tuple[int, list[Site]]]:
     """Groups of sites that fit, the last blocks first, each with its first block."""
-    n_layers = task.adapter.n_layers  # type: ignore[attr-defined]
     by_layer: dict[int, list[Site]] = {}
     for site in sites:
         by_layer.setdefault(layer_of(site.name, n_layers), []).append(site)

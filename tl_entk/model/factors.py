@@ -170,7 +170,7 @@ def collect(
                 inputs[site.name][:, rows] = x.to(dtype)
         for r in range(outputs.shape[1]):
             last = r + 1 == outputs.shape[1]
-            found = _differentiate(outputs[:, r], [seen.outputs[tap] for tap in taps], last=last)
+            found = differentiate(outputs[:, r], [seen.outputs[tap] for tap in taps], last=last)
             by_tap = dict(zip(taps, found, strict=True))
             for site in sites:
                 g = by_use(by_tap[site.output], len(outputs), site.d_out)
@@ -198,14 +198,29 @@ def by_use(values: Sequence[Tensor], n: int, width: int) -> Float[Tensor, "uses 
     return uses.transpose(0, 1)
 
 
-def _differentiate(
-    output: Float[Tensor, " b"], kept: Sequence[Sequence[Tensor]], *, last: bool
+def differentiate(
+    output: Tensor,
+    kept: Sequence[Sequence[Tensor]],
+    cotangent: Tensor | None = None,
+    *,
+    last: bool,
 ) -> list[list[Tensor]]:
-    """Gradients of every example's output, grouped as ``kept``; zeros where it does not depend."""
+    """Gradients of every example's output, grouped as ``kept``; zeros where it does not depend.
+
+    Args:
+        output: of the examples.
+        kept: where gradients are wanted.
+        cotangent: gradient that they start from, in the output's shape; default ones.
+        last: whether the graph is wanted no more.
+    """
+    if cotangent is None:
+        cotangent = torch.ones_like(output)
     flat = [value for values in kept for value in values]
     found: Sequence[Tensor | None] = [None] * len(flat)
     if output.requires_grad:
-        found = torch.autograd.grad(output.sum(), flat, retain_graph=not last, allow_unused=True)
+        found = torch.autograd.grad(
+            output, flat, cotangent.to(output.dtype), retain_graph=not last, allow_unused=True
+        )
     dense = iter(torch.zeros_like(v) if g is None else g for v, g in zip(flat, found, strict=True))
     return [[next(dense) for _ in values] for values in kept]
 

@@ -14,7 +14,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tl_entk.model.factors import Factors, by_use, embedding_scale, fold_outputs, forward
+from tl_entk.model.factors import (
+    Factors,
+    by_use,
+    differentiate,
+    embedding_scale,
+    fold_outputs,
+    forward,
+)
 from tl_entk.model.request import Task
 from tl_entk.model.sites import Site, Tap
 
@@ -67,23 +74,22 @@ def collect_stage(
     for start in range(0, n, batch_size):
         rows = slice(start, min(start + batch_size, n))
         seen, values = forward(task, stage.sites, rows, begin=stage.begin, end=stage.end)
-        tops, given = _outputs(task, values, cotangents, rows)
+        tops = _outputs(task, values, cotangents, rows)
         for site in stage.sites:
             inputs = seen.inputs[site.input] if site.input else []
             found[site.name].put_inputs(
                 rows, inputs, embedding_scale(site, task.inputs[rows], seen)
             )
-        for r, (top, cotangent) in enumerate(zip(tops, given, strict=True)):
-            kept = [value for tap in taps for value in seen.outputs[tap]]
-            wanted = kept if seen.begin is None else [*kept, seen.begin]
-            gradients = _differentiate(top, cotangent, wanted, last=r + 1 == outputs)
-            if seen.begin is not None:
-                last = gradients.pop()
+        for r, (top, cotangent) in enumerate(tops):
+            begin = [] if seen.begin is None else [seen.begin]
+            kept = [*(seen.outputs[tap] for tap in taps), begin]
+            *gradients, first = differentiate(top, kept, cotangent, last=r + 1 == outputs)
+            for value in first:
                 if before is None:
-                    shape = (outputs, n, *last.shape[1:])
-                    before = room_for(shape, dtype=last.dtype, device=last.device)
-                before[r, rows] = last
-            by_tap = {tap: [gradients.pop(0) for _ in seen.outputs[tap]] for tap in taps}
+                    shape = (outputs, n, *value.shape[1:])
+                    before = room_for(shape, dtype=value.dtype, device=value.device)
+                before[r, rows] = value
+            by_tap = dict(zip(taps, gradients, strict=True))
             for site in stage.sites:
                 found[site.name].put_gradients(rows, r, by_tap[site.output])
             advance(rows.stop - rows.start)
@@ -92,25 +98,11 @@ def collect_stage(
 
 def _outputs(
     task: Task, values: Tensor, cotangents: Tensor | None, rows: slice
-) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+) -> list[tuple[Tensor, Tensor | None]]:
     """What is differentiated for every output, and the gradient that it starts from."""
     if cotangents is not None:
-        given = [part[rows].to(values.device) for part in cotangents]
-        return [values] * len(given), given
-    read = list(task.readout.outputs(values, rows).unbind(1))
-    return read, [torch.ones_like(output) for output in read]
-
-
-def _differentiate(
-    top: Tensor, cotangent: Tensor, wanted: Sequence[Tensor], *, last: bool
-) -> list[Tensor]:
-    """Gradients at every place; zeros where the output does not depend on it."""
-    found: Sequence[Tensor | None] = [None] * len(wanted)
-    if top.requires_grad:
-        found = torch.autograd.grad(
-            top, wanted, cotangent.to(top.dtype), retain_graph=not last, allow_unused=True
-        )
-    return [torch.zeros_like(v) if g is None else g for v, g in zip(wanted, found, strict=True)]
+        return [(values, part[rows].to(values.device)) for part in cotangents]
+    return [(output, None) for output in task.readout.outputs(values, rows).unbind(1)]
 
 
 class _Buffer:

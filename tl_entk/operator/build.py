@@ -35,7 +35,7 @@ from tl_entk.operator.unembedding_terms import UnembeddingTerms
 from tl_entk.operator.weight_maps import WeightMap
 from tl_entk.operator.whitening import Whitening, whitening
 
-_UNEMBEDDING_PARTS = (UNEMBEDDING, "unembed.b_U")
+UNEMBEDDING_PARTS = (UNEMBEDDING, "unembed.b_U")
 # what tells a kernel from others, of what its provenance says
 _IDENTITY = (
     "model", "model_class", "model_dtype", "tokens_sha256", "component", "readout", "position",
@@ -124,7 +124,7 @@ def kernel_operator(
         precision=precision,
         normalization="plain",
     )
-    in_network = [name for name in names if not (whitened and name in _UNEMBEDDING_PARTS)]
+    in_network = [name for name in names if not (whitened and name in UNEMBEDDING_PARTS)]
     maps = weight_maps(adapter, in_network, task.inputs, whitened)
     short = find_shortcuts(Suffix(task, maps), adapter.cuts, precision) if maps else None
     if short is not None and short.precision_error is not None:
@@ -193,7 +193,7 @@ def _names_that_matter(names: list[str], readout: BoundReadout, whitened: bool) 
     """
     if whitened or readout.reads == "logits":
         return names
-    left = [EMBEDDING if name == TIED else name for name in names if name not in _UNEMBEDDING_PARTS]
+    left = [EMBEDDING if name == TIED else name for name in names if name not in UNEMBEDDING_PARTS]
     if not left:
         raise UserError(
             f"readout {readout.name!r} reads the final hidden vector, which {names} come after: "
@@ -212,7 +212,7 @@ def _unembedding_terms(
 ) -> UnembeddingTerms | None:
     """The unembedding's part of a whitened kernel; None where it is no component."""
     tied = next((m for m in maps if m.key == TIED), None)
-    if tied is None and not set(_UNEMBEDDING_PARTS).intersection(names):
+    if tied is None and not set(UNEMBEDDING_PARTS).intersection(names):
         return None
     dtype = request.dtype
     at_rows = None

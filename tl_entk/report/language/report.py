@@ -239,7 +239,8 @@ def _spectra_section(result: LanguageResult) -> Section:
         "Spectra",
         f"Leading eigenvalues of the flattened kernel of {settings.weight}"
         f"{'' if settings.exact else compressed}; a pair has converged when its residual is below "
-        f"{settings.tol:g} of the first.",
+        f"{settings.tol:g} of the first eigenvalue and, solved whole, {10 * settings.tol:g} of its "
+        "own.",
         [details.spectra(result), details.solver_table(result)],
     )
 
