@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 
 import torch
 from torch import Tensor
@@ -16,47 +16,34 @@ from torch import Tensor
 from feature_sets.errors import UserError
 
 
-class Boundaries:
-    """Context manager around a folder of files that large tensors lie in.
+@contextlib.contextmanager
+def room_for_tensors(*, on_disk: bool) -> Iterator[Callable[..., Tensor]]:
+    """What makes tensors to be filled, of a shape, ``dtype=`` and ``device=``.
 
     Args:
         on_disk: whether tensors are files, which the system holds in memory as long as it has any;
             they go with the context. On the CPU then, whatever device was asked for.
     """
+    if not on_disk:
+        yield torch.empty
+        return
+    with tempfile.TemporaryDirectory(prefix="tl_entk-", ignore_cleanup_errors=True) as folder:
+        names = (Path(folder) / str(i) for i in itertools.count())
 
-    def __init__(self, *, on_disk: bool) -> None:
-        self._folder = (
-            tempfile.TemporaryDirectory(prefix="tl_entk-", ignore_cleanup_errors=True)
-            if on_disk
-            else None
-        )
-        self._made = 0
+        def make(shape: Sequence[int], *, dtype: torch.dtype, **_device: object) -> Tensor:
+            return _tensor_in_file(next(names), shape, dtype)
 
-    def __enter__(self) -> Boundaries:
-        return self
+        yield make
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._folder is not None:
-            self._folder.cleanup()
 
-    def room_for(self, shape: Sequence[int], *, dtype: torch.dtype, device: torch.device) -> Tensor:
-        """A tensor to be filled."""
-        if self._folder is None:
-            return torch.empty(*shape, dtype=dtype, device=device)
-        path = Path(self._folder.name) / f"{self._made}"
-        self._made += 1
-        size = math.prod(shape)
-        with path.open("wb") as file:
-            _reserve(file.fileno(), size * dtype.itemsize)
-        tensor = torch.from_file(str(path), shared=True, size=size, dtype=dtype)
-        with contextlib.suppress(OSError):  # where a file in use cannot go, it goes at the end
-            path.unlink()
-        return tensor.reshape(tuple(shape))
+def _tensor_in_file(path: Path, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    size = math.prod(shape)
+    with path.open("wb") as file:
+        _reserve(file.fileno(), size * dtype.itemsize)
+    tensor = torch.from_file(str(path), shared=True, size=size, dtype=dtype)
+    with contextlib.suppress(OSError):  # where a file in use cannot go, it goes at the end
+        path.unlink()
+    return tensor.reshape(tuple(shape))
 
 
 def _reserve(file: int, size: int) -> None:

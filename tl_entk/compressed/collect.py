@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from feature_sets.errors import UserError
-from tl_entk.compressed.boundaries import Boundaries
+from tl_entk.compressed.boundaries import room_for_tensors
 from tl_entk.compressed.stages import plan_stages
 from tl_entk.linearization.build_jacobian import choose_sites, map_site
 from tl_entk.linearization.jacobian import Jacobian
@@ -18,7 +18,7 @@ from tl_entk.model.factors import Direct, Factors, OneHot, Outer, collect, measu
 from tl_entk.model.memory import examples_per_pass
 from tl_entk.model.request import Task
 from tl_entk.model.sites import Site
-from tl_entk.model.staged_factors import Stage, collect_stage
+from tl_entk.model.staged_factors import Stage, collect_stages
 from tl_entk.tools.progress import Progress
 from tl_entk.tools.rounding import relative_distance, relative_rounding
 
@@ -61,22 +61,17 @@ def compressed_jacobians(
         batch_size = examples_per_pass(n, floats, dtype.itemsize, memory_budget // 2)
         waiting = {name: {site.name for site, _ in found} for name, found in chosen.items()}
         held: dict[str, Factors] = {}
-        cotangents: Tensor | None = None
         bar = Progress("backward passes", len(stages) * outputs * n, progress)
-        boundaries = Boundaries(on_disk=on_disk)
-        with bar, boundaries:
-            for stage in stages:
-                found, before = collect_stage(
-                    task,
-                    stage,
-                    cotangents if stage.end else None,
-                    outputs=outputs,
-                    batch_size=batch_size,
-                    dtype=dtype,
-                    advance=bar.advance,
-                    room_for=boundaries.room_for,
-                )
-                cotangents = cotangents if before is None else before
+        with bar, room_for_tensors(on_disk=on_disk) as room_for:
+            for found in collect_stages(
+                task,
+                stages,
+                outputs=outputs,
+                batch_size=batch_size,
+                dtype=dtype,
+                advance=bar.advance,
+                room_for=room_for,
+            ):
                 held |= found
                 for name in [name for name, needed in waiting.items() if needed <= held.keys()]:
                     del waiting[name]
@@ -155,13 +150,7 @@ def _stages_hold(task: Task, stages: Sequence[Stage], dtype: torch.dtype) -> boo
     sites = [site for stage in stages for site in stage.sites]
     outputs = measure_uses(pair, [])[1]
     whole = collect(pair, sites, columns=slice(0, outputs), batch_size=len(rows), dtype=dtype)
-    cotangents: Tensor | None = None
-    for stage in stages:
-        found, before = collect_stage(
-            pair, stage, cotangents if stage.end else None,
-            outputs=outputs, batch_size=len(rows), dtype=dtype,
-        )  # fmt: skip
-        cotangents = cotangents if before is None else before
+    for found in collect_stages(pair, stages, outputs=outputs, batch_size=len(rows), dtype=dtype):
         for name, factors in found.items():
             a, b = _gradients(factors), _gradients(whole[name])
             if relative_distance(a, b) > relative_rounding(task.adapter.dtype):

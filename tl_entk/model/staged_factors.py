@@ -7,7 +7,7 @@ and the factors, of one stage are there at a time, and no pass is made twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -44,7 +44,47 @@ class Stage:
     end: Tap | None = None
 
 
-def collect_stage(
+def collect_stages(
+    task: Task,
+    stages: Sequence[Stage],
+    *,
+    outputs: int,
+    batch_size: int,
+    dtype: torch.dtype,
+    advance: Callable[[int], None] = lambda examples: None,
+    room_for: Room = torch.empty,
+) -> Iterator[dict[str, Factors]]:
+    """Factors of the sites of each stage in turn, for every output.
+
+    A stage's factors are let go of before the next one's are made, if the caller does so too.
+
+    Args:
+        task: the model, its parameters frozen, and what is read of it.
+        stages: from the last to the first.
+        outputs: number R of outputs.
+        batch_size: examples per forward pass.
+        dtype: number format of the factors.
+        advance: called with the number of examples done, for each output.
+        room_for: makes the tensors that hold the gradients between stages.
+    """
+    cotangents: Tensor | None = None
+    for stage in stages:
+        found, before = _collect_stage(
+            task,
+            stage,
+            cotangents if stage.end else None,
+            outputs=outputs,
+            batch_size=batch_size,
+            dtype=dtype,
+            advance=advance,
+            room_for=room_for,
+        )
+        cotangents = cotangents if before is None else before
+        yield found
+        del found
+
+
+def _collect_stage(
     task: Task,
     stage: Stage,
     cotangents: Float[Tensor, "r n ..."] | None,
@@ -52,20 +92,13 @@ def collect_stage(
     outputs: int,
     batch_size: int,
     dtype: torch.dtype,
-    advance: Callable[[int], None] = lambda examples: None,
-    room_for: Room = torch.empty,
+    advance: Callable[[int], None],
+    room_for: Room,
 ) -> tuple[dict[str, Factors], Float[Tensor, "r n ..."] | None]:
     """Factors of a stage's sites for every output, and the outputs' gradients at its beginning.
 
-    Args:
-        task: the model, its parameters frozen, and what is read of it.
-        stage: which part of it.
-        cotangents: gradients of every output at the stage's end; None where that is what is read.
-        outputs: number R of outputs.
-        batch_size: examples per forward pass.
-        dtype: number format of the factors.
-        advance: called with the number of examples done, for each output.
-        room_for: makes the tensor that holds the gradients at the beginning.
+    ``cotangents`` are gradients of every output at the stage's end; None where that is what is
+    read.
     """
     n = len(task)
     found = {site.name: _Buffer(site, n, outputs, dtype) for site in stage.sites}
