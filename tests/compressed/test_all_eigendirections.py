@@ -11,12 +11,12 @@ from tests.models import HAS_HOOKED, MODELS, build, tokens
 from tests.operator.test_operator_oracle import FLOAT32_SOFTMAX
 from tl_entk import all_eigendirections
 from tl_entk.compressed import collect, eigendirections
-from tl_entk.compressed.collect import _stages_hold, compressed_jacobians
+from tl_entk.compressed.collect import compressed_jacobians
 from tl_entk.compressed.output_space import OutputSpace, find_output_space
-from tl_entk.compressed.stages import plan_stages
 from tl_entk.model.adapters import adapt_transformer
 from tl_entk.model.readouts import BoundReadout
 from tl_entk.model.request import read_request
+from tl_entk.model.stages import plan_stages, stages_hold
 from tl_entk.operator.build import check_readout
 from tl_entk.operator.whitening import whitening
 
@@ -182,11 +182,11 @@ def test_stages_give_what_one_pass_gives(name, monkeypatch):
     held = []
 
     def hold(*args):
-        held.append(_stages_hold(*args))
+        held.append(stages_hold(*args))
         return held[-1]
 
     monkeypatch.setattr(collect, "plan_stages", small)
-    monkeypatch.setattr(collect, "_stages_hold", hold)
+    monkeypatch.setattr(collect, "stages_hold", hold)
     staged, _ = compressed(model, batch, names)
     assert counts[0] > 2
     # shortformer adds positions in every block, past the residual stream

@@ -1,14 +1,23 @@
 """KernelBlocks: identities, tiling, order of the examples, formats, selection."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 import tl_entk
+from tests.kernel.test_blocks_oracle import FLOAT32_INSIDE
 from tests.models import HAS_HOOKED, build, tokens
+from tests.models import MODELS as EVERY_MODEL
+from tests.operator.test_operator_oracle import FLOAT32_SOFTMAX
 from tests.oracle import relative_error
-from tl_entk.kernel.plan import Work, plan_passes
+from tl_entk.kernel import factor_passes
+from tl_entk.kernel.plan import Pass, Work, plan_passes
 from tl_entk.model.adapters import adapt
+from tl_entk.model.stages import plan_stages, stages_hold
 
+# what these compute in float32 inside
+ROUNDED = FLOAT32_INSIDE | FLOAT32_SOFTMAX
 MODELS = ["native:layer_norm", "hf:gemma3", *(["hooked:gemma3"] if HAS_HOOKED else [])]
 
 
@@ -54,15 +63,14 @@ def test_numbers_do_not_depend_on_the_memory_budget(name, readout):
 
 
 def test_the_tight_budget_really_splits_the_work(monkeypatch):
-    import tl_entk.kernel.blocks as module
-
     seen = []
-    collect = module.collect
+    collect = factor_passes.collect
     monkeypatch.setattr(
-        module,
+        factor_passes,
         "collect",
         lambda *a, **k: seen.append((k["batch_size"], k["columns"])) or collect(*a, **k),
     )
+    monkeypatch.setattr(factor_passes, "plan_stages", lambda *a: [])
     model, batch, names = build("native:layer_norm"), tokens(120), "blocks.0.attn.*"
     tight = tl_entk.kernel_blocks(model, batch, "class_trace", names, memory_budget=2**20)
     assert len(seen) > 4
@@ -71,6 +79,40 @@ def test_the_tight_budget_really_splits_the_work(monkeypatch):
     roomy = tl_entk.kernel_blocks(model, batch, "class_trace", names)
     for name in roomy:
         assert relative_error(tight[name], roomy[name], float(roomy.total().max())) < 1e-12
+
+
+@pytest.mark.filterwarnings("ignore:the weights look processed")
+@pytest.mark.parametrize("name", EVERY_MODEL)
+@pytest.mark.parametrize("readout", ["target_logit", "class_trace"])
+def test_stages_give_what_one_pass_gives(name, readout, monkeypatch):
+    """Each stage goes on from the gradients of the one after it; roles of a parameter wait."""
+    model, batch = build(name), tokens(6)
+    roomy = tl_entk.kernel_blocks(model, batch, readout, everything)
+    counts, held = [], []
+
+    def many_passes(work, *args, **kwargs):
+        parts = [Pass(group, slice(0, work.outputs)) for group in work.groups]
+        return replace(plan_passes(work, *args, **kwargs), passes=tuple(parts))
+
+    def small(task, sites, sizes, room):
+        counts.append(plan_stages(task, sites, sizes, max(sizes.values())))
+        return counts[-1]
+
+    def hold(*args):
+        held.append(stages_hold(*args))
+        return held[-1]
+
+    monkeypatch.setattr(tl_entk.kernel.blocks, "plan_passes", many_passes)
+    monkeypatch.setattr(factor_passes, "plan_stages", small)
+    monkeypatch.setattr(factor_passes, "stages_hold", hold)
+    tight = tl_entk.kernel_blocks(model, batch, readout, everything)
+    assert len(counts[0]) > 2
+    # shortformer adds positions in every block, past the residual stream
+    assert held == [name != "hooked:shortformer"]
+    scale = float(roomy.total().abs().max())
+    for component in roomy:
+        bound = 2e-6 if name in ROUNDED else 1e-12
+        assert relative_error(tight[component], roomy[component], scale) < bound, component
 
 
 def test_targets_stay_with_their_examples_in_small_batches(model):

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from feature_sets.errors import UserError
 from tl_entk.compressed.boundaries import room_for_tensors
-from tl_entk.compressed.stages import plan_stages
 from tl_entk.linearization.build_jacobian import choose_sites, map_site
 from tl_entk.linearization.jacobian import Jacobian
 from tl_entk.model.capture import frozen
-from tl_entk.model.factors import Direct, Factors, OneHot, Outer, collect, measure_uses
+from tl_entk.model.factors import Factors, measure_uses
 from tl_entk.model.memory import examples_per_pass
 from tl_entk.model.request import Task
 from tl_entk.model.sites import Site
 from tl_entk.model.staged_factors import Stage, collect_stages
+from tl_entk.model.stages import plan_stages, stages_hold
 from tl_entk.tools.progress import Progress
-from tl_entk.tools.rounding import relative_distance, relative_rounding
 
-# outputs and examples that stages are tried on
-_TRIED = 2
 # gradients between stages that take more than this part of the budget go to the disk
 _SHARE = 4
 
@@ -136,33 +131,6 @@ def _stages(
     on_disk = 2 * boundary > memory_budget // _SHARE
     room = memory_budget if on_disk else memory_budget - 2 * boundary
     stages = plan_stages(task, sites, sizes, room)
-    if len(stages) == 1 or _stages_hold(task, stages, dtype):
+    if len(stages) == 1 or stages_hold(task, stages, dtype):
         return stages, on_disk and len(stages) > 1
     return [Stage(stage.sites) for stage in stages], False
-
-
-def _stages_hold(task: Task, stages: Sequence[Stage], dtype: torch.dtype) -> bool:
-    """Whether the residual stream is all that joins the stages: the factors are the same."""
-    readout = task.readout
-    few = replace(readout, evaluate=lambda values, rows: readout.evaluate(values, rows)[:, :_TRIED])
-    rows = torch.arange(min(_TRIED, len(task)), device=task.inputs.device)
-    pair = replace(task, readout=few).take(rows)
-    sites = [site for stage in stages for site in stage.sites]
-    outputs = measure_uses(pair, [])[1]
-    whole = collect(pair, sites, columns=slice(0, outputs), batch_size=len(rows), dtype=dtype)
-    for found in collect_stages(pair, stages, outputs=outputs, batch_size=len(rows), dtype=dtype):
-        for name, factors in found.items():
-            a, b = _gradients(factors), _gradients(whole[name])
-            if relative_distance(a, b) > relative_rounding(task.adapter.dtype):
-                return False
-    return True
-
-
-def _gradients(factors: Factors) -> Tensor:
-    match factors:
-        case Outer(_, g):
-            return g
-        case OneHot(_, g):
-            return g
-        case Direct(v):
-            return v

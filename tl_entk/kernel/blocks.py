@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -11,18 +11,20 @@ from torch import Tensor
 
 from tl_entk.kernel.cost import estimate_blocks
 from tl_entk.kernel.cross_terms import cross_terms
+from tl_entk.kernel.factor_passes import Found, factor_passes, find_stages
 from tl_entk.kernel.gram import gram
 from tl_entk.kernel.kernel_blocks import KernelBlocks
-from tl_entk.kernel.plan import Pass, Plan, measure_work, plan_passes
+from tl_entk.kernel.plan import Plan, measure_work, plan_passes
 from tl_entk.model.adapters import ModelAdapter, adapt
 from tl_entk.model.capture import frozen
 from tl_entk.model.checks import Position
-from tl_entk.model.factors import collect, row_per_output
+from tl_entk.model.factors import row_per_output
 from tl_entk.model.memory import check_memory_budget
 from tl_entk.model.provenance import position_label, provenance
 from tl_entk.model.readouts import ReadoutLike
 from tl_entk.model.request import Request, read_request
 from tl_entk.model.sites import TIED, Components, Site
+from tl_entk.model.staged_factors import Stage
 from tl_entk.model.whole_gradient import check_whole_gradient
 from tl_entk.tools.progress import Progress
 
@@ -127,10 +129,11 @@ def kernel_blocks(
     estimate = None
     with frozen(model), torch.enable_grad():
         plan = plan_passes(measure_work(task, sites, request.dtype), budget, kernels=len(names))
+        stages = find_stages(task, plan, request.dtype)
         if progress:
-            estimate = estimate_blocks(task, plan, request.dtype)
+            estimate = estimate_blocks(task, plan, len(stages), request.dtype)
             print(f"kernel blocks: {estimate}")
-        blocks = _run_passes(request, plan, progress)
+        blocks = _run_passes(request, plan, stages, progress)
     _check_finite(blocks)
     about = provenance(
         task,
@@ -153,41 +156,39 @@ def sites_needed(adapter: ModelAdapter, names: Iterable[str]) -> list[Site]:
     ]
 
 
-def _run_passes(request: Request, plan: Plan, progress: bool) -> dict[str, Tensor]:
+def _run_passes(
+    request: Request, plan: Plan, stages: Sequence[Stage], progress: bool
+) -> dict[str, Tensor]:
     """All passes over the examples: every component's kernel, in the order asked for."""
     blocks: dict[str, Tensor] = {}
-    work = plan.work.n * sum(step.outputs for step in plan.passes)
-    with Progress("kernel blocks", work, progress) as bar:
-        for step in plan.passes:
-            for name, kernel in _run_pass(request, plan, step, bar):
+    task = request.task
+    outputs = len(stages) * plan.work.outputs or sum(step.outputs for step in plan.passes)
+    with Progress("kernel blocks", plan.work.n * outputs, progress) as bar:
+        for found in factor_passes(
+            task,
+            plan,
+            stages,
+            dtype=request.dtype,
+            merge=not (task.readout.flattened or task.adapter.shared),
+            advance=bar.advance,
+        ):
+            for name, kernel in _kernels(request, plan, found):
                 blocks[name] = blocks[name].add_(kernel) if name in blocks else kernel
-    scale = request.task.readout.scale
+    scale = task.readout.scale
     return {name: blocks[name].mul_(scale) for name in request.names}
 
 
-def _run_pass(
-    request: Request, plan: Plan, step: Pass, bar: Progress
-) -> Iterator[tuple[str, Tensor]]:
-    """Kernels of one pass, by component name."""
-    task, wanted = request.task, set(request.names)
-    adapter, flattened = task.adapter, task.readout.flattened
-    factors = collect(
-        task,
-        step.sites,
-        columns=step.columns,
-        batch_size=plan.batch_size,
-        dtype=request.dtype,
-        merge=not (flattened or adapter.shared),
-        advance=bar.advance,
-    )
-    outputs = step.outputs
-    if flattened:
-        factors = {name: row_per_output(found, outputs) for name, found in factors.items()}
+def _kernels(request: Request, plan: Plan, found: Found) -> Iterator[tuple[str, Tensor]]:
+    """Kernels of some sites, by component name."""
+    adapter, wanted = request.task.adapter, set(request.names)
+    factors, outputs = found.factors, found.outputs
+    if request.task.readout.flattened:
+        factors = {name: row_per_output(one, outputs) for name, one in factors.items()}
         outputs = 1
     for whole_name, roles in adapter.shared.items():
         if whole_name in wanted and roles[0].name in factors:
             yield whole_name, cross_terms(roles, factors, outputs)
-    for site in step.sites:
+    for site in found.sites:
         heads = gram(factors.pop(site.name), plan.tile_bytes)
         for name, kernel in zip(site.head_names, heads, strict=False):
             if name in wanted:

@@ -52,12 +52,13 @@ class BlocksEstimate:
         )
 
 
-def estimate_blocks(task: Task, plan: Plan, dtype: torch.dtype) -> BlocksEstimate:
+def estimate_blocks(task: Task, plan: Plan, stages: int, dtype: torch.dtype) -> BlocksEstimate:
     """Measure a few examples and one matrix product, and scale them up.
 
     Args:
         task: of the call, its model's parameters frozen.
         plan: of the call.
+        stages: how many take the place of the plan's passes, if they do.
         dtype: number format of the products.
     """
     work, device = plan.work, task.inputs.device
@@ -68,11 +69,13 @@ def estimate_blocks(task: Task, plan: Plan, dtype: torch.dtype) -> BlocksEstimat
     def collect_outputs(count: int) -> None:
         collect(few, plan.passes[0].sites, columns=slice(0, count), batch_size=sample, dtype=dtype)
 
-    outputs = sum(step.outputs for step in plan.passes)
+    outputs = work.outputs if stages else sum(step.outputs for step in plan.passes)
     collect_outputs(1)  # the first call sets up libraries
     one = seconds(lambda: collect_outputs(1), device)
-    # a pass is a forward pass and a backward pass for each of its outputs
-    network, further = len(plan.passes) * one, outputs - len(plan.passes)
+    # a pass is a forward pass and a backward pass for each of its outputs, which take about as
+    # long; stages run half of the forward pass on average, and go back once in all
+    passes = (1 + (stages - 1) / 4) if stages else len(plan.passes)
+    network, further = passes * one, outputs - (1 if stages else len(plan.passes))
     if further > 0:
         several = seconds(lambda: collect_outputs(2), device)
         network += further * min(max(0.0, several - one), one)
@@ -85,7 +88,7 @@ def estimate_blocks(task: Task, plan: Plan, dtype: torch.dtype) -> BlocksEstimat
         network * work.n / sample,
         flops / (_SHARE_OF_RATE * matrix_product_rate(dtype, device)),
         plan.memory_bytes,
-        len(plan.passes),
+        stages or len(plan.passes),
     )
 
 

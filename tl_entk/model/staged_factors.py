@@ -22,6 +22,7 @@ from tl_entk.model.factors import (
     fold_outputs,
     forward,
 )
+from tl_entk.model.merge_outputs import merge_outputs
 from tl_entk.model.request import Task
 from tl_entk.model.sites import Site, Tap
 
@@ -51,6 +52,7 @@ def collect_stages(
     outputs: int,
     batch_size: int,
     dtype: torch.dtype,
+    merge: bool = False,
     advance: Callable[[int], None] = lambda examples: None,
     room_for: Room = torch.empty,
 ) -> Iterator[dict[str, Factors]]:
@@ -64,6 +66,7 @@ def collect_stages(
         outputs: number R of outputs.
         batch_size: examples per forward pass.
         dtype: number format of the factors.
+        merge: fold outputs into one where that leaves all sums over outputs as they are.
         advance: called with the number of examples done, for each output.
         room_for: makes the tensors that hold the gradients between stages.
     """
@@ -76,6 +79,7 @@ def collect_stages(
             outputs=outputs,
             batch_size=batch_size,
             dtype=dtype,
+            merge=merge,
             advance=advance,
             room_for=room_for,
         )
@@ -92,6 +96,7 @@ def _collect_stage(
     outputs: int,
     batch_size: int,
     dtype: torch.dtype,
+    merge: bool,
     advance: Callable[[int], None],
     room_for: Room,
 ) -> tuple[dict[str, Factors], Float[Tensor, "r n ..."] | None]:
@@ -126,7 +131,7 @@ def _collect_stage(
             for site in stage.sites:
                 found[site.name].put_gradients(rows, r, by_tap[site.output])
             advance(rows.stop - rows.start)
-    return {name: buffer.fold(task.inputs) for name, buffer in found.items()}, before
+    return {name: buffer.fold(task.inputs, merge) for name, buffer in found.items()}, before
 
 
 def _outputs(
@@ -162,7 +167,7 @@ class _Buffer:
             self.g = g.new_empty(shape, dtype=self.dtype)
         self.g[:, rows, r] = g.to(self.dtype) if self.scale == 1 else g.to(self.dtype) * self.scale
 
-    def fold(self, tokens: Tensor) -> Factors:
+    def fold(self, tokens: Tensor, merge: bool) -> Factors:
         """The factors; uses that no output depends on are left out."""
         assert self.g is not None
         x, g = self.x, self.g
@@ -172,4 +177,7 @@ class _Buffer:
             used = torch.tensor([bool(part.any()) for part in g])
             if not bool(used.all()):
                 x, g = x[used], g[used]
+            if merge:
+                merged = merge_outputs([part.flatten(0, 1) for part in g.unbind(2)])
+                g = g if merged is None else merged.reshape(*g.shape[:2], 1, -1)
         return fold_outputs(self.site, tokens, x, g)

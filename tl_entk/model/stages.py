@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
 
 from tl_entk.model.adapters import TransformerAdapter
+from tl_entk.model.factors import Direct, Factors, OneHot, Outer, collect, measure_uses
 from tl_entk.model.request import Task
 from tl_entk.model.sites import Site
-from tl_entk.model.staged_factors import Stage
+from tl_entk.model.staged_factors import Stage, collect_stages
+from tl_entk.tools.rounding import relative_distance, relative_rounding
+
+# outputs and examples that stages are tried on
+_TRIED = 2
 
 
 def plan_stages(
@@ -81,3 +90,36 @@ def layer_of(name: str, n_layers: int) -> int:
     if found:
         return int(found[1])
     return n_layers - 1 if name.startswith(("ln_final", "unembed")) else 0
+
+
+def stages_hold(task: Task, stages: Sequence[Stage], dtype: torch.dtype) -> bool:
+    """Whether the residual stream is all that joins the stages: the factors are the same.
+
+    Args:
+        task: its model's parameters frozen.
+        stages: from the last to the first, tried on two examples and two outputs.
+        dtype: number format of the factors.
+    """
+    readout = task.readout
+    few = replace(readout, evaluate=lambda values, rows: readout.outputs(values, rows)[:, :_TRIED])
+    rows = torch.arange(min(_TRIED, len(task)), device=task.inputs.device)
+    pair = replace(task, readout=few).take(rows)
+    sites = [site for stage in stages for site in stage.sites]
+    outputs = measure_uses(pair, [])[1]
+    whole = collect(pair, sites, columns=slice(0, outputs), batch_size=len(rows), dtype=dtype)
+    for found in collect_stages(pair, stages, outputs=outputs, batch_size=len(rows), dtype=dtype):
+        for name, factors in found.items():
+            a, b = _gradients(factors), _gradients(whole[name])
+            if relative_distance(a, b) > relative_rounding(task.adapter.dtype):
+                return False
+    return True
+
+
+def _gradients(factors: Factors) -> Tensor:
+    match factors:
+        case Outer(_, g):
+            return g
+        case OneHot(_, g):
+            return g
+        case Direct(v):
+            return v
