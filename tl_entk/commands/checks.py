@@ -9,8 +9,9 @@ from typing import cast, get_args
 import torch
 
 from feature_sets.errors import UserError
-from tl_entk.commands.console import announce
+from tl_entk.commands.console import announce, console
 from tl_entk.model.adapters.classes import ModelClass, default_model_class
+from tl_entk.tools.threads import set_threads
 
 
 def start_run(target: Path, doing: str = "", device: str = "cpu") -> None:
@@ -28,6 +29,11 @@ def start_run(target: Path, doing: str = "", device: str = "cpu") -> None:
     check_writable(target)
     check_device(device)
     announce(target.name, doing)
+
+
+def choose_threads() -> None:
+    """Set how many threads this process computes with, and say so."""
+    console.print(f"computing with {set_threads()}")
 
 
 def check_writable(folder: Path) -> None:

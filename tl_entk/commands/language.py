@@ -10,7 +10,7 @@ from rich.table import Table
 
 from tl_entk.alignment.model_baselines import BASELINES, PCA, RANDOM
 from tl_entk.alignment.readout_sweep import COMPONENTS
-from tl_entk.commands.checks import check_budget, start_run
+from tl_entk.commands.checks import check_budget, choose_threads, start_run
 from tl_entk.commands.console import console, show_report
 from tl_entk.commands.options import Device, Out, with_settings
 from tl_entk.experiments.language.settings import CONTROLS, PRESETS, LanguageSettings, run_name
@@ -55,6 +55,7 @@ def language(
     budget = check_budget(memory_budget)
     target = out / run_name(settings)
     start_run(target, device=device)
+    choose_threads()
     # loading a model shows bars of its own
     disable_progress_bar()
     result = run_language(

@@ -96,7 +96,7 @@ def language_directions(
         sweep.get(plain, {}),
         sweep,
         kept.of_baselines(settings.every_baseline, own_baselines),
-        _shares(model, data, memory_budget, progress) if settings.shares else {},
+        _shares(model, data, layers, memory_budget, progress) if settings.shares else {},
     )
 
 
@@ -313,14 +313,21 @@ def _load_candidates(path: Path) -> dict[Candidate, Layers]:
 
 
 def _shares(
-    model: Any, data: LanguageData, memory_budget: int | None, progress: bool
+    model: Any,
+    data: LanguageData,
+    layers: Sequence[str],
+    memory_budget: int | None,
+    progress: bool,
 ) -> dict[str, dict[str, float]]:
-    """Where each feature's energy is: every weight and head, of the centered kernel."""
+    """Where each feature's energy is: every weight and head, of the centered kernel.
+
+    Of the layers asked for, and of what is in none.
+    """
     blocks = kernel_blocks(
         model,
         data.windows.tokens,
         SHARES_READOUT,
-        lambda name: True,
+        lambda name: not name.startswith("blocks.") or name.split(".")[1] in layers,
         memory_budget=memory_budget,
         progress=progress,
     )

@@ -221,8 +221,8 @@ def _share_section(result: LanguageResult) -> Section:
     return Section(
         "Where a feature lives",
         "Share of each layer, head and weight in a label's kernel energy u·K_b u / u·K u "
-        "(logsumexp, centered labels). A kernel's diagonal is "
-        "shared out by gradient size for any label: compare rows with each other.\n\n"
+        "(logsumexp, centered labels), of the layers asked for and what is in none. A kernel's "
+        "diagonal is shared out by gradient size for any label: compare rows with each other.\n\n"
         "Shares depend on how the weights are written down: HookedTransformer folds the "
         "embedding's scale into W_E and keeps W_U apart from it, TransformerBridge has the "
         "checkpoint's own parameters. So the share of the embedding, and with it all others, "
