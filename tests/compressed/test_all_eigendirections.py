@@ -10,7 +10,7 @@ from tests.kernel.test_blocks_oracle import FLOAT32_INSIDE
 from tests.models import HAS_HOOKED, MODELS, build, tokens
 from tests.operator.test_operator_oracle import FLOAT32_SOFTMAX
 from tl_entk import all_eigendirections
-from tl_entk.compressed import collect, eigendirections
+from tl_entk.compressed import eigendirections, plan
 from tl_entk.compressed.collect import compressed_jacobians
 from tl_entk.compressed.output_space import OutputSpace, find_output_space
 from tl_entk.model.adapters import adapt_transformer
@@ -168,7 +168,7 @@ def test_errors_shrink_with_the_outputs():
 @pytest.mark.parametrize("name", MODELS)
 def test_stages_give_what_one_pass_gives(name, monkeypatch):
     # gradients between stages lie in files for every other model
-    monkeypatch.setattr(collect, "_SHARE", 4 if MODELS.index(name) % 2 else 10**9)
+    monkeypatch.setattr(plan, "_SHARE", 4 if MODELS.index(name) % 2 else 10**9)
     model, batch = build(name), tokens(N)
     names = [c for c in kinds_of(model) if c != "blocks.1.*"]
     whole, _ = compressed(model, batch, names)
@@ -185,8 +185,8 @@ def test_stages_give_what_one_pass_gives(name, monkeypatch):
         held.append(stages_hold(*args))
         return held[-1]
 
-    monkeypatch.setattr(collect, "plan_stages", small)
-    monkeypatch.setattr(collect, "stages_hold", hold)
+    monkeypatch.setattr(plan, "plan_stages", small)
+    monkeypatch.setattr(plan, "stages_hold", hold)
     staged, _ = compressed(model, batch, names)
     assert counts[0] > 2
     # shortformer adds positions in every block, past the residual stream

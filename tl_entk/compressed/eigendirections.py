@@ -7,31 +7,29 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
-from feature_sets.errors import UserError
 from tl_entk.compressed.collect import compressed_jacobians
+from tl_entk.compressed.cost import estimate_compressed
 from tl_entk.compressed.output_space import OutputSpace, find_output_space
+from tl_entk.compressed.work import (
+    ERROR_OUTPUTS,
+    EXAMPLES,
+    PRODUCTS,
+    CompressionWork,
+    compress,
+    read_work,
+)
 from tl_entk.directions.eigen import EigenDirections
 from tl_entk.kernel.gram import gram_diagonal
 from tl_entk.linearization.jacobian import Jacobian
-from tl_entk.model.adapters import adapt_transformer
 from tl_entk.model.checks import Position
-from tl_entk.model.memory import check_memory_budget
 from tl_entk.model.provenance import position_label, provenance
-from tl_entk.model.readouts import FINAL_HIDDEN, BoundReadout, ReadoutLike, Rows
-from tl_entk.model.request import Request, read_request
-from tl_entk.model.sites import TIED, Components, partition
-from tl_entk.operator.build import UNEMBEDDING_PARTS, check_readout
-from tl_entk.operator.final_hidden import warn_of_capped_logits
+from tl_entk.model.readouts import FINAL_HIDDEN, ReadoutLike
+from tl_entk.model.sites import Components
 from tl_entk.operator.top_directions import top_eigendirections
-from tl_entk.operator.whitening import whitening
 
-# random directions orthogonal to the outputs kept, which tell what is left out
-ERROR_OUTPUTS = 8
-# examples and random products that the outputs are found by
-_EXAMPLES, _PRODUCTS = 64, 8
 # examples whose gradients' norms are taken at a time
 _ROWS = 64
 
@@ -100,112 +98,55 @@ def all_eigendirections(
         >>> {name: tuple(eigen.scores.shape) for name, eigen in found.items()}
         {'blocks.0.mlp.*': (25, 4), '*W_Q': (25, 4)}
     """
-    kernels = _named(components)
-    if min(outputs, k) < 1 or not 0 < tol < 1:
-        raise UserError(
-            f"outputs = {outputs}, k = {k}, tol = {tol}: pass 1 or more, and a relative residual "
-            "between 0 and 1, such as 1e-3."
-        )
-    adapter, budget = adapt_transformer(model), check_memory_budget(memory_budget)
-    chosen = check_readout(readout)
-    requests = {
-        name: read_request(adapter, tokens, parts, chosen, position=position, dtype=dtype)
-        for name, parts in kernels.items()
-    }
-    whitened = readout == FINAL_HIDDEN
-    exact = [name for name, one in requests.items() if whitened and _has_unembedding(one)]
-    wanted = {
-        name: partition(request.names) for name, request in requests.items() if name not in exact
-    }
-    found: dict[str, EigenDirections] = {}
-    if wanted:
-        request = requests[next(iter(wanted))]
-        if whitened:
-            warn_of_capped_logits(request.task, adapter)
-        root = whitening(adapter.unembedding).root if whitened else None
-        space = find_output_space(
-            request.task,
-            wanted,
-            root,
-            outputs,
-            ERROR_OUTPUTS,
-            products=_PRODUCTS,
-            examples=_EXAMPLES,
-            seed=seed,
-            dtype=request.dtype,
-            memory_budget=budget,
-        )
-        found = _solve_all(
-            request, wanted, root, space, k, tol, seed, position_label(position), budget, progress
-        )
-    for name in exact:
+    work = read_work(
+        model, tokens, components, k, outputs, readout, position, tol, memory_budget, dtype
+    )
+    if progress:
+        print(f"{len(work.wanted)} kernels: {estimate_compressed(work)}")
+    found = _solve_all(work, tol, seed, position_label(position), progress) if work.wanted else {}
+    for name in work.exact:
         found[name] = top_eigendirections(
-            model, tokens, kernels[name], k, readout=readout, position=position, tol=tol, seed=seed,
-            memory_budget=memory_budget, dtype=dtype, progress=progress,
+            model, tokens, work.kernels[name], k, readout=readout, position=position, tol=tol,
+            seed=seed, memory_budget=memory_budget, dtype=dtype, progress=progress,
         )  # fmt: skip
-    return {name: found[name] for name in kernels}
-
-
-def _named(components: Sequence[str] | Mapping[str, Components]) -> dict[str, Components]:
-    """Name to components.
-
-    Raises:
-        UserError: if there is none, or one name twice.
-    """
-    if isinstance(components, str):
-        components = [components]
-    if not isinstance(components, Mapping):
-        names = list(components)
-        if len(set(names)) < len(names):
-            raise UserError("a component is asked for twice: name each once.")
-        components = {name: name for name in names}
-    if not components:
-        raise UserError("no component asked for: pass names or globs, each a kernel of its own.")
-    return dict(components)
-
-
-def _has_unembedding(request: Request) -> bool:
-    return any(name in (*UNEMBEDDING_PARTS, TIED) for name in request.names)
+    return {name: found[name] for name in work.kernels}
 
 
 def _solve_all(
-    request: Request,
-    kernels: Mapping[str, list[str]],
-    root: Float[Tensor, "d d"] | None,
-    space: OutputSpace,
-    k: int,
-    tol: float,
-    seed: int,
-    position: int | str,
-    memory_budget: int,
-    progress: bool,
+    work: CompressionWork, tol: float, seed: int, position: int | str, progress: bool
 ) -> dict[str, EigenDirections]:
     """Compress, solve and lift each kernel as soon as its factors are there."""
-    task = request.task
-    basis = torch.cat([space.leading, space.others], 1)
-    basis = (basis if root is None else root.cpu() @ basis).to(task.inputs.device, request.dtype)
-
-    def read(values: Tensor, rows: Rows) -> Tensor:
-        outputs = task.readout.outputs(values, rows)
-        return outputs @ basis.to(outputs.dtype)
-
+    task, root = work.task, work.root
+    space = find_output_space(
+        task,
+        work.wanted,
+        root,
+        work.outputs,
+        ERROR_OUTPUTS,
+        products=PRODUCTS,
+        examples=EXAMPLES,
+        seed=seed,
+        dtype=work.dtype,
+        memory_budget=work.memory_budget,
+    )
     about: dict[str, Any] = {
         "readout": "final_hidden, whitened by W_U" if root is not None else task.readout.name,
-        "kernel_dtype": str(request.dtype),
+        "kernel_dtype": str(work.dtype),
         "outputs": space.leading.shape[1],
         "position": position,
         "seed": seed,
     }
-    compressed = replace(
-        task,
-        readout=BoundReadout("compressed", task.readout.reads, task.readout.scale, read),
-    )
+    compressed = compress(task, torch.cat([space.leading, space.others], 1), root, work.dtype)
     found = {}
     for name, jacobian in compressed_jacobians(
-        compressed, kernels, dtype=request.dtype, memory_budget=memory_budget, progress=progress
+        compressed,
+        work.wanted,
+        dtype=work.dtype,
+        memory_budget=work.memory_budget,
+        progress=progress,
     ):
-        info = provenance(task, component=", ".join(kernels[name]), **about)
-        eigen = _solve(jacobian, space, k, tol, seed)
+        info = provenance(task, component=", ".join(work.wanted[name]), **about)
+        eigen = _solve(jacobian, space, work.k, tol, seed)
         if root is not None:
             eigen = replace(eigen, space="final_hidden")
         found[name] = replace(eigen, provenance=info | {"tol": tol} | eigen.provenance)

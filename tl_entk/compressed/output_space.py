@@ -77,7 +77,7 @@ def find_output_space(
     """
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(task), generator=generator)[:examples].sort().values
-    images = _pooled_products(
+    images = pooled_products(
         task.take(chosen.to(task.inputs.device)), components, root, products, generator, dtype,
         memory_budget,
     )  # fmt: skip
@@ -91,7 +91,7 @@ def find_output_space(
     return OutputSpace(basis[:, :q], basis[:, q : q + p])
 
 
-def _pooled_products(
+def pooled_products(
     task: Task,
     components: Mapping[str, list[str]],
     root: Float[Tensor, "d d"] | None,
@@ -100,7 +100,17 @@ def _pooled_products(
     dtype: torch.dtype,
     memory_budget: int,
 ) -> Float[Tensor, "n r products"]:
-    """Products of random vectors with the sum of all kernels, each over its trace."""
+    """Products of random vectors with the sum of all kernels, each over its trace.
+
+    Args:
+        task: model, examples and what is read.
+        components: name of a kernel to the components that it is of.
+        root: S^1/2 where outputs are whitened.
+        products: how many; fewer where the budget has no room for so many.
+        generator: of the vectors.
+        dtype: number format of vectors.
+        memory_budget: bytes.
+    """
     adapter = task.adapter
     assert isinstance(adapter, TransformerAdapter)
     names = partition(dict.fromkeys(name for names in components.values() for name in names))

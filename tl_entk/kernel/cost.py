@@ -16,7 +16,8 @@ from tl_entk.tools.timing import duration, seconds
 # tokens run to estimate how long all will take
 _SAMPLE_TOKENS = 256
 _SIZE = 1024
-_SHARE_OF_RATE = 0.5
+# of the rate of a large product that those of factors reach
+SHARE_OF_RATE = 0.5
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def estimate_blocks(task: Task, plan: Plan, stages: int, dtype: torch.dtype) -> 
     )
     return BlocksEstimate(
         network * work.n / sample,
-        flops / (_SHARE_OF_RATE * matrix_product_rate(dtype, device)),
+        flops / (SHARE_OF_RATE * matrix_product_rate(dtype, device)),
         plan.memory_bytes,
         stages or len(plan.passes),
     )

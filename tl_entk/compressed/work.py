@@ -1,0 +1,144 @@
+"""What is asked of a compression, read and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from feature_sets.errors import UserError
+from tl_entk.model.adapters import adapt_transformer
+from tl_entk.model.checks import Position
+from tl_entk.model.memory import check_memory_budget
+from tl_entk.model.readouts import FINAL_HIDDEN, BoundReadout, ReadoutLike, Rows
+from tl_entk.model.request import Request, Task, read_request
+from tl_entk.model.sites import TIED, Components, partition
+from tl_entk.operator.build import UNEMBEDDING_PARTS, check_readout
+from tl_entk.operator.final_hidden import warn_of_capped_logits
+from tl_entk.operator.whitening import whitening
+
+# random directions orthogonal to the outputs kept, which tell what is left out
+ERROR_OUTPUTS = 8
+# examples and random products that the outputs are found by
+EXAMPLES, PRODUCTS = 64, 8
+
+
+@dataclass(frozen=True, eq=False)
+class CompressionWork:
+    """Kernels of many components, and what they are compressed to.
+
+    Attributes:
+        task: model, examples and what is read.
+        kernels: name to components, as they were asked for.
+        wanted: those that are compressed, with every component's name.
+        exact: names of those that do not compress: of the unembedding.
+        root: S^1/2 where outputs are whitened.
+        k: pairs of each.
+        outputs: directions kept.
+        dtype: number format of factors and vectors.
+        memory_budget: bytes.
+    """
+
+    task: Task
+    kernels: dict[str, Components]
+    wanted: dict[str, list[str]]
+    exact: list[str]
+    root: Float[Tensor, "d d"] | None
+    k: int
+    outputs: int
+    dtype: torch.dtype
+    memory_budget: int
+
+
+def read_work(
+    model: torch.nn.Module,
+    tokens: Int[Tensor, "n t"],
+    components: Sequence[str] | Mapping[str, Components],
+    k: int,
+    outputs: int,
+    readout: ReadoutLike = FINAL_HIDDEN,
+    position: Position = -1,
+    tol: float = 1e-3,
+    memory_budget: int | None = None,
+    dtype: torch.dtype | None = None,
+) -> CompressionWork:
+    """Check what is asked for; arguments as of :func:`tl_entk.all_eigendirections`.
+
+    Raises:
+        UserError: for input that cannot be meant.
+    """
+    kernels = _named(components)
+    if min(outputs, k) < 1 or not 0 < tol < 1:
+        raise UserError(
+            f"outputs = {outputs}, k = {k}, tol = {tol}: pass 1 or more, and a relative residual "
+            "between 0 and 1, such as 1e-3."
+        )
+    adapter, budget = adapt_transformer(model), check_memory_budget(memory_budget)
+    chosen = check_readout(readout)
+    requests = {
+        name: read_request(adapter, tokens, parts, chosen, position=position, dtype=dtype)
+        for name, parts in kernels.items()
+    }
+    whitened = readout == FINAL_HIDDEN
+    exact = [name for name, one in requests.items() if whitened and _has_unembedding(one)]
+    request = next(iter(requests.values()))
+    if whitened and len(exact) < len(kernels):
+        warn_of_capped_logits(request.task, adapter)
+    return CompressionWork(
+        request.task,
+        kernels,
+        {name: partition(one.names) for name, one in requests.items() if name not in exact},
+        exact,
+        whitening(adapter.unembedding).root if whitened else None,
+        k,
+        outputs,
+        request.dtype,
+        budget,
+    )
+
+
+def compress(
+    task: Task, basis: Float[Tensor, "r q"], root: Float[Tensor, "d d"] | None, dtype: torch.dtype
+) -> Task:
+    """The same task, with a few directions of its outputs read.
+
+    Args:
+        task: with all outputs.
+        basis: orthonormal directions of the (whitened) outputs.
+        root: S^1/2 where outputs are whitened.
+        dtype: number format of what is read.
+    """
+    directions = basis if root is None else root.cpu() @ basis.to(root.dtype)
+    directions = directions.to(task.inputs.device, dtype)
+
+    def read(values: Tensor, rows: Rows) -> Tensor:
+        outputs = task.readout.outputs(values, rows)
+        return outputs @ directions.to(outputs.dtype)
+
+    bound = BoundReadout("compressed", task.readout.reads, task.readout.scale, read)
+    return replace(task, readout=bound)
+
+
+def _named(components: Sequence[str] | Mapping[str, Components]) -> dict[str, Components]:
+    """Name to components.
+
+    Raises:
+        UserError: if there is none, or one name twice.
+    """
+    if isinstance(components, str):
+        components = [components]
+    if not isinstance(components, Mapping):
+        names = list(components)
+        if len(set(names)) < len(names):
+            raise UserError("a component is asked for twice: name each once.")
+        components = {name: name for name in names}
+    if not components:
+        raise UserError("no component asked for: pass names or globs, each a kernel of its own.")
+    return dict(components)
+
+
+def _has_unembedding(request: Request) -> bool:
+    return any(name in (*UNEMBEDDING_PARTS, TIED) for name in request.names)
