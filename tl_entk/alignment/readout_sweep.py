@@ -7,7 +7,7 @@ and one backward pass per readout; the choice among them is made within the trai
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -142,12 +142,7 @@ def sweep_directions(
         check_normalization(normalization)
     n_layers = adapt_transformer(model).n_layers
     chosen = list(range(n_layers)) if layers is None else list(layers)
-    wanted = {
-        (component, layer): component_patterns(component, layer, n_layers)
-        for component in components
-        for layer in ([TOGETHER] if component in OF_ALL_LAYERS else map(str, chosen))
-    }
-    every = [pattern for patterns in wanted.values() for pattern in patterns]
+    wanted = _wanted(components, chosen, n_layers)
     found: dict[Candidate, dict[str, EigenDirections]] = {}
     total = len(readouts) * len(normalizations) * len(wanted)
     with Progress("eigendirections of the sweep", total, progress) as bar:
@@ -155,8 +150,8 @@ def sweep_directions(
             blocks = kernel_blocks(
                 model,
                 tokens,
-                _resolve_readout(readout, seed),
-                lambda name: "[" not in name and any(glob_match(name, one) for one in every),
+                resolve_readout(readout, seed),
+                sweep_weights(components, chosen, n_layers),
                 position=position,
                 memory_budget=memory_budget,
                 progress=progress,
@@ -169,6 +164,26 @@ def sweep_directions(
                     )
                     bar.advance(1, readout)
     return found
+
+
+def sweep_weights(
+    components: Sequence[str], layers: Sequence[int], n_layers: int
+) -> Callable[[str], bool]:
+    """Which weights a sweep needs the kernels of, no heads among them."""
+    wanted = _wanted(components, layers, n_layers).values()
+    every = [pattern for patterns in wanted for pattern in patterns]
+    return lambda name: "[" not in name and any(glob_match(name, one) for one in every)
+
+
+def _wanted(
+    components: Sequence[str], layers: Sequence[int], n_layers: int
+) -> dict[tuple[str, str], list[str]]:
+    """Component and layer to the patterns of the weights that they are made of."""
+    return {
+        (component, layer): component_patterns(component, layer, n_layers)
+        for component in components
+        for layer in ([TOGETHER] if component in OF_ALL_LAYERS else map(str, layers))
+    }
 
 
 def component_patterns(component: str, layer: str, n_layers: int) -> list[str]:
@@ -188,7 +203,8 @@ def component_patterns(component: str, layer: str, n_layers: int) -> list[str]:
     return [pattern.format(layer=layer) for pattern in COMPONENTS[component]]
 
 
-def _resolve_readout(name: str, seed: int) -> ReadoutLike:
+def resolve_readout(name: str, seed: int) -> ReadoutLike:
+    """The readout of a name; a class trace is estimated from random signs."""
     return sampled_class_trace(CLASS_TRACE_SIGNS, seed) if name == "class_trace" else name
 
 

@@ -10,12 +10,13 @@ from rich.table import Table
 
 from tl_entk.alignment.model_baselines import BASELINES, PCA, RANDOM
 from tl_entk.alignment.readout_sweep import COMPONENTS
-from tl_entk.commands.checks import check_budget, choose_threads, start_run
+from tl_entk.commands.checks import check_budget, check_device, choose_threads, start_run
 from tl_entk.commands.console import console, show_report
 from tl_entk.commands.options import Device, Out, with_settings
 from tl_entk.experiments.language.settings import CONTROLS, PRESETS, LanguageSettings, run_name
 from tl_entk.model.memory import check_memory_budget
 from tl_entk.model.readouts import NAMES as READOUTS
+from tl_entk.tools.timing import duration
 
 # lists and rules are written otherwise here than in Python
 _HELPS = {
@@ -38,6 +39,9 @@ def language(
     memory_budget: Annotated[float, typer.Option(help="GiB for the kernels' temporaries.")] = (
         check_memory_budget(None) / 2**30
     ),
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Say what the run will take, and compute nothing.")
+    ] = False,
     out: Out = Path("runs"),
     device: Device = "cpu",
 ) -> None:
@@ -53,6 +57,12 @@ def language(
     from tl_entk.report.language.report import write_outputs
 
     budget = check_budget(memory_budget)
+    if estimate:
+        check_device(device)
+        choose_threads()
+        disable_progress_bar()
+        _show_estimate(settings, device, budget)
+        return
     target = out / run_name(settings)
     start_run(target, device=device)
     choose_threads()
@@ -65,6 +75,27 @@ def language(
         page = write_outputs(result, target)
     _show_summary(result)
     show_report(page)
+
+
+def _show_estimate(settings: LanguageSettings, device: str, budget: int) -> None:
+    from tl_entk.experiments.language.cost import estimate_language
+    from tl_entk.language.loading import load_language_model
+
+    model = load_language_model(settings.model, model_class=settings.model_class, device=device)
+    settings.check_model(model.model)
+    table = Table("part", "time", "memory", box=None)
+    total = 0.0
+    for cost in estimate_language(settings, model, budget):
+        total += cost.seconds
+        memory = f"{cost.memory_bytes / 2**30:.1f} GiB" if cost.memory_bytes else ""
+        table.add_row(cost.part, duration(cost.seconds), memory)
+        console.print(f"{cost.part}: {cost.note}", soft_wrap=True)
+    table.add_row("all of it", duration(total), "")
+    console.print(table)
+    console.print(
+        "About: measured on a few windows. Texts, spaCy and judging come on top; what "
+        "--out has already is not computed again."
+    )
 
 
 def _show_summary(result: Any) -> None:

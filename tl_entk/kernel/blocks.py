@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
-from tl_entk.kernel.cost import estimate_blocks
+from tl_entk.kernel.cost import BlocksEstimate, estimate_blocks
 from tl_entk.kernel.cross_terms import cross_terms
 from tl_entk.kernel.factor_passes import Found, factor_passes, find_stages
 from tl_entk.kernel.gram import gram
@@ -122,14 +122,11 @@ def kernel_blocks(
         targets=targets,
         class_slice=class_slice,
     )
-    task, names = request.task, request.names
+    task = request.task
     check_whole_gradient(task)
-    budget = check_memory_budget(memory_budget)
-    sites = sites_needed(task.adapter, names)
     estimate = None
     with frozen(model), torch.enable_grad():
-        plan = plan_passes(measure_work(task, sites, request.dtype), budget, kernels=len(names))
-        stages = find_stages(task, plan, request.dtype)
+        plan, stages = _plan(request, check_memory_budget(memory_budget))
         if progress:
             estimate = estimate_blocks(task, plan, len(stages), request.dtype)
             print(f"kernel blocks: {estimate}")
@@ -143,6 +140,28 @@ def kernel_blocks(
         tied_embedding="whole, with cross terms" if TIED in blocks else "roles apart",
     )
     return KernelBlocks(blocks, about | (estimate.as_dict() if estimate else {}))
+
+
+def estimate_kernel_blocks(
+    model: torch.nn.Module,
+    tokens: Shaped[Tensor, "n ..."],
+    readout: ReadoutLike,
+    components: Components,
+    memory_budget: int | None,
+) -> BlocksEstimate:
+    """What :func:`kernel_blocks` will take, with the same arguments."""
+    request = read_request(adapt(model), tokens, components, readout)
+    with frozen(model), torch.enable_grad():
+        plan, stages = _plan(request, check_memory_budget(memory_budget))
+        return estimate_blocks(request.task, plan, len(stages), request.dtype)
+
+
+def _plan(request: Request, memory_budget: int) -> tuple[Plan, list[Stage]]:
+    """Passes over the examples, and the stages that take their place, if they do."""
+    task, names = request.task, request.names
+    work = measure_work(task, sites_needed(task.adapter, names), request.dtype)
+    plan = plan_passes(work, memory_budget, kernels=len(names))
+    return plan, find_stages(task, plan, request.dtype)
 
 
 def sites_needed(adapter: ModelAdapter, names: Iterable[str]) -> list[Site]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -327,7 +327,7 @@ def _shares(
         model,
         data.windows.tokens,
         SHARES_READOUT,
-        lambda name: not name.startswith("blocks.") or name.split(".")[1] in layers,
+        share_components(layers),
         memory_budget=memory_budget,
         progress=progress,
     )
@@ -337,6 +337,12 @@ def _shares(
         name: component_shares(blocks, values[:, index])
         for index, name in enumerate(data.features.names)
     }
+
+
+def share_components(layers: Iterable[str]) -> Callable[[str], bool]:
+    """Every weight and head of some layers, and what is in none."""
+    chosen = set(layers)
+    return lambda name: not name.startswith("blocks.") or name.split(".")[1] in chosen
 
 
 def scores_by_layer(found: Mapping[str, EigenDirections | Tensor]) -> dict[str, Tensor]:
