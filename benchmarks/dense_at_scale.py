@@ -1,10 +1,11 @@
-"""Every weight and head of a small story model, N = 1024, against the least it could take.
+"""Every weight of the blocks at N = 256 to 1024, against the least it could take.
 
-    python -m benchmarks.dense_at_scale [--n 1024] [--length 64]
+    python -m benchmarks.dense_at_scale [--model story|gemma] [--n 1024] [--length 64]
 
-The least: the forward and backward passes alone, plus the Gram products' operations at half of
-this machine's measured matrix-product rate. The model has the size of a story model of about
-260 thousand parameters (3 layers of width 64); its weights are random.
+The least: one forward and one backward pass, plus the Gram products' operations at half of this
+machine's measured matrix-product rate. The story model has about 260 thousand parameters (3 layers
+of width 64), gemma the size of Gemma-3-270M; weights are random. With --passes, in the same run,
+the kernels without stages: where not all factors fit, each pass goes back through the network.
 """
 
 from __future__ import annotations
@@ -16,9 +17,17 @@ import warnings
 import torch
 
 import tl_entk
+from benchmarks.gemma import FULL, bridge, hugging_face_gemma, random_tokens
+from tl_entk.kernel import blocks as module
+from tl_entk.kernel.blocks import sites_needed
 from tl_entk.kernel.cost import matrix_product_rate
 from tl_entk.kernel.gram import gram_flops
 from tl_entk.model.adapters import adapt
+from tl_entk.model.capture import frozen
+from tl_entk.model.factors import collect, measure_uses
+from tl_entk.model.request import read_request
+
+COMPONENTS = "blocks.*"
 
 
 def story_model(length: int):
@@ -33,62 +42,71 @@ def story_model(length: int):
     return TransformerBridge.boot_native(config).eval()
 
 
-def passes_alone(model, tokens) -> float:
-    """Forward and backward of the target logit, gradients of every weight's output."""
-    embedded = {}
-    module = model.original_model.get_submodule("tok_embed")
-    handle = module.register_forward_hook(
-        lambda _, __, output: embedded.setdefault("x", output.detach().requires_grad_())
+def least_seconds(model, tokens, batch: int) -> tuple[float, float, float]:
+    """Seconds of the passes alone, operations of the products, and the rate measured."""
+    request = read_request(adapt(model), tokens, COMPONENTS, "target_logit")
+    task = request.task
+    sites = sites_needed(task.adapter, request.names)
+    first = [site for site in sites if site.name == "blocks.0.attn.W_Q"]
+    rate = matrix_product_rate(torch.float32, tokens.device)
+    with frozen(model), torch.enable_grad():
+        uses, _ = measure_uses(task, sites)
+        started = time.perf_counter()
+        collect(task, first, columns=slice(0, 1), batch_size=batch, dtype=torch.float32)
+        alone = time.perf_counter() - started
+    # queries, output and MLP of the last block have one position
+    last = f"blocks.{task.adapter.n_layers - 1}."
+    once = (f"{last}attn.W_Q", f"{last}attn.b_Q", f"{last}attn.W_O", f"{last}mlp")
+    flops = sum(
+        gram_flops(site, len(tokens), 1 if site.name.startswith(once) else uses[site.name], 1)
+        for site in sites
     )
-    wanted = [p for p in model.parameters() if p.requires_grad]
-    for parameter in wanted:
-        parameter.requires_grad_(False)
+    return alone, flops, rate
+
+
+def kernels(model, tokens, budget: int) -> float:
+    """Seconds of the blocks of every weight."""
     started = time.perf_counter()
-    logits = model(tokens)[:, -1]
-    torch.autograd.grad(logits.amax(1).sum(), embedded["x"])
-    seconds = time.perf_counter() - started
-    handle.remove()
-    for parameter in wanted:
-        parameter.requires_grad_(True)
-    return seconds
+    tl_entk.kernel_blocks(
+        model, tokens, "target_logit", lambda name: name.startswith("blocks.") and "[" not in name,
+        memory_budget=budget,
+    )  # fmt: skip
+    return time.perf_counter() - started
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", choices=("story", "gemma"), default="story")
     parser.add_argument("--n", type=int, default=1024)
     parser.add_argument("--length", type=int, default=64)
+    parser.add_argument("--budget", type=float, default=8.0, help="GiB")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--passes", action="store_true", help="without stages too")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
-    model = story_model(arguments.length)
-    generator = torch.Generator().manual_seed(0)
-    tokens = torch.randint(1, 1024, (arguments.n, arguments.length), generator=generator)
-    device = torch.device("cpu")
-    tl_entk.kernel_blocks(model, tokens[:8], "target_logit", lambda name: True)
-    sites = adapt(model).sites
-    # the last block's queries, output and MLP, the final norm and the unembedding have one position
-    last = model.cfg.n_layers - 1
-    once = (f"blocks.{last}.attn.W_Q", f"blocks.{last}.attn.b_Q", f"blocks.{last}.attn.W_O",
-            f"blocks.{last}.mlp", "unembed")  # fmt: skip
-    flops = sum(
-        gram_flops(site, arguments.n, 1 if site.name.startswith(once) else arguments.length, 1)
-        for site in sites
-    )
+    if arguments.model == "gemma":
+        model, tokens = bridge(hugging_face_gemma()), random_tokens(arguments.n, arguments.length)
+        model.eval()
+    else:
+        model = story_model(arguments.length)
+        tokens = random_tokens(arguments.n, arguments.length, {**FULL, "vocab_size": 1024})
+    budget = int(arguments.budget * 2**30)
+    kernels(model, tokens[:4], budget)
     for _ in range(arguments.repeats):
-        rate = matrix_product_rate(torch.float32, device)
-        alone = passes_alone(model, tokens)
-        started = time.perf_counter()
-        blocks = tl_entk.kernel_blocks(
-            model, tokens, "target_logit", lambda name: True, memory_budget=8 * 2**30
-        )
-        ours = time.perf_counter() - started
+        alone, flops, rate = least_seconds(model, tokens, batch=32)
+        ours = kernels(model, tokens, budget)
         least = alone + flops / (0.5 * rate)
         print(
-            f"{len(blocks)} blocks, N = {arguments.n}, T = {arguments.length}: {ours:.2f} s; "
-            f"passes alone {alone:.2f} s, {flops / 1e9:.0f} GFLOP of products at half of "
+            f"N = {arguments.n}, T = {arguments.length}: {ours:.2f} s; one forward and backward "
+            f"pass {alone:.2f} s, {flops / 1e9:.0f} GFLOP of products at half of "
             f"{rate / 1e9:.0f} GFLOP/s {flops / (0.5 * rate):.2f} s: {ours / least:.2f}x of both",
             flush=True,
         )
+        if arguments.passes:
+            stages, module.find_stages = module.find_stages, lambda *a: []
+            again = kernels(model, tokens, budget)
+            module.find_stages = stages
+            print(f"without stages {again:.2f} s, {again / ours:.2f} times as long", flush=True)
 
 
 if __name__ == "__main__":
