@@ -12,10 +12,11 @@ from tests.operator.test_operator_oracle import FLOAT32_SOFTMAX
 from tl_entk import all_eigendirections
 from tl_entk.compressed import eigendirections, plan
 from tl_entk.compressed.collect import compressed_jacobians
-from tl_entk.compressed.output_space import OutputSpace, find_output_space
+from tl_entk.compressed.output_space import OutputSpace, find_output_space, pooled_products
 from tl_entk.model.adapters import adapt_transformer
 from tl_entk.model.readouts import BoundReadout
 from tl_entk.model.request import read_request
+from tl_entk.model.sites import partition
 from tl_entk.model.stages import plan_stages, stages_hold
 from tl_entk.operator.build import check_readout
 from tl_entk.operator.whitening import whitening
@@ -260,13 +261,37 @@ def test_fewer_pairs_where_there_are_fewer_and_a_kernel_that_is_zero():
     assert all(bool(eigen.residuals.isfinite().all()) for eigen in found.values())
 
 
-def test_a_parameter_with_two_roles_counts_in_choosing_the_outputs():
-    model, batch = build("hf:gemma1"), tokens(N)
-    (eigen,) = all_eigendirections(
-        model, batch, ["tied_embedding"], 3, outputs=2, readout="logits"
-    ).values()
-    exact = tl_entk.top_eigendirections(model, batch, "tied_embedding", 3, readout="logits")
-    assert float(eigen.eigenvalues[0] / exact.eigenvalues[0]) > 0.95
+@pytest.mark.parametrize(
+    ("name", "components"),
+    [
+        ("hf:gemma1", ["tied_embedding"]),
+        ("hf:gemma1", ["tied_embedding", "blocks.0.mlp.W_out"]),
+        ("native:layer_norm", ["blocks.0.mlp.W_out", "blocks.1.*"]),
+        *([("hooked:gpt2", ["blocks.1.attn.W_Q[1]", "*W_E"])] if HAS_HOOKED else []),
+    ],
+)
+def test_outputs_are_found_by_products_with_each_examples_own_kernels(name, components):
+    """Each over what random vectors say of its trace; a parameter with two roles counts whole."""
+    model, batch = build(name), tokens(3)
+    requests = {
+        one: read_request(adapt_transformer(model), batch, one, check_readout("logits"))
+        for one in components
+    }
+    task = next(iter(requests.values())).task
+    names = {one: partition(request.names) for one, request in requests.items()}
+    generator = torch.Generator().manual_seed(3)
+    found = pooled_products(task, names, None, 2, generator, torch.float64, 2**30)
+    vectors = torch.randn(2, *found.shape[:2], generator=torch.Generator().manual_seed(3))
+    vectors = vectors.double()
+    expected = torch.zeros_like(found)
+    for component in components:
+        operator = tl_entk.kernel_operator(model, batch, component, readout="logits")
+        whole = operator.to_dense().reshape(3, found.shape[1], 3, found.shape[1])
+        for n in range(3):
+            images = whole[n, :, n] @ vectors[:, n].T
+            expected[n] += images / (vectors[:, n].T * images).sum()
+    bound = 2e-5 if name in ROUNDED else 1e-10
+    assert float((found - expected).abs().max()) <= bound * float(expected.abs().max())
 
 
 def test_what_cannot_be_is_refused():

@@ -8,11 +8,11 @@ import torch
 
 from tl_entk.compressed.output_space import pooled_products
 from tl_entk.compressed.plan import Collection, plan_collection
-from tl_entk.compressed.work import ERROR_OUTPUTS, EXAMPLES, PRODUCTS, CompressionWork, compress
+from tl_entk.compressed.work import ERROR_OUTPUTS, CompressionWork, compress
 from tl_entk.directions.cost import expected_products
 from tl_entk.kernel.cost import SHARE_OF_RATE, matrix_product_rate
 from tl_entk.model.capture import frozen
-from tl_entk.model.factors import collect, measure_uses
+from tl_entk.model.factors import collect
 from tl_entk.model.request import Task
 from tl_entk.tools.timing import best_seconds, duration, seconds
 
@@ -71,11 +71,11 @@ def estimate_compressed(work: CompressionWork) -> CompressedEstimate:
             few, work.wanted, work.root, vectors, generator, work.dtype, work.memory_budget
         )
 
-    multiply(1)  # the first call sets up libraries
-    product = seconds(lambda: multiply(1), task.inputs.device) / count
-    width = len(work.root) if work.root is not None else _outputs(task)
-    kept = min(work.outputs, width)
-    basis = torch.eye(width)[:, : min(kept + ERROR_OUTPUTS, width)]
+    product = 0.0
+    if work.products:
+        multiply(1)  # the first call sets up libraries
+        product = seconds(lambda: multiply(1), task.inputs.device) / count
+    basis = torch.eye(work.width)[:, : work.outputs + ERROR_OUTPUTS]
     compressed = compress(task, basis, work.root, work.dtype)
     with frozen(task.adapter.model), torch.enable_grad():
         plan = plan_collection(
@@ -84,21 +84,15 @@ def estimate_compressed(work: CompressionWork) -> CompressedEstimate:
         forward, backward = _measure_passes(compressed, plan, count, work.dtype)
     stages = len(plan.stages)
     return CompressedEstimate(
-        PRODUCTS * min(EXAMPLES, n) * product,
+        work.products * work.examples * product,
         # stages run half of the forward pass on average
         n * (plan.outputs * backward + (1 + (stages - 1) / 2) * forward),
-        _solver_operations(plan, n, kept, work.k)
+        _solver_operations(plan, n, work.outputs, work.k)
         / (SHARE_OF_RATE * matrix_product_rate(work.dtype, task.inputs.device)),
         stages,
         plan.memory_bytes,
         plan.disk_bytes,
     )
-
-
-def _outputs(task: Task) -> int:
-    """How many outputs are read."""
-    with frozen(task.adapter.model), torch.enable_grad():
-        return measure_uses(task, [])[1]
 
 
 def _measure_passes(

@@ -15,8 +15,6 @@ from tl_entk.compressed.cost import estimate_compressed
 from tl_entk.compressed.output_space import OutputSpace, find_output_space
 from tl_entk.compressed.work import (
     ERROR_OUTPUTS,
-    EXAMPLES,
-    PRODUCTS,
     CompressionWork,
     compress,
     read_work,
@@ -51,10 +49,11 @@ def all_eigendirections(
 ) -> dict[str, EigenDirections]:
     """Leading eigenpairs of the flattened kernel of each of many components, nearly.
 
-    The kernels are compressed to a few directions of the outputs, the same for all: the leading
-    ones of random products with all kernels. One backward pass for each of these directions gives
-    the compressed kernels of all components, which are solved without the network, and lifted. An
-    eigenvalue is the Rayleigh quotient of its vector with the whole kernel, never above the exact
+    The kernels are compressed to a few directions of the outputs, the same for all: those along
+    which the gradients of single examples are largest, found by random products. One backward pass
+    for each of them gives the compressed kernels of all components, which are solved without the
+    network, and lifted. The fewer are asked for at a time, the nearer their outputs. An eigenvalue
+    is the Rayleigh quotient of its vector with the whole kernel, never above the exact
     one but for the rounding of the factors. Some exact eigenvalue lies within the residual of it;
     what the outputs kept miss altogether leaves no residual, but energy.
 
@@ -121,10 +120,11 @@ def _solve_all(
         task,
         work.wanted,
         root,
+        work.width,
         work.outputs,
         ERROR_OUTPUTS,
-        products=PRODUCTS,
-        examples=EXAMPLES,
+        products=work.products,
+        examples=work.examples,
         seed=seed,
         dtype=work.dtype,
         memory_budget=work.memory_budget,
@@ -160,8 +160,7 @@ def _solve(
     """Eigenpairs of the compressed kernel, lifted, with what the lift leaves out."""
     q = space.leading.shape[1]
     inside, outside = jacobian.outputs_between(0, q), jacobian.outputs_between(q, jacobian.outputs)
-    # what the compression leaves out is larger than this by far
-    eigen = inside.eigendecompose(min(k, *inside.shape), tol=tol / 10, seed=seed)
+    eigen = inside.eigendecompose(min(k, *inside.shape), tol=tol, seed=seed)
     vectors = eigen.vectors.reshape(jacobian.n, q, -1)
     errors = eigen.residuals.square()
     first = eigen.eigenvalues[0].clamp_min(torch.finfo(torch.float64).tiny)

@@ -1,8 +1,10 @@
 """The few directions of the outputs that leading eigenvectors of many kernels lie along.
 
 An eigenvector of a flattened kernel is nearly a score for each example times one direction of the
-outputs, and these directions of all layers lie in one small space. Random products of all the
-kernels together, each with the same trace, find it: a pass back and a pass forward for each.
+outputs, and these directions of all layers lie in one small space. They are those along which
+single examples' gradients are large: random products with the kernel of one example at a time find
+them. (Products with the kernel of all examples do not, where its spectrum is steep: they are nearly
+multiples of its first eigenvector.)
 """
 
 from __future__ import annotations
@@ -52,6 +54,7 @@ def find_output_space(
     task: Task,
     components: Mapping[str, list[str]],
     root: Float[Tensor, "d d"] | None,
+    total: int,
     q: int,
     p: int,
     *,
@@ -61,33 +64,36 @@ def find_output_space(
     dtype: torch.dtype,
     memory_budget: int,
 ) -> OutputSpace:
-    """Leading directions of the outputs, by random products of all kernels together.
+    """Leading directions of the outputs, by random products with every example's own kernels.
 
     Args:
         task: model, examples and what is read.
         components: name of a kernel to the components that it is of.
         root: S^1/2 where outputs are whitened.
-        q: directions wanted.
+        total: outputs that there are.
+        q: directions wanted; all of them where there are no products.
         p: random directions orthogonal to those.
-        products: random vectors multiplied; fewer where the budget has no room for so many.
-        examples: how many of the examples, taken at random, the products are made on.
+        products: random vectors multiplied for each example; fewer where the budget has no room for
+            so many.
+        examples: how many of the examples, taken at random.
         seed: of all that is random.
         dtype: number format of vectors.
         memory_budget: bytes.
     """
     generator = torch.Generator().manual_seed(seed)
-    chosen = torch.randperm(len(task), generator=generator)[:examples].sort().values
-    images = pooled_products(
-        task.take(chosen.to(task.inputs.device)), components, root, products, generator, dtype,
-        memory_budget,
-    )  # fmt: skip
-    # rows are examples and vectors: the right singular vectors are directions of the outputs
-    wide = images.double().cpu().transpose(1, 2).flatten(0, 1)
-    _, _, directions = torch.linalg.svd(wide, full_matrices=False)
-    total = wide.shape[1]
-    q, p = min(q, total), min(p, max(0, total - q))
+    found = torch.zeros(total, 0, dtype=torch.float64)
+    if products:
+        chosen = torch.randperm(len(task), generator=generator)[:examples].sort().values
+        images = pooled_products(
+            task.take(chosen.to(task.inputs.device)), components, root, products, generator, dtype,
+            memory_budget,
+        )  # fmt: skip
+        # rows are examples and vectors: the right singular vectors are directions of the outputs
+        wide = images.double().cpu().transpose(1, 2).flatten(0, 1)
+        found = torch.linalg.svd(wide, full_matrices=False)[2][:q].T
+    p = min(p, max(0, total - q))
     rest = torch.randn(total, q + p, generator=generator, dtype=torch.float64)
-    basis, _ = torch.linalg.qr(torch.cat([directions[:q].T, rest], 1))
+    basis, _ = torch.linalg.qr(torch.cat([found, rest], 1))
     return OutputSpace(basis[:, :q], basis[:, q : q + p])
 
 
@@ -100,7 +106,7 @@ def pooled_products(
     dtype: torch.dtype,
     memory_budget: int,
 ) -> Float[Tensor, "n r products"]:
-    """Products of random vectors with the sum of all kernels, each over its trace.
+    """Products of random vectors with every example's part of all kernels, each over its trace.
 
     Args:
         task: model, examples and what is read.
@@ -132,7 +138,7 @@ def pooled_products(
     shape = (min(products, network.plan.columns), len(task), short.outputs)
     vectors = torch.randn(shape, generator=generator).to(task.inputs.device, dtype)
     wanted = [vector if root is None else vector @ root.to(vector) for vector in vectors]
-    found = torch.stack(network.multiply(wanted), 2)
+    found = torch.stack(network.multiply_apart(wanted), 2)
     return found if root is None else torch.einsum("nrv,rs->nsv", found, root.to(found))
 
 

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from feature_sets.errors import UserError
 from tl_entk.model.adapters import adapt_transformer
+from tl_entk.model.capture import frozen
 from tl_entk.model.checks import Position
+from tl_entk.model.factors import measure_uses
 from tl_entk.model.memory import check_memory_budget
 from tl_entk.model.readouts import FINAL_HIDDEN, BoundReadout, ReadoutLike, Rows
 from tl_entk.model.request import Request, Task, read_request
@@ -22,8 +24,8 @@ from tl_entk.operator.whitening import whitening
 
 # random directions orthogonal to the outputs kept, which tell what is left out
 ERROR_OUTPUTS = 8
-# examples and random products that the outputs are found by
-EXAMPLES, PRODUCTS = 64, 8
+# examples that the outputs are found by, and random products of all of them together for each
+EXAMPLES, PRODUCTS_PER_OUTPUT = 64, 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +39,8 @@ class CompressionWork:
         exact: names of those that do not compress: of the unembedding.
         root: S^1/2 where outputs are whitened.
         k: pairs of each.
-        outputs: directions kept.
+        width: outputs that there are.
+        outputs: directions of them that are kept.
         dtype: number format of factors and vectors.
         memory_budget: bytes.
     """
@@ -48,9 +51,22 @@ class CompressionWork:
     exact: list[str]
     root: Float[Tensor, "d d"] | None
     k: int
+    width: int
     outputs: int
     dtype: torch.dtype
     memory_budget: int
+
+    @property
+    def examples(self) -> int:
+        """How many the outputs are found by."""
+        return min(EXAMPLES, len(self.task))
+
+    @property
+    def products(self) -> int:
+        """Random products with the kernel of each of those examples; none where all are kept."""
+        if self.outputs == self.width:
+            return 0
+        return -(-PRODUCTS_PER_OUTPUT * self.outputs // self.examples)
 
 
 def read_work(
@@ -87,14 +103,17 @@ def read_work(
     request = next(iter(requests.values()))
     if whitened and len(exact) < len(kernels):
         warn_of_capped_logits(request.task, adapter)
+    root = whitening(adapter.unembedding).root if whitened else None
+    width = _width(request.task) if root is None else len(root)
     return CompressionWork(
         request.task,
         kernels,
         {name: partition(one.names) for name, one in requests.items() if name not in exact},
         exact,
-        whitening(adapter.unembedding).root if whitened else None,
+        root,
         k,
-        outputs,
+        width,
+        min(outputs, width),
         request.dtype,
         budget,
     )
@@ -138,6 +157,12 @@ def _named(components: Sequence[str] | Mapping[str, Components]) -> dict[str, Co
     if not components:
         raise UserError("no component asked for: pass names or globs, each a kernel of its own.")
     return dict(components)
+
+
+def _width(task: Task) -> int:
+    """How many outputs are read."""
+    with frozen(task.adapter.model), torch.enable_grad():
+        return measure_uses(task, [])[1]
 
 
 def _has_unembedding(request: Request) -> bool:

@@ -108,6 +108,22 @@ class ChunkedNetwork:
             if products is not None:
                 return products
 
+    def multiply_apart(
+        self, cotangents: Sequence[Float[Tensor, "n d"]]
+    ) -> list[Float[Tensor, "n d"]]:
+        """J J^T of every example by itself times some vectors: nothing adds up over examples."""
+        self._check_weights()
+        results = [torch.zeros_like(v) for v in cotangents]
+        for index in range(self.n):
+            with matrix_products(self.suffix.precision):
+                rows = slice(index, index + 1)
+                chunk = self._prepare_chunk(rows, self.suffix.double_backward)
+                gradients = self._pull(chunk, cotangents)
+                self._exchange(cotangents, gradients)
+                for result, change in zip(results, self._push(chunk, gradients), strict=True):
+                    result[rows] = change
+        return results
+
     def measure(self, vectors: Float[Tensor, "n d b"]) -> Timing:
         """Time the passes of a few examples, and scale them up."""
         sample = -(-_SAMPLE_TOKENS // self.suffix.task.length)
