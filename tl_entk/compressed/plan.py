@@ -10,11 +10,10 @@ import torch
 from feature_sets.errors import UserError
 from tl_entk.linearization.build_jacobian import choose_sites
 from tl_entk.model.factors import measure_uses
-from tl_entk.model.memory import examples_per_pass
 from tl_entk.model.request import Task
 from tl_entk.model.sites import Site
 from tl_entk.model.staged_factors import Stage
-from tl_entk.model.stages import plan_stages, stages_hold
+from tl_entk.model.stages import plan_stages, staged_batch_size, stages_hold
 
 # gradients between stages that take more than this part of the budget go to the disk
 _SHARE = 4
@@ -86,7 +85,7 @@ def plan_collection(
         outputs,
         stages,
         on_disk,
-        examples_per_pass(len(task), task.example_floats(uses), dtype.itemsize, memory_budget // 2),
+        staged_batch_size(task, stages, uses, dtype.itemsize, memory_budget // 2),
         largest + (ends if joined and not on_disk else 0),
         ends if joined and on_disk else 0,
     )

@@ -12,7 +12,7 @@ from tl_entk.model.adapters import TransformerAdapter
 from tl_entk.model.factors import Factors, collect
 from tl_entk.model.request import Task
 from tl_entk.model.staged_factors import Stage, collect_stages
-from tl_entk.model.stages import plan_stages, stages_hold
+from tl_entk.model.stages import plan_stages, staged_batch_size, stages_hold
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ def find_stages(task: Task, plan: Plan, dtype: torch.dtype) -> list[Stage]:
     # the gradients at a stage's two ends, and roles that wait for others
     boundary = work.outputs * work.n * task.length * adapter.d_model * work.itemsize
     waiting = sum(sizes[site.name] for group in work.groups if len(group) > 1 for site in group)
-    room = plan.tile_bytes - 2 * boundary - waiting
+    # the plan's two quarters, of factors and of copies: a stage makes no copies
+    room = 2 * plan.tile_bytes - 2 * boundary - waiting
     if room < max(sizes.values()):
         return []
     stages = plan_stages(task, work.sites, sizes, room)
@@ -96,7 +97,9 @@ def factor_passes(
         task,
         stages,
         outputs=plan.work.outputs,
-        batch_size=plan.batch_size,
+        batch_size=staged_batch_size(
+            task, stages, plan.work.uses, plan.work.itemsize, 4 * plan.tile_bytes
+        ),
         dtype=dtype,
         merge=merge,
         advance=advance,

@@ -38,11 +38,13 @@ class Stage:
         sites: whose factors are wanted.
         begin: input of the first block; None to go back to the first site and no further.
         end: input of the block after the last; None for what is read.
+        blocks: from begin to end; None for all.
     """
 
     sites: tuple[Site, ...]
     begin: Tap | None = None
     end: Tap | None = None
+    blocks: int | None = None
 
 
 def collect_stages(

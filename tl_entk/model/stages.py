@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tl_entk.model.adapters import TransformerAdapter
 from tl_entk.model.factors import Direct, Factors, OneHot, Outer, collect, measure_uses
+from tl_entk.model.memory import examples_per_pass
 from tl_entk.model.request import Task
 from tl_entk.model.sites import Site
 from tl_entk.model.staged_factors import Stage, collect_stages
@@ -42,15 +43,36 @@ def plan_stages(
     assert isinstance(adapter, TransformerAdapter)
     groups = _pack(adapter.n_layers, sites, sizes, room)
     stages: list[Stage] = []
-    end = None
+    end, after = None, adapter.n_layers
     for index, (first, group) in enumerate(groups):
         # the next group is of the same block: it begins at the same place
         again = index + 1 < len(groups) and groups[index + 1][0] == first
         last = index + 1 == len(groups)
         begin = None if last or again else adapter.block_input(first)
-        stages.append(Stage(tuple(group), begin, end))
-        end = end if again else begin
+        stages.append(Stage(tuple(group), begin, end, after - first))
+        if not again:
+            end, after = begin, first
     return stages
+
+
+def staged_batch_size(
+    task: Task, stages: Sequence[Stage], uses: Mapping[str, int], itemsize: int, memory_budget: int
+) -> int:
+    """Examples in one forward pass: the longest stage's graph may take a quarter of the budget.
+
+    Args:
+        task: what is read of which model.
+        stages: of it.
+        uses: positions at which each site is used.
+        itemsize: bytes of a number.
+        memory_budget: bytes.
+    """
+    floats = task.example_floats(uses)
+    blocks = [stage.blocks for stage in stages if stage.blocks is not None]
+    if len(blocks) == len(stages) and isinstance(task.adapter, TransformerAdapter):
+        # one more for what comes before and after the blocks
+        floats = floats * (max(blocks) + 1) // (task.adapter.n_layers + 1)
+    return examples_per_pass(len(task), floats, itemsize, memory_budget)
 
 
 def _pack(
