@@ -9,6 +9,7 @@ from datasets import Dataset
 from tests.commands.test_main import run
 from tl_entk.commands.main import app
 from tl_entk.language.story_model.sample import sample_stories
+from tl_entk.tools.threads import set_threads
 
 SMALL = ["language", "--per-tag", 8, "--length", 8, "--k", 4, "--layers", "5", "--tol", 0.01,
          "--per-story", 4, "--readouts", "target_logit", "--components", "W_out",
@@ -72,6 +73,9 @@ def test_a_data_set_in_the_hubs_layout(stories, tmp_path):
     ],
 )
 def test_bad_options_are_refused_before_any_work(options, message, tmp_path, monkeypatch):
+    # in this process: its number of threads stays
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    set_threads.cache_clear()
     monkeypatch.setattr("feature_sets.texts.hub_answers", lambda endpoint: False)
     with pytest.raises((ValueError, OSError), match=message):
         app(["language", "--out", str(tmp_path), *options], standalone_mode=False)

@@ -294,6 +294,15 @@ def test_outputs_are_found_by_products_with_each_examples_own_kernels(name, comp
     assert float((found - expected).abs().max()) <= bound * float(expected.abs().max())
 
 
+def test_progress_says_what_it_will_take_where_something_is_compressed(capsys):
+    model, batch = build("native:layer_norm"), tokens(N)
+    all_eigendirections(model, batch, ["unembed.W_U"], 2, progress=True)
+    assert "to find the outputs" not in capsys.readouterr().out
+    for readout in ("final_hidden", "logits"):
+        all_eigendirections(model, batch, ["*W_out"], 2, outputs=3, readout=readout, progress=True)
+        assert "1 kernels: about" in capsys.readouterr().out
+
+
 def test_what_cannot_be_is_refused():
     model, batch = build("native:layer_norm"), tokens(N)
     with pytest.raises(ValueError, match="no component asked for"):

@@ -52,6 +52,17 @@ def test_what_is_not_asked_for_costs_nothing(language_model):
     assert len(exact) == 3
 
 
+def test_kernels_asked_for_twice_are_solved_once(language_model):
+    lean = replace(SMALL, agree=False, shares=False, readouts=(), exact=False)
+    twice = parts(replace(lean, normalizations=("plain",), layers=(4, 4)), language_model)
+    assert [name for name in twice if "all logits" in name] == ["kernels of all logits"]
+    exact = parts(replace(lean, normalizations=("plain",), exact=True), language_model)
+    assert [one.note.startswith("about") for name, one in exact.items() if "whole" in name] == [
+        True,
+        True,
+    ]
+
+
 def test_more_windows_and_solutions_take_longer(language_model, monkeypatch):
     # each measurement is a second, so that the sums are known
     monkeypatch.setattr(cost, "seconds", lambda work, device: 1.0)

@@ -115,6 +115,22 @@ def test_stages_give_what_one_pass_gives(name, readout, monkeypatch):
         assert relative_error(tight[component], roomy[component], scale) < bound, component
 
 
+def test_stages_are_for_sites_that_take_turns(monkeypatch):
+    """Where outputs alone take turns, each is gone back from once as it is."""
+    model, batch = build("native:layer_norm"), tokens(120)
+    found = []
+    stages = factor_passes.find_stages
+    monkeypatch.setattr(
+        tl_entk.kernel.blocks,
+        "find_stages",
+        lambda task, plan, dtype: found.append((plan, stages(task, plan, dtype))) or found[-1][1],
+    )
+    tl_entk.kernel_blocks(model, batch, "class_trace", "blocks.0.mlp.W_out", memory_budget=2**20)
+    plan, chosen = found[0]
+    assert len(plan.passes) > 1
+    assert chosen == []
+
+
 def test_targets_stay_with_their_examples_in_small_batches(model):
     batch = tokens(60)
     targets = torch.arange(60) // 9

@@ -75,7 +75,7 @@ def estimate_compressed(work: CompressionWork) -> CompressedEstimate:
     if work.products:
         multiply(1)  # the first call sets up libraries
         product = seconds(lambda: multiply(1), task.inputs.device) / count
-    basis = torch.eye(work.width)[:, : work.outputs + ERROR_OUTPUTS]
+    basis = torch.eye(work.width, min(work.width, work.outputs + ERROR_OUTPUTS))
     compressed = compress(task, basis, work.root, work.dtype)
     with frozen(task.adapter.model), torch.enable_grad():
         plan = plan_collection(

@@ -100,7 +100,7 @@ def all_eigendirections(
     work = read_work(
         model, tokens, components, k, outputs, readout, position, tol, memory_budget, dtype
     )
-    if progress:
+    if progress and work.wanted:
         print(f"{len(work.wanted)} kernels: {estimate_compressed(work)}")
     found = _solve_all(work, tol, seed, position_label(position), progress) if work.wanted else {}
     for name in work.exact:
@@ -160,7 +160,7 @@ def _solve(
     """Eigenpairs of the compressed kernel, lifted, with what the lift leaves out."""
     q = space.leading.shape[1]
     inside, outside = jacobian.outputs_between(0, q), jacobian.outputs_between(q, jacobian.outputs)
-    eigen = inside.eigendecompose(min(k, *inside.shape), tol=tol, seed=seed)
+    eigen = inside.eigendecompose(min(k, *inside.shape), tol=tol / 10, seed=seed)
     vectors = eigen.vectors.reshape(jacobian.n, q, -1)
     errors = eigen.residuals.square()
     first = eigen.eigenvalues[0].clamp_min(torch.finfo(torch.float64).tiny)

@@ -70,7 +70,7 @@ def plan_collection(
         _check_size(name, sum(sizes[site.name] for site, _ in parts), memory_budget)
     width = getattr(task.adapter, "d_model", 0)
     # two are there at a time
-    ends = 2 * outputs * len(task) * task.length * width * dtype.itemsize
+    ends = 2 * outputs * len(task) * task.length * width * task.adapter.dtype.itemsize
     on_disk = ends > memory_budget // _SHARE
     stages = plan_stages(task, sites, sizes, memory_budget - (0 if on_disk else ends))
     if len(stages) > 1 and not stages_hold(task, stages, dtype):

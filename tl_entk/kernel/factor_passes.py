@@ -42,18 +42,22 @@ def find_stages(task: Task, plan: Plan, dtype: torch.dtype) -> list[Stage]:
         dtype: number format of the factors.
     """
     adapter, work = task.adapter, plan.work
-    if len(plan.passes) == 1 or not isinstance(adapter, TransformerAdapter):
-        return []
+    turns = len({step.sites for step in plan.passes})
+    if turns == 1 or not isinstance(adapter, TransformerAdapter):
+        return []  # outputs that take turns go back no more than once
     sizes = {site.name: work.factor_bytes((site,), work.outputs) for site in work.sites}
     # the gradients at a stage's two ends, and roles that wait for others
-    boundary = work.outputs * work.n * task.length * adapter.d_model * work.itemsize
+    boundary = work.outputs * work.n * task.length * adapter.d_model * adapter.dtype.itemsize
     waiting = sum(sizes[site.name] for group in work.groups if len(group) > 1 for site in group)
     # the plan's two quarters, of factors and of copies: a stage makes no copies
     room = 2 * plan.tile_bytes - 2 * boundary - waiting
     if room < max(sizes.values()):
         return []
     stages = plan_stages(task, work.sites, sizes, room)
-    return stages if len(stages) > 1 and stages_hold(task, stages, dtype) else []
+    # a block that takes several stages is gone back through in each
+    backward = sum(stage.blocks or 0 for stage in stages) / adapter.n_layers
+    worth = len(stages) > 1 and backward < turns
+    return stages if worth and stages_hold(task, stages, dtype) else []
 
 
 def factor_passes(

@@ -114,7 +114,7 @@ def _collect_stage(
     for start in range(0, n, batch_size):
         rows = slice(start, min(start + batch_size, n))
         seen, values = forward(task, stage.sites, rows, begin=stage.begin, end=stage.end)
-        tops = _outputs(task, values, cotangents, rows)
+        tops = _outputs(task, values, cotangents, rows)  # one by one: each takes room
         for site in stage.sites:
             inputs = seen.inputs[site.input] if site.input else []
             found[site.name].put_inputs(
@@ -138,11 +138,14 @@ def _collect_stage(
 
 def _outputs(
     task: Task, values: Tensor, cotangents: Tensor | None, rows: slice
-) -> list[tuple[Tensor, Tensor | None]]:
+) -> Iterator[tuple[Tensor, Tensor | None]]:
     """What is differentiated for every output, and the gradient that it starts from."""
     if cotangents is not None:
-        return [(values, part[rows].to(values.device)) for part in cotangents]
-    return [(output, None) for output in task.readout.outputs(values, rows).unbind(1)]
+        for part in cotangents:
+            yield values, part[rows].to(values.device)
+        return
+    for output in task.readout.outputs(values, rows).unbind(1):
+        yield output, None
 
 
 class _Buffer:

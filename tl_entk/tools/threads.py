@@ -20,7 +20,9 @@ _SIZE = 512
 _REPEATS = 7
 # fewer threads are taken unless more are faster by so much
 _GAIN = 1.1
-_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+# by how much more threads must be slower for something else to be the cause
+_SLOWED = 1.5
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Threads:
             text += (
                 f": with more, products take {slower:.1f} times as long, since something else "
                 "computes here"
-                if slower > 1
+                if slower > _SLOWED
                 else ", since more are no faster"
             )
         return text

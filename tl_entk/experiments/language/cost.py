@@ -97,7 +97,8 @@ def _random_windows(
 ) -> Int[Tensor, "n t"]:
     """As many windows as a run has, of tokens that are words."""
     adapter, tokenizer = adapt_transformer(language_model.model), language_model.tokenizer
-    special = set(tokenizer.all_special_ids)
+    own = getattr(language_model.model, "tokenizer", None)
+    special = {*tokenizer.all_special_ids, getattr(own, "pad_token_id", None)}
     words = torch.tensor([i for i in range(adapter.vocabulary) if i not in special])
     generator = torch.Generator().manual_seed(0)
     shape = (len(DEFAULT_TAGS) * settings.per_tag, settings.length)
@@ -116,14 +117,15 @@ def _all_logits(
 ) -> Iterator[Cost]:
     """The kernels of all logits: compressed together, or each solved whole."""
     model = language_model.model
-    names = [f"blocks.{layer}.{settings.weight}" for layer in layers]
+    names = list(dict.fromkeys(f"blocks.{layer}.{settings.weight}" for layer in layers))
     if not settings.exact:
         work = read_work(
             model, tokens, names, settings.k, settings.outputs, memory_budget=memory_budget
         )
         found = estimate_compressed(work)
         yield Cost("kernels of all logits", found.seconds, found.memory_bytes, str(found))
-    solved = len(settings.normalizations) + (1 if settings.exact else 0)
+    kinds = dict.fromkeys(("plain", *settings.normalizations))
+    solved = len(kinds) - (0 if settings.exact else 1)
     for name in names if solved else ():
         operator = kernel_operator(model, tokens, name, memory_budget=memory_budget)
         whole = operator.estimate(settings.k)

@@ -39,6 +39,9 @@ ALL_LOGITS = "all logits"
 # says which windows a folder of kernels is of
 WINDOWS = "windows.json"
 
+# counts the ways that outputs to compress to were found in, so that none is taken for another
+_METHOD = 2
+
 Layers = dict[str, EigenDirections]
 
 
@@ -144,7 +147,7 @@ class KernelFolder:
 
     def _compressed(self) -> Layers:
         """Those of all layers at once, nearly; which outputs are kept depends on the layers."""
-        chosen = hash_of(torch.tensor([self.settings.outputs, *map(int, self.layers)]))[:8]
+        chosen = hash_of(torch.tensor([_METHOD, self.settings.outputs, *map(int, self.layers)]))[:8]
         path = self.folder / f"compressed-{chosen}.safetensors"
         kept = load(path) if path.exists() else None
         if isinstance(kept, dict):
