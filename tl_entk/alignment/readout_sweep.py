@@ -143,6 +143,7 @@ def sweep_directions(
     n_layers = adapt_transformer(model).n_layers
     chosen = list(range(n_layers)) if layers is None else list(layers)
     wanted = _wanted(components, chosen, n_layers)
+    weights = sweep_weights(components, chosen, n_layers)
     found: dict[Candidate, dict[str, EigenDirections]] = {}
     total = len(readouts) * len(normalizations) * len(wanted)
     with Progress("eigendirections of the sweep", total, progress) as bar:
@@ -151,7 +152,7 @@ def sweep_directions(
                 model,
                 tokens,
                 resolve_readout(readout, seed),
-                sweep_weights(components, chosen, n_layers),
+                weights,
                 position=position,
                 memory_budget=memory_budget,
                 progress=progress,

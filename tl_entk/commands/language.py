@@ -57,17 +57,16 @@ def language(
     from tl_entk.report.language.report import write_outputs
 
     budget = check_budget(memory_budget)
+    # loading a model shows bars of its own
+    disable_progress_bar()
     if estimate:
         check_device(device)
         choose_threads()
-        disable_progress_bar()
         _show_estimate(settings, device, budget)
         return
     target = out / run_name(settings)
     start_run(target, device=device)
     choose_threads()
-    # loading a model shows bars of its own
-    disable_progress_bar()
     result = run_language(
         settings, out, device=device, memory_budget=budget, progress=console.is_terminal
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -81,7 +82,8 @@ def estimate_compressed(work: CompressionWork) -> CompressedEstimate:
         plan = plan_collection(
             compressed, work.wanted, dtype=work.dtype, memory_budget=work.memory_budget
         )
-        forward, backward = _measure_passes(compressed, plan, count, work.dtype)
+        few = compressed.take(torch.arange(count, device=task.inputs.device))
+        forward, backward = _measure_passes(few, plan, work.dtype)
     stages = len(plan.stages)
     return CompressedEstimate(
         work.products * work.examples * product,
@@ -95,18 +97,15 @@ def estimate_compressed(work: CompressionWork) -> CompressedEstimate:
     )
 
 
-def _measure_passes(
-    task: Task, plan: Collection, count: int, dtype: torch.dtype
-) -> tuple[float, float]:
+def _measure_passes(few: Task, plan: Collection, dtype: torch.dtype) -> tuple[float, float]:
     """Seconds of an example's forward pass, and of its backward pass of one output."""
-    sites = [site for stage in plan.stages for site in stage.sites]
-    few = task.take(torch.arange(count, device=task.inputs.device))
+    sites, count = [site for stage in plan.stages for site in stage.sites], len(few)
 
     def run(outputs: int) -> None:
         collect(few, sites, columns=slice(0, outputs), batch_size=count, dtype=dtype)
 
     most = min(3, plan.outputs)
-    one, several = (best_seconds(lambda r=r: run(r), task.inputs.device) for r in (1, most))  # type: ignore[misc]
+    one, several = (best_seconds(partial(run, r), few.inputs.device) for r in (1, most))
     backward = max(0.0, several - one) / max(1, most - 1) if most > 1 else one / 2
     return max(0.0, one - backward) / count, backward / count
 

@@ -1,10 +1,10 @@
 """The few directions of the outputs that leading eigenvectors of many kernels lie along.
 
 An eigenvector of a flattened kernel is nearly a score for each example times one direction of the
-outputs, and these directions of all layers lie in one small space. They are those along which
-single examples' gradients are large: random products with the kernel of one example at a time find
-them. (Products with the kernel of all examples do not, where its spectrum is steep: they are nearly
-multiples of its first eigenvector.)
+outputs, and on some models these directions of all layers lie in one small space. They are those
+along which single examples' gradients are large: random products with the kernel of one example at
+a time find them. (Products with the kernel of all examples do not, where its spectrum is steep:
+they are nearly multiples of its first eigenvector.)
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from tl_entk.operator.whitening import whitening
 
 # random directions orthogonal to the outputs kept, which tell what is left out
 ERROR_OUTPUTS = 8
-# examples that the outputs are found by, and random products of all of them together for each
+# examples that the outputs are found by, and random products with their kernels for each output
 EXAMPLES, PRODUCTS_PER_OUTPUT = 64, 8
 
 

@@ -2,7 +2,8 @@
 
 The network is cut at the inputs of some blocks. The last stage goes back from what is read and
 hands its gradients at its beginning to the stage before, which goes on from there. So the graph,
-and the factors, of one stage are there at a time, and no pass is made twice.
+and the factors, of one stage are there at a time, and no block is gone back through twice but one
+whose sites take several stages.
 """
 
 from __future__ import annotations
