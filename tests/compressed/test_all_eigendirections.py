@@ -12,7 +12,7 @@ from tests.operator.test_operator_oracle import FLOAT32_SOFTMAX
 from tl_entk import all_eigendirections
 from tl_entk.compressed import eigendirections, plan
 from tl_entk.compressed.collect import compressed_jacobians
-from tl_entk.compressed.output_space import OutputSpace, find_output_space, pooled_products
+from tl_entk.compressed.output_space import OutputSpace, PooledKernels, find_output_space
 from tl_entk.model.adapters import adapt_transformer
 from tl_entk.model.readouts import BoundReadout
 from tl_entk.model.request import read_request
@@ -280,7 +280,7 @@ def test_outputs_are_found_by_products_with_each_examples_own_kernels(name, comp
     task = next(iter(requests.values())).task
     names = {one: partition(request.names) for one, request in requests.items()}
     generator = torch.Generator().manual_seed(3)
-    found = pooled_products(task, names, None, 2, generator, torch.float64, 2**30)
+    found = PooledKernels(task, names, None, torch.float64, 2**30).multiply_random(2, generator)
     vectors = torch.randn(2, *found.shape[:2], generator=torch.Generator().manual_seed(3))
     vectors = vectors.double()
     expected = torch.zeros_like(found)
@@ -292,6 +292,30 @@ def test_outputs_are_found_by_products_with_each_examples_own_kernels(name, comp
             expected[n] += images / (vectors[:, n].T * images).sum()
     bound = 2e-5 if name in ROUNDED else 1e-10
     assert float((found - expected).abs().max()) <= bound * float(expected.abs().max())
+
+
+def test_random_products_without_room_for_all_at_once_are_made_in_groups(monkeypatch):
+    """Each group over its own traces; no vector is dropped."""
+    model, batch = build("native:layer_norm"), tokens(3)
+    names = ["blocks.0.mlp.W_out"]
+    task = read_request(adapt_transformer(model), batch, names, check_readout("logits")).task
+    kernels = PooledKernels(task, {"it": names}, None, torch.float64, 2**30)
+    together = kernels.multiply_random(5, torch.Generator().manual_seed(3))
+    network = kernels._network
+    monkeypatch.setattr(network, "plan", replace(network.plan, columns=2))
+    apart = kernels.multiply_random(5, torch.Generator().manual_seed(3))
+    assert apart.shape == together.shape == (3, together.shape[1], 5)
+    # the same products, but for one factor of each example and group
+    ratio = (apart / together).median(1).values
+    assert torch.allclose(apart, together * ratio[:, None], rtol=1e-9)
+    assert all(torch.allclose(ratio[:, i], ratio[:, j]) for i, j in ((0, 1), (2, 3)))
+
+    def no_room(*_, **__):
+        raise torch.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(network, "_prepare_chunk", no_room)
+    with pytest.raises(torch.OutOfMemoryError, match="single example"):
+        kernels.multiply_random(1, torch.Generator())
 
 
 def test_progress_says_what_it_will_take_where_something_is_compressed(capsys):

@@ -11,6 +11,7 @@ import torch
 from feature_sets.errors import UserError
 from tl_entk.commands.console import announce, console
 from tl_entk.model.adapters.classes import ModelClass, default_model_class
+from tl_entk.tools.matrix_products import measure_products
 from tl_entk.tools.threads import set_threads
 
 
@@ -31,9 +32,13 @@ def start_run(target: Path, doing: str = "", device: str = "cpu") -> None:
     announce(target.name, doing)
 
 
-def choose_threads() -> None:
-    """Set how many threads this process computes with, and say so."""
+def choose_speed(device: str = "cpu") -> None:
+    """Set how many threads this process computes with, and what multiplies; and say so."""
     console.print(f"computing with {set_threads()}")
+    if device == "cpu" and torch.get_float32_matmul_precision() == "highest":
+        products = measure_products()
+        torch.set_float32_matmul_precision(products.mode)
+        console.print(str(products))
 
 
 def check_writable(folder: Path) -> None:

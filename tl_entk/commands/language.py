@@ -10,7 +10,7 @@ from rich.table import Table
 
 from tl_entk.alignment.model_baselines import BASELINES, PCA, RANDOM
 from tl_entk.alignment.readout_sweep import COMPONENTS
-from tl_entk.commands.checks import check_budget, check_device, choose_threads, start_run
+from tl_entk.commands.checks import check_budget, check_device, choose_speed, start_run
 from tl_entk.commands.console import console, show_report
 from tl_entk.commands.options import Device, Out, with_settings
 from tl_entk.experiments.language.settings import CONTROLS, PRESETS, LanguageSettings, run_name
@@ -61,12 +61,12 @@ def language(
     disable_progress_bar()
     if estimate:
         check_device(device)
-        choose_threads()
+        choose_speed(device)
         _show_estimate(settings, device, budget)
         return
     target = out / run_name(settings)
     start_run(target, device=device)
-    choose_threads()
+    choose_speed(device)
     result = run_language(
         settings, out, device=device, memory_budget=budget, progress=console.is_terminal
     )

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from tl_entk.commands.checks import check_model_class, choose_threads, start_run
+from tl_entk.commands.checks import check_model_class, choose_speed, start_run
 from tl_entk.commands.console import console, show_report
 from tl_entk.commands.options import Device, ModelClassName, with_settings
 from tl_entk.experiments.modular_transformer.analysis import (
@@ -37,7 +37,7 @@ def modular_transformer(
     chosen = check_model_class(model_class)
     target = out / run_name(settings, chosen)
     start_run(target, "training (or reusing) the model, then analysing it", device)
-    choose_threads()
+    choose_speed(device)
     result = run_modular_transformer(
         settings, out, model_class=chosen, device=device, progress=console.is_terminal
     )

@@ -7,7 +7,7 @@ from functools import partial
 
 import torch
 
-from tl_entk.compressed.output_space import pooled_products
+from tl_entk.compressed.output_space import PooledKernels
 from tl_entk.compressed.plan import Collection, plan_collection
 from tl_entk.compressed.work import ERROR_OUTPUTS, CompressionWork, compress
 from tl_entk.directions.cost import expected_products
@@ -15,7 +15,7 @@ from tl_entk.kernel.cost import SHARE_OF_RATE, matrix_product_rate
 from tl_entk.model.capture import frozen
 from tl_entk.model.factors import collect
 from tl_entk.model.request import Task
-from tl_entk.tools.timing import best_seconds, duration, seconds
+from tl_entk.tools.timing import best_seconds, duration
 
 # tokens run to measure
 _SAMPLE_TOKENS = 256
@@ -65,17 +65,7 @@ def estimate_compressed(work: CompressionWork) -> CompressedEstimate:
     task, n = work.task, len(work.task)
     count = min(n, max(2, -(-_SAMPLE_TOKENS // task.length)))
     few = task.take(torch.arange(count, device=task.inputs.device))
-    generator = torch.Generator().manual_seed(0)
-
-    def multiply(vectors: int) -> None:
-        pooled_products(
-            few, work.wanted, work.root, vectors, generator, work.dtype, work.memory_budget
-        )
-
-    product = 0.0
-    if work.products:
-        multiply(1)  # the first call sets up libraries
-        product = seconds(lambda: multiply(1), task.inputs.device) / count
+    space = _measure_products(work, few) if work.products else 0.0
     basis = torch.eye(work.width, min(work.width, work.outputs + ERROR_OUTPUTS))
     compressed = compress(task, basis, work.root, work.dtype)
     with frozen(task.adapter.model), torch.enable_grad():
@@ -86,7 +76,7 @@ def estimate_compressed(work: CompressionWork) -> CompressedEstimate:
         forward, backward = _measure_passes(few, plan, work.dtype)
     stages = len(plan.stages)
     return CompressedEstimate(
-        work.products * work.examples * product,
+        work.examples * space,
         # stages run half of the forward pass on average
         n * (plan.outputs * backward + (1 + (stages - 1) / 2) * forward),
         _solver_operations(plan, n, work.outputs, work.k)
@@ -95,6 +85,20 @@ def estimate_compressed(work: CompressionWork) -> CompressedEstimate:
         plan.memory_bytes,
         plan.disk_bytes,
     )
+
+
+def _measure_products(work: CompressionWork, few: Task) -> float:
+    """Seconds of all random products with one example's kernels."""
+    kernels = PooledKernels(few, work.wanted, work.root, work.dtype, work.memory_budget)
+    generator = torch.Generator().manual_seed(0)
+
+    def multiply(count: int) -> None:
+        kernels.multiply_random(count, generator)
+
+    several = min(3, work.products)
+    one, most = (best_seconds(partial(multiply, v), few.inputs.device) for v in (1, several))
+    each = max(0.0, most - one) / max(1, several - 1)
+    return (one + (work.products - 1) * each) / len(few)
 
 
 def _measure_passes(few: Task, plan: Collection, dtype: torch.dtype) -> tuple[float, float]:

@@ -27,6 +27,7 @@ from tl_entk.model.provenance import position_label, provenance
 from tl_entk.model.readouts import FINAL_HIDDEN, ReadoutLike
 from tl_entk.model.sites import Components
 from tl_entk.operator.top_directions import top_eigendirections
+from tl_entk.tools.matrix_products import fast_products
 
 # examples whose gradients' norms are taken at a time
 _ROWS = 64
@@ -100,9 +101,12 @@ def all_eigendirections(
     work = read_work(
         model, tokens, components, k, outputs, readout, position, tol, memory_budget, dtype
     )
-    if progress and work.wanted:
-        print(f"{len(work.wanted)} kernels: {estimate_compressed(work)}")
-    found = _solve_all(work, tol, seed, position_label(position), progress) if work.wanted else {}
+    found = {}
+    if work.wanted:
+        with fast_products(tokens.device):
+            if progress:
+                print(f"{len(work.wanted)} kernels: {estimate_compressed(work)}")
+            found = _solve_all(work, tol, seed, position_label(position), progress)
     for name in work.exact:
         found[name] = top_eigendirections(
             model, tokens, work.kernels[name], k, readout=readout, position=position, tol=tol,

@@ -73,8 +73,7 @@ def find_output_space(
         total: outputs that there are.
         q: directions wanted; all of them where there are no products.
         p: random directions orthogonal to those.
-        products: random vectors multiplied for each example; fewer where the budget has no room for
-            so many.
+        products: random vectors multiplied for each example.
         examples: how many of the examples, taken at random.
         seed: of all that is random.
         dtype: number format of vectors.
@@ -84,10 +83,10 @@ def find_output_space(
     found = torch.zeros(total, 0, dtype=torch.float64)
     if products:
         chosen = torch.randperm(len(task), generator=generator)[:examples].sort().values
-        images = pooled_products(
-            task.take(chosen.to(task.inputs.device)), components, root, products, generator, dtype,
-            memory_budget,
-        )  # fmt: skip
+        kernels = PooledKernels(
+            task.take(chosen.to(task.inputs.device)), components, root, dtype, memory_budget
+        )
+        images = kernels.multiply_random(products, generator)
         # rows are examples and vectors: the right singular vectors are directions of the outputs
         wide = images.double().cpu().transpose(1, 2).flatten(0, 1)
         found = torch.linalg.svd(wide, full_matrices=False)[2][:q].T
@@ -97,49 +96,56 @@ def find_output_space(
     return OutputSpace(basis[:, :q], basis[:, q : q + p])
 
 
-def pooled_products(
-    task: Task,
-    components: Mapping[str, list[str]],
-    root: Float[Tensor, "d d"] | None,
-    products: int,
-    generator: torch.Generator,
-    dtype: torch.dtype,
-    memory_budget: int,
-) -> Float[Tensor, "n r products"]:
-    """Products of random vectors with every example's part of all kernels, each over its trace.
+class PooledKernels:
+    """Every example's own part of many kernels, each over its trace, added up."""
 
-    Args:
-        task: model, examples and what is read.
-        components: name of a kernel to the components that it is of.
-        root: S^1/2 where outputs are whitened.
-        products: how many; fewer where the budget has no room for so many.
-        generator: of the vectors.
-        dtype: number format of vectors.
-        memory_budget: bytes.
-    """
-    adapter = task.adapter
-    assert isinstance(adapter, TransformerAdapter)
-    names = partition(dict.fromkeys(name for names in components.values() for name in names))
-    maps = weight_maps(adapter, names, task.inputs, whitened=False)
-    short = find_shortcuts(Suffix(task, maps), adapter.cuts, "full")
-    sites = {
-        # a parameter with two roles goes by one key
-        kernel: list(dict.fromkeys(key for _, key in choose_sites(adapter, names)))
-        for kernel, names in components.items()
-    }
-    network = ChunkedNetwork(
-        short.suffix,
-        short.sizes,
-        vector_bytes=len(task) * short.outputs * dtype.itemsize,
-        memory_budget=memory_budget,
-        exchange=lambda _, gradients: _divide_by_traces(gradients, sites),
-        token_space=False,
-    )
-    shape = (min(products, network.plan.columns), len(task), short.outputs)
-    vectors = torch.randn(shape, generator=generator).to(task.inputs.device, dtype)
-    wanted = [vector if root is None else vector @ root.to(vector) for vector in vectors]
-    found = torch.stack(network.multiply_apart(wanted), 2)
-    return found if root is None else torch.einsum("nrv,rs->nsv", found, root.to(found))
+    def __init__(
+        self,
+        task: Task,
+        components: Mapping[str, list[str]],
+        root: Float[Tensor, "d d"] | None,
+        dtype: torch.dtype,
+        memory_budget: int,
+    ) -> None:
+        """What multiplies with them.
+
+        Args:
+            task: model, examples and what is read.
+            components: name of a kernel to the components that it is of.
+            root: S^1/2 where outputs are whitened.
+            dtype: number format of vectors.
+            memory_budget: bytes.
+        """
+        adapter = task.adapter
+        assert isinstance(adapter, TransformerAdapter)
+        names = partition(dict.fromkeys(name for names in components.values() for name in names))
+        maps = weight_maps(adapter, names, task.inputs, whitened=False)
+        short = find_shortcuts(Suffix(task, maps), adapter.cuts, "full")
+        sites = {
+            # a parameter with two roles goes by one key
+            kernel: list(dict.fromkeys(key for _, key in choose_sites(adapter, names)))
+            for kernel, names in components.items()
+        }
+        self._root, self._dtype, self._outputs = root, dtype, short.outputs
+        self._network = ChunkedNetwork(
+            short.suffix,
+            short.sizes,
+            vector_bytes=len(task) * short.outputs * dtype.itemsize,
+            memory_budget=memory_budget,
+            exchange=lambda _, gradients: _divide_by_traces(gradients, sites),
+            token_space=False,
+        )
+
+    def multiply_random(
+        self, count: int, generator: torch.Generator
+    ) -> Float[Tensor, "n r products"]:
+        """Products of ``count`` random vectors."""
+        shape = (count, self._network.n, self._outputs)
+        vectors = torch.randn(shape, generator=generator).to(self._network.device, self._dtype)
+        root = self._root
+        wanted = [vector if root is None else vector @ root.to(vector) for vector in vectors]
+        found = torch.stack(self._network.multiply_apart(wanted), 2)
+        return found if root is None else torch.einsum("nrv,rs->nsv", found, root.to(found))
 
 
 def _divide_by_traces(gradients: Sequence[Gradients], kernels: Mapping[str, list[str]]) -> None:

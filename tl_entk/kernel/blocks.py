@@ -26,6 +26,7 @@ from tl_entk.model.request import Request, read_request
 from tl_entk.model.sites import TIED, Components, Site
 from tl_entk.model.staged_factors import Stage
 from tl_entk.model.whole_gradient import check_whole_gradient
+from tl_entk.tools.matrix_products import fast_products
 from tl_entk.tools.progress import Progress
 
 
@@ -125,7 +126,7 @@ def kernel_blocks(
     task = request.task
     check_whole_gradient(task)
     estimate = None
-    with frozen(model), torch.enable_grad():
+    with frozen(model), torch.enable_grad(), fast_products(tokens.device):
         plan, stages = _plan(request, check_memory_budget(memory_budget))
         if progress:
             estimate = estimate_blocks(task, plan, len(stages), request.dtype)
@@ -151,7 +152,7 @@ def estimate_kernel_blocks(
 ) -> BlocksEstimate:
     """What :func:`kernel_blocks` will take, with the same arguments."""
     request = read_request(adapt(model), tokens, components, readout)
-    with frozen(model), torch.enable_grad():
+    with frozen(model), torch.enable_grad(), fast_products(tokens.device):
         plan, stages = _plan(request, check_memory_budget(memory_budget))
         return estimate_blocks(request.task, plan, len(stages), request.dtype)
 

@@ -16,6 +16,7 @@ from tl_entk.model.capture import frozen
 from tl_entk.model.factors import collect
 from tl_entk.model.request import Request, Task
 from tl_entk.model.sites import partition
+from tl_entk.tools.matrix_products import fast_products
 
 
 def squared_gradient_norms(
@@ -36,7 +37,7 @@ def squared_gradient_norms(
     task, names = request.task, set(partition(request.names))
     sites = sites_needed(task.adapter, names)
     found = []
-    with frozen(task.adapter.model), torch.enable_grad():
+    with frozen(task.adapter.model), torch.enable_grad(), fast_products(task.inputs.device):
         work = measure_work(task, sites, request.dtype)
         for rows in torch.arange(len(task), device=task.inputs.device).split(batch_size):
             plan = plan_passes(replace(work, n=len(rows)), memory_budget)

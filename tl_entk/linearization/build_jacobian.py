@@ -19,6 +19,7 @@ from tl_entk.model.readouts import LOGITS, ReadoutLike
 from tl_entk.model.request import Request, read_request
 from tl_entk.model.sites import TIED, UNEMBEDDING, Components, Site, partition
 from tl_entk.model.whole_gradient import check_whole_gradient
+from tl_entk.tools.matrix_products import fast_products
 
 
 def jacobian(
@@ -83,7 +84,7 @@ def build_jacobian(request: Request, budget: int) -> Jacobian:
     names = partition(request.names)
     chosen = choose_sites(task.adapter, names)
     sites = [site for site, _ in chosen]
-    with frozen(task.adapter.model), torch.enable_grad():
+    with frozen(task.adapter.model), torch.enable_grad(), fast_products(task.inputs.device):
         uses, outputs = measure_uses(task, sites)
         _check_factors(sites, uses, n, outputs, request.dtype, budget)
         floats = task.example_floats(uses)

@@ -19,12 +19,17 @@ from feature_sets.warn import warn_user
 from tl_entk.operator.plan import OperatorPlan, Sizes, plan_operator
 from tl_entk.operator.precision import matrix_products
 from tl_entk.operator.suffix import Cache, Gradients, Graph, Suffix, add_to
+from tl_entk.tools.matrix_products import fast_products
 from tl_entk.tools.progress import Progress
 from tl_entk.tools.timing import best_seconds, seconds
 
 # the measurement: tokens run, and vectors at a time
 _SAMPLE_TOKENS = 256
 _SEVERAL = 4
+_TOO_LITTLE = (
+    "the device has too little memory for a single example: fewer components or shorter "
+    "windows may fit."
+)
 
 # cotangents and the gradients that they were taken to -> what is to be added to the products
 Exchange = Callable[[Sequence[Tensor], Sequence[Gradients]], list[Tensor] | None]
@@ -97,8 +102,9 @@ class ChunkedNetwork:
         if self._chunks:
             return
         self._check_weights()
-        while not self._try_to_prepare(progress):
-            self._shrink()
+        with fast_products(self.device):
+            while not self._try_to_prepare(progress):
+                self._shrink()
 
     def multiply(self, cotangents: Sequence[Float[Tensor, "n d"]]) -> list[Float[Tensor, "n d"]]:
         """J J^T times some vectors."""
@@ -114,15 +120,25 @@ class ChunkedNetwork:
         """J J^T of every example by itself times some vectors: nothing adds up over examples."""
         self._check_weights()
         results = [torch.zeros_like(v) for v in cotangents]
-        for index in range(self.n):
-            with matrix_products(self.suffix.precision):
-                rows = slice(index, index + 1)
-                chunk = self._prepare_chunk(rows, self.suffix.double_backward)
-                gradients = self._pull(chunk, cotangents)
-                self._exchange(cotangents, gradients)
-                for result, change in zip(results, self._push(chunk, gradients), strict=True):
-                    result[rows] = change
+        try:
+            for index in range(self.n):
+                with matrix_products(self.suffix.precision, self.device):
+                    self._multiply_one(slice(index, index + 1), cotangents, results)
+        except torch.OutOfMemoryError as error:
+            raise torch.OutOfMemoryError(_TOO_LITTLE) from error
         return results
+
+    def _multiply_one(
+        self, rows: slice, cotangents: Sequence[Tensor], results: Sequence[Tensor]
+    ) -> None:
+        """One example's products, as many vectors at a time as the plan has room for."""
+        chunk = self._prepare_chunk(rows, self.suffix.double_backward)
+        for start in range(0, len(cotangents), self.plan.columns):
+            part = cotangents[start : start + self.plan.columns]
+            gradients = self._pull(chunk, part)
+            self._exchange(part, gradients)
+            for result, change in zip(results[start:], self._push(chunk, gradients), strict=False):
+                result[rows] = change
 
     def measure(self, vectors: Float[Tensor, "n d b"]) -> Timing:
         """Time the passes of a few examples, and scale them up."""
@@ -143,7 +159,7 @@ class ChunkedNetwork:
         share = count / (rows.stop - rows.start)
         prepared: list[Chunk] = []
         setup = seconds(lambda: prepared.append(self._prepare_chunk(rows, keep)), self.device)
-        with matrix_products(self.suffix.precision):
+        with matrix_products(self.suffix.precision, self.device):
             one, several = (
                 best_seconds(
                     lambda b=b: self._push(  # type: ignore[misc]
@@ -193,10 +209,7 @@ class ChunkedNetwork:
         chunk = self.plan.chunk
         self._chunks = []
         if chunk == 1:
-            raise torch.OutOfMemoryError(
-                "the device has too little memory for a single example: use fewer components or "
-                "shorter windows."
-            )
+            raise torch.OutOfMemoryError(_TOO_LITTLE)
         self.plan = self._make_plan(chunk // 2, keep=False)
         warn_user(
             f"the device ran out of memory with {chunk} examples at a time; going on with "
@@ -213,7 +226,7 @@ class ChunkedNetwork:
     def _try_to_sweep(self, cotangents: Sequence[Tensor]) -> list[Tensor] | None:
         """J J^T for some vectors; after the device ran out of memory None, with a smaller plan."""
         try:
-            with matrix_products(self.suffix.precision):
+            with matrix_products(self.suffix.precision, self.device):
                 return self._sweep(cotangents)
         except torch.OutOfMemoryError:
             pass  # what failed is let go of first

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 
 from feature_sets.errors import UserError
+from tl_entk.tools.matrix_products import fast_products
 
 Precision = Literal["full", "tf32", "bfloat16"]
 
@@ -33,10 +34,11 @@ def network_pass(precision: Precision, device: torch.device) -> Iterator[None]:
 
 
 @contextmanager
-def matrix_products(precision: Precision) -> Iterator[None]:
+def matrix_products(precision: Precision, device: torch.device) -> Iterator[None]:
     """Around all of the network's computation, forward and backward."""
     if precision != "tf32":
-        yield
+        with fast_products(device):
+            yield
         return
     before = torch.get_float32_matmul_precision()
     try:

@@ -233,7 +233,7 @@ def _with_precision(
         return suffix, None
     exact = _push(suffix, cache, reference.gradients)
     suffix = replace(suffix, precision=precision)
-    with matrix_products(precision):
+    with matrix_products(precision, suffix.task.inputs.device):
         pulled = suffix.graph(TWO, cache, push=False).pull(reference.cotangent)
         return suffix, relative_distance(_push(suffix, cache, pulled), exact)
 
