@@ -140,6 +140,7 @@ def collect(
     batch_size: int,
     dtype: torch.dtype,
     merge: bool = False,
+    every_use: bool = False,
     advance: Callable[[int], None] = lambda examples: None,
 ) -> dict[str, Factors]:
     """Factors of the sites for the readout's outputs ``columns``, over the whole batch.
@@ -151,6 +152,7 @@ def collect(
         batch_size: examples per forward pass.
         dtype: number format of the factors.
         merge: fold outputs into one where that leaves all sums over outputs as they are.
+        every_use: keep those positions too at which a weight has no gradient.
         advance: called with the number of examples done, for each output.
     """
     n = len(task)
@@ -182,7 +184,9 @@ def collect(
             advance(rows.stop - rows.start)
     found_factors: dict[str, Factors] = {}
     for site in sites:
-        folded = _stack_outputs(site, inputs.pop(site.name, None), gradients.pop(site.name), merge)
+        folded = _stack_outputs(
+            site, inputs.pop(site.name, None), gradients.pop(site.name), merge, every_use
+        )
         found_factors[site.name] = fold_outputs(site, task.inputs, *folded)
     return found_factors
 
@@ -246,7 +250,7 @@ def embedding_scale(site: Site, tokens: Tensor, seen: Reading) -> float:
 
 
 def _stack_outputs(
-    site: Site, x: Tensor | None, batches: list[list[Tensor]], merge: bool
+    site: Site, x: Tensor | None, batches: list[list[Tensor]], merge: bool, every_use: bool
 ) -> tuple[Tensor | None, Float[Tensor, "u n r d"]]:
     """Inputs, and gradients of every output, (uses, n, d_in) and R times (uses, n, d_out)."""
     outputs = [found[0] if len(found) == 1 else torch.cat(found, 1) for found in batches]
@@ -254,7 +258,7 @@ def _stack_outputs(
     if site.kind == "linear":
         # the first output tells of most uses whether their gradient is zero
         used = [any(bool(g[use].any()) for g in outputs) for use in range(len(outputs[0]))]
-        if not all(used):
+        if not all(used) and not every_use:
             assert x is not None
             x, outputs = x[used], [g[used] for g in outputs]
         if merge and (merged := merge_outputs([g.flatten(0, 1) for g in outputs])) is not None:
