@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Shaped
 
 from feature_sets.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +69,99 @@ class FeatureSet:
         for group, binary in zip(self.groups, self.is_binary, strict=True):
             if kinds.setdefault(group, binary) != binary:
                 raise UserError(f"group {group!r} mixes binary and real features: split it.")
+
+    @classmethod
+    def from_dict(
+        cls,
+        features: Mapping[str, Any],
+        *,
+        families: str | Mapping[str, str] = "features",
+        groups: Mapping[str, str] | None = None,
+    ) -> FeatureSet:
+        """A feature set of named columns.
+
+        Args:
+            features: name to N numbers or truth values: lists, numpy arrays, tensors, series.
+            families: one family for all, or name to family; a name that lacks there is in the
+                family "features".
+            groups: name to group, for features that are one thing together; by default each is its
+                own.
+
+        Raises:
+            UserError: if there are none, a column is no row of numbers, lengths differ, or as the
+                class.
+
+        Example:
+            >>> features = FeatureSet.from_dict({"is noun": [True, False], "length": [3, 5]})
+            >>> features.values.tolist(), features.names
+            ([[1.0, 3.0], [0.0, 5.0]], ('is noun', 'length'))
+        """
+        if not features:
+            raise UserError("no features: pass name to values of one or more.")
+        names = tuple(str(name) for name in features)
+        columns = [_read_column(name, values) for name, values in features.items()]
+        lengths = dict(zip(names, map(len, columns), strict=True))
+        if len(set(lengths.values())) > 1:
+            raise UserError(f"features have different numbers of examples: {lengths}.")
+        for what, chosen in (("families", families), ("groups", groups)):
+            unknown = set() if chosen is None or isinstance(chosen, str) else {*chosen} - {*names}
+            if unknown:
+                raise UserError(f"{what} of {sorted(unknown)}: there are the features {names}.")
+        family = {} if isinstance(families, str) else families
+        default = families if isinstance(families, str) else "features"
+        return cls(
+            np.stack(columns, 1),
+            names,
+            tuple(family.get(name, default) for name in names),
+            tuple((groups or {}).get(name, name) for name in names),
+        )
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: pd.DataFrame,
+        *,
+        families: str | Mapping[str, str] = "features",
+        groups: Mapping[str, str] | None = None,
+    ) -> FeatureSet:
+        """A feature set of a table's columns; a column of texts becomes a feature for each text.
+
+        Args:
+            frame: a row per example. A column of texts or categories, such as tags, is one family
+                of binary features: "tag=NOUN" and so on.
+            families: one family for the columns of numbers, or column to family.
+            groups: column of numbers to group.
+
+        Raises:
+            UserError: if there is no column, one has missing values, or as ``from_dict``.
+
+        Example:
+            >>> import pandas as pd
+            >>> frame = pd.DataFrame({"tag": ["NOUN", "VERB", "NOUN"], "length": [3, 4, 5]})
+            >>> features = FeatureSet.from_frame(frame)
+            >>> features.names, features.families
+            (('tag=NOUN', 'tag=VERB', 'length'), ('tag', 'tag', 'features'))
+        """
+        columns: dict[str, Any] = {}
+        family: dict[str, str] = {}
+        for name in frame.columns:
+            values = frame[name]
+            if values.isna().any():
+                raise UserError(
+                    f"column {name!r} has {int(values.isna().sum())} missing values: drop those "
+                    "examples (and their directions), or the column."
+                )
+            if values.dtype.kind in "biuf":
+                columns[str(name)] = values.to_numpy()
+                family[str(name)] = (
+                    families if isinstance(families, str) else families.get(name, "features")
+                )
+                continue
+            texts = values.astype(str)
+            for text in dict.fromkeys(texts):
+                columns[f"{name}={text}"] = (texts == text).to_numpy()
+                family[f"{name}={text}"] = str(name)
+        return cls.from_dict(columns, families=family, groups=groups)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -128,3 +225,14 @@ class FeatureSet:
     def without(self, names: Collection[str]) -> FeatureSet:
         """The features but for these names."""
         return self.take([i for i, name in enumerate(self.names) if name not in names])
+
+
+def _read_column(name: Any, values: Any) -> Shaped[np.ndarray, " n"]:
+    """One feature's values as numbers."""
+    values = values.detach().cpu().numpy() if hasattr(values, "detach") else np.asarray(values)
+    if values.ndim != 1 or values.dtype.kind not in "biuf":
+        raise UserError(
+            f"feature {name!r} has values of shape {values.shape} and kind {values.dtype}: pass "
+            "one number or truth value per example. Texts: FeatureSet.from_frame."
+        )
+    return values.astype(np.float64)

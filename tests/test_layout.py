@@ -16,7 +16,7 @@ ORDER = (
     ("operator", "linearization", "alignment"),
     ("compressed",),
     ("dynamics", "language"),
-    ("results",),
+    ("results", "plot"),
     ("experiments",),
     ("report",),
     ("commands",),

@@ -11,11 +11,10 @@ from torch import Tensor
 from feature_sets.errors import UserError
 from tl_entk.directions.basis import orthonormal_basis
 from tl_entk.kernel.kernel_blocks import KernelBlocks
+from tl_entk.tools.arrays import Rows, to_matrix, to_tensor
 
 
-def component_shares(
-    blocks: KernelBlocks, direction: Float[Tensor, " n"] | Float[Tensor, "n k"]
-) -> dict[str, float]:
+def component_shares(blocks: KernelBlocks, direction: Rows) -> dict[str, float]:
     """Share u^T K_b u / u^T K u of every block in a feature's kernel energy.
 
     Args:
@@ -39,7 +38,8 @@ def component_shares(
     n = len(next(iter(blocks.values())))
     if len(direction) != n:
         raise UserError(f"direction has {len(direction)} entries, the blocks are {n} x {n}.")
-    basis = orthonormal_basis(direction.detach().cpu().reshape(n, -1))
+    columns = to_tensor(direction, "direction").cpu().reshape(n, -1)
+    basis = orthonormal_basis(to_matrix(columns, "direction"))
     energy = {
         name: float(((block.detach().cpu().double() @ basis) * basis).sum())
         for name, block in blocks.items()

@@ -13,35 +13,37 @@ from torch.nn.functional import normalize
 
 from feature_sets.errors import UserError
 from tl_entk.directions.eigen import eigendecompose
+from tl_entk.tools.arrays import Rows, to_matrix
 
 # least size of a component over the first that is more than rounding (of float32 states)
 _RANK = 1e-6
 PCA, STANDARDIZED, RANDOM = "PCA", "standardized PCA", "random"
 
 
-def pca_scores(
-    activations: Float[Tensor, "n d"], k: int, *, standardize: bool = False
-) -> Float[Tensor, "n k"]:
+def pca_scores(activations: Rows, k: int, *, standardize: bool = False) -> Float[Tensor, "n k"]:
     """Scores of the top k principal components of the centered activations (scikit-learn).
 
     Args:
-        activations: (n, d).
+        activations: (n, d), or (n, t, d) of all positions, of which the last is taken; a tensor or
+            a numpy array.
         k: components.
         standardize: divide every activation by its standard deviation over the examples first.
             A few activations of large language models are so much larger than the others that
             plain PCA sees nothing else.
 
     Raises:
-        UserError: if k is larger than the number of components there are.
+        UserError: if k is larger than the number of components there are, or activations are
+            something else, or not finite.
 
     Example:
         >>> pca_scores(torch.tensor([[0.0, 0.0], [2.0, 0.0], [4.0, 0.1]]), 1).shape
         torch.Size([3, 1])
     """
-    n, d = activations.shape
+    states = to_matrix(activations, "activations")
+    n, d = states.shape
     if not 1 <= k <= min(n, d):
         raise UserError(f"k = {k}: {n} examples of width {d} have 1 to {min(n, d)} components.")
-    values = activations.detach().cpu().double().numpy()
+    values = states.cpu().double().numpy()
     if standardize:
         values = StandardScaler().fit_transform(values)
     return torch.from_numpy(decomposition.PCA(k, svd_solver="full").fit_transform(values))

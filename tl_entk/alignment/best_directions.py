@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
 
 from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
@@ -26,7 +25,8 @@ from tl_entk.alignment.bootstrap import (
 )
 from tl_entk.alignment.ranking import AP, METRICS, Ranking, resamples
 from tl_entk.alignment.splitting import Groups, halves, number_groups, take_groups
-from tl_entk.directions.eigen import EigenDirections
+from tl_entk.directions.eigen import EigenDirections, scores_of
+from tl_entk.tools.arrays import Rows
 
 # label vectors scored together: many, to call numpy seldom; few, to stay near the cache
 _BLOCK = 2048
@@ -173,7 +173,7 @@ class DirectionTable:
 
 
 def best_directions(
-    scores: EigenDirections | Float[Tensor, "n k"],
+    scores: EigenDirections | Rows,
     features: FeatureSet,
     *,
     split: float = 0.5,
@@ -195,7 +195,7 @@ def best_directions(
     serves all features.
 
     Args:
-        scores: directions, or their scores (N, k).
+        scores: directions, or their scores (N, k), a tensor or a numpy array.
         features: binary features of the same N examples.
         split: share of the examples to choose on; see ``halves``.
         seed: of the split, the bootstrap and the permutations.
@@ -226,8 +226,7 @@ def best_directions(
         >>> row.column, row.sign, row.ap.value, row.p_value
         ('direction 1', -1, 1.0, 0.05)
     """
-    values = scores.scores if isinstance(scores, EigenDirections) else scores
-    table = values.detach().cpu().double().numpy()
+    table = scores_of(scores).cpu().double().numpy()
     places = _locate_columns(table.shape[1], columns)
     names = [str(name) for name in columns or places]
     _check_scores(table, features)
@@ -300,10 +299,6 @@ def _check_scores(scores: np.ndarray, features: FeatureSet) -> None:
         )
     if k == 0:
         raise UserError("no directions to choose from: pass scores of one column or more.")
-    if not np.isfinite(scores).all():
-        raise UserError(
-            "scores are not finite: drop those directions, or compute them in a wider format."
-        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,7 +32,8 @@ from tl_entk.alignment.bootstrap import IntervalEstimate, Samples, check_bootstr
 from tl_entk.alignment.probes import Probe, probe_scores
 from tl_entk.alignment.ranking import AP, METRICS, Ranking, resamples
 from tl_entk.alignment.splitting import halves, too_rare
-from tl_entk.directions.eigen import EigenDirections
+from tl_entk.directions.eigen import EigenDirections, scores_of
+from tl_entk.tools.arrays import Rows, to_matrix
 
 R2 = "r2"
 # metric to the values it can take
@@ -150,15 +151,15 @@ class Comparison:
 
 
 def compare(
-    eigen: EigenDirections | Float[Tensor, "n k"],
+    eigen: EigenDirections | Rows,
     features: FeatureSet,
-    activations: Float[Tensor, "n d"],
+    activations: Rows,
     *,
     split: float = 0.5,
     seed: int = 0,
     n_bootstrap: int = 500,
     probe: Probe = "logistic",
-    baselines: Mapping[str, Float[Tensor, "n _"]] | None = None,
+    baselines: Mapping[str, Rows] | None = None,
 ) -> Comparison:
     r"""Probe every feature from k eNTK scores, k scores of each baseline and all activations.
 
@@ -168,7 +169,9 @@ def compare(
     Args:
         eigen: eNTK directions, or their scores (N, k). k is the budget of every basis.
         features: features of the same N examples.
-        activations: (N, d) for PCA and for the ceiling; k must not exceed d.
+        activations: (N, d) for PCA and for the ceiling; k must not exceed d. Of (N, t, d), as
+            ``run_with_cache`` gives them, the last position is taken, with a warning. Tensors or
+            numpy arrays, as everywhere here.
         split: share of the examples to fit on; the rest is judged on. See ``halves``.
         seed: of the split, the random directions and the bootstrap.
         n_bootstrap: resamples of the test half for the 95 % intervals.
@@ -197,7 +200,8 @@ def compare(
         >>> [round(row.scores["eNTK"].value, 2) for row in table.rows][0]
         1.0
     """
-    scores = eigen.scores if isinstance(eigen, EigenDirections) else eigen
+    scores = scores_of(eigen)
+    activations = to_matrix(activations, "activations")
     n, k = scores.shape
     _check_lengths(n, k, features, activations)
     bases = {
@@ -217,7 +221,7 @@ def compare(
 
 
 def probe_bases(
-    bases: Mapping[str, Float[Tensor, "n _"]],
+    bases: Mapping[str, EigenDirections | Rows],
     features: FeatureSet,
     *,
     split: float = 0.5,
@@ -228,8 +232,8 @@ def probe_bases(
     """Probe every feature from each of several bases, such as directions of different layers.
 
     Args:
-        bases: name to (N, k) inputs of the probes, two or more; the rows' difference is the first
-            less the second.
+        bases: name to (N, k) inputs of the probes (or directions, whose scores are taken), two or
+            more; the rows' difference is the first less the second.
         features: features of the same N examples.
         split: as for ``compare``, as are the others.
         seed: of the split and the bootstrap.
@@ -251,7 +255,13 @@ def probe_bases(
     """
     if len(bases) < 2:
         raise UserError(f"{len(bases)} bases: pass two or more to compare.")
-    for name, basis in bases.items():
+    inputs = {
+        name: to_matrix(
+            basis.scores if isinstance(basis, EigenDirections) else basis, f"basis {name!r}"
+        )
+        for name, basis in bases.items()
+    }
+    for name, basis in inputs.items():
         if len(basis) != len(features.values):
             raise UserError(
                 f"basis {name!r} of {len(basis)} examples, features of "
@@ -262,14 +272,14 @@ def probe_bases(
     times = resamples(len(test), n_bootstrap, seed)
     truth = features.values
     samples = {}
-    for name, basis in bases.items():
-        inputs = basis.detach().cpu().double().numpy()
+    for name, basis in inputs.items():
+        values = basis.cpu().double().numpy()
         predicted = probe_scores(
-            inputs[train], truth[train], inputs[test], features.is_binary, probe
+            values[train], truth[train], values[test], features.is_binary, probe
         )
         samples[name] = _judge_predictions(features, truth[test], predicted, times)
     provenance = {"split": split, "seed": seed, "n_bootstrap": n_bootstrap, "probe": probe}
-    k = next(iter(bases.values())).shape[1]
+    k = next(iter(inputs.values())).shape[1]
     return Comparison(_build_rows(features, samples), k, len(test), provenance, samples)
 
 
@@ -291,13 +301,14 @@ def probe_validation(scores: Float[Tensor, "n k"], features: FeatureSet, seed: i
     return float(average_precision_score(truth[test], predicted, average="macro"))
 
 
-def _reduce(baselines: Mapping[str, Tensor], k: int) -> dict[str, Tensor]:
+def _reduce(baselines: Mapping[str, Rows], k: int) -> dict[str, Tensor]:
     """Baselines of a caller's own at the budget."""
     for name in {"eNTK", PCA, STANDARDIZED, RANDOM, "all activations"} & baselines.keys():
         raise UserError(f"your baseline {name!r} has the name of another: choose a new one.")
+    given = {name: to_matrix(found, f"baseline {name!r}") for name, found in baselines.items()}
     return {
         name: states if states.shape[1] <= k else leading_scores(states, k)
-        for name, states in baselines.items()
+        for name, states in given.items()
     }
 
 

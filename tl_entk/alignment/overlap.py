@@ -13,9 +13,11 @@ from torch import Tensor
 from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
 from tl_entk.directions.basis import orthonormal_basis
+from tl_entk.directions.eigen import EigenDirections, scores_of
+from tl_entk.tools.arrays import Rows, to_matrix, to_tensor
 
-Directions = Float[Tensor, "n k"]
-Features = FeatureSet | Float[Tensor, "n f"]
+Directions = EigenDirections | Rows
+Features = FeatureSet | Rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +49,7 @@ def _feature_values(features: Features, n: int) -> Float[Tensor, "n f"]:
     values = (
         torch.from_numpy(features.values)
         if isinstance(features, FeatureSet)
-        else features.detach().double().cpu()
+        else to_matrix(features, "features").cpu()
     )
     if len(values) != n:
         raise UserError(
@@ -67,8 +69,9 @@ def subspace_overlap(vectors: Directions, features: Features) -> SubspaceOverlap
     """Overlap ||Q_V^T Q_F||_F^2 of the directions' span with the centered features' span.
 
     Args:
-        vectors: (N, k) directions, for example ``eigen.vectors[:, 1:5]``.
-        features: a FeatureSet, or an (N, F) tensor.
+        vectors: (N, k) directions, for example ``eigen.vectors[:, 1:5]``; a tensor or a numpy
+            array; of EigenDirections the scores are taken.
+        features: a FeatureSet, or (N, F) numbers.
 
     Returns:
         Overlap, cosines of the principal angles, and the largest overlap there could be.
@@ -83,8 +86,9 @@ def subspace_overlap(vectors: Directions, features: Features) -> SubspaceOverlap
         >>> round(subspace_overlap(eye[:, :2] - 0.25, eye[:, 1:3]).overlap, 3)
         1.25
     """
+    vectors = scores_of(vectors)
     values = _feature_values(features, len(vectors))
-    came_in = None if isinstance(features, FeatureSet) else features.dtype
+    came_in = None if isinstance(features, FeatureSet) else to_tensor(features, "features").dtype
     basis_v, basis_f = orthonormal_basis(vectors), orthonormal_basis(values, came_in)
     singular = torch.linalg.svdvals(basis_v.T @ basis_f)
     return SubspaceOverlap(
@@ -96,8 +100,8 @@ def abs_cosines(vectors: Directions, features: Features) -> Float[Tensor, "k f"]
     """|cos| of every direction with every centered feature.
 
     Args:
-        vectors: (N, k) directions.
-        features: a FeatureSet, or an (N, F) tensor.
+        vectors: (N, k) directions, or EigenDirections, whose scores are taken.
+        features: a FeatureSet, or (N, F) numbers.
 
     Raises:
         UserError: if the numbers of examples differ.
@@ -107,9 +111,10 @@ def abs_cosines(vectors: Directions, features: Features) -> Float[Tensor, "k f"]
         >>> round(cosines.item(), 6)
         1.0
     """
+    vectors = scores_of(vectors)
     values = _feature_values(features, len(vectors))
     unit = torch.nn.functional.normalize
-    return (unit(vectors.detach().cpu().double(), dim=0).T @ unit(values, dim=0)).abs()
+    return (unit(vectors.cpu().double(), dim=0).T @ unit(values, dim=0)).abs()
 
 
 def group_projections(
@@ -137,8 +142,8 @@ def group_projections(
         >>> dict(zip(names, shares[0].round(decimals=3).tolist()))
         {'a+b k=1': 1.0, 'a+b k=2': 0.0}
     """
-    unit = torch.nn.functional.normalize(vectors.detach().cpu().double(), dim=0)
-    values = _feature_values(features, len(vectors))
+    unit = torch.nn.functional.normalize(scores_of(vectors).cpu().double(), dim=0)
+    values = _feature_values(features, len(unit))
     names = features.group_names()
     groups = np.array(features.groups)
     columns = [
@@ -149,7 +154,7 @@ def group_projections(
 
 
 def purity(
-    vectors: Float[Tensor, "n k"],
+    vectors: Directions,
     features: FeatureSet,
     by: Literal["group", "family"] = "group",
 ) -> Float[Tensor, " k"]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+import numpy as np
 import scipy.linalg
 import torch
 from jaxtyping import Bool, Float
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from feature_sets.errors import UserError
 from tl_entk.directions.scores import choose_signs
+from tl_entk.tools.arrays import Matrix, Rows, to_matrix, to_tensor
 
 # what numbers an example's part of an eigenvector has: one; one for each output; the coordinates of
 # the final hidden vector, whitened by the unembedding
@@ -56,21 +58,35 @@ class EigenDirections:
         return {k: v for k, v in vars(self).items() if isinstance(v, Tensor)}
 
 
-def check_kernel(matrix: Float[Tensor, "n m"]) -> Float[Tensor, "n n"]:
+def scores_of(directions: EigenDirections | Rows, n: int | None = None) -> Float[Tensor, "n k"]:
+    """The scores of directions, or the scores that were passed themselves.
+
+    Args:
+        directions: directions, or scores (N, k).
+        n: examples there have to be; None for any number.
+
+    Raises:
+        UserError: as :func:`tl_entk.tools.arrays.to_matrix`.
+    """
+    found = directions.scores if isinstance(directions, EigenDirections) else directions
+    return to_matrix(found, "scores", n)
+
+
+def check_kernel(matrix: Matrix) -> Float[Tensor, "n n"]:
     """The matrix in float64 on the CPU, made exactly symmetric.
 
     Raises:
-        UserError: if it is no tensor,
-            or if it is not square, not finite, or not symmetric.
+        UserError: if it is neither tensor nor numpy array, not square, not finite, or not
+            symmetric.
     """
-    if not isinstance(matrix, Tensor):
+    if not isinstance(matrix, Tensor | np.ndarray):
         raise UserError(
-            f"a kernel is a tensor, not {type(matrix).__name__}: pass one block, blocks[name], or "
-            "blocks.total()."
+            f"a kernel is a tensor or a numpy array, not {type(matrix).__name__}: pass one block, "
+            "blocks[name], or blocks.total()."
         )
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise UserError(f"a kernel is square; this matrix has shape {tuple(matrix.shape)}.")
-    kernel = matrix.detach().cpu().double()
+    kernel = to_tensor(matrix, "kernel").cpu().double()
     if not bool(torch.isfinite(kernel).all()):
         raise UserError("the kernel is not finite: compute it in a wider format.")
     if torch.equal(kernel, kernel.T):
@@ -81,7 +97,7 @@ def check_kernel(matrix: Float[Tensor, "n m"]) -> Float[Tensor, "n n"]:
 
 
 def eigendecompose(
-    matrix: Float[Tensor, "n n"],
+    matrix: Matrix,
     k: int | None = 25,
     *,
     tol: float = 1e-8,
@@ -90,7 +106,7 @@ def eigendecompose(
     """Top eigendirections K v = theta v of a dense kernel, in float64.
 
     Args:
-        matrix: (N, N) symmetric, any number format.
+        matrix: (N, N) symmetric, any number format, a tensor or a numpy array.
         k: how many; None for the whole spectrum.
         tol: residual relative to the first eigenvalue up to which a pair counts as converged.
         provenance: what to keep with the result, for example ``blocks.provenance``.

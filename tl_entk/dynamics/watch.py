@@ -14,6 +14,7 @@ from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
 from tl_entk.alignment.overlap import Features, subspace_overlap
 from tl_entk.kernel.kernel_blocks import KernelBlocks
+from tl_entk.tools.arrays import to_tensor
 
 TOTAL = "total"
 
@@ -62,7 +63,7 @@ class Watch:
         """Feature values (N, F)."""
         if isinstance(self.features, FeatureSet):
             return torch.from_numpy(self.features.values)
-        return self.features.detach().cpu()
+        return to_tensor(self.features, "features").cpu()
 
     def identity(self) -> dict[str, Any]:
         """What tells this watch from others, as plain JSON values."""

@@ -1,0 +1,13 @@
+"""Figures of result objects: matplotlib's Axes, or Altair charts with ``interactive=True``.
+
+May import: tools, model, kernel, directions, alignment, dynamics; and feature_sets.
+"""
+
+from tl_entk.plot.alignments import alignment
+from tl_entk.plot.attributions import shares
+from tl_entk.plot.curves import course
+from tl_entk.plot.forests import compare, directions
+from tl_entk.plot.histograms import windows
+from tl_entk.plot.spectra import spectrum
+
+__all__ = ["alignment", "compare", "course", "directions", "shares", "spectrum", "windows"]
