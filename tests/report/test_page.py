@@ -10,7 +10,8 @@ import pytest
 
 import tl_entk
 from feature_sets import FeatureSet
-from tl_entk.report.page import Section, Table, write_report
+from tl_entk.report.page import write_report
+from tl_entk.report.parts import Section, Table
 
 pytestmark = pytest.mark.plain
 

@@ -14,7 +14,7 @@ from tl_entk.experiments.modular_transformer.task import ModularSettings
 from tl_entk.experiments.superposition import analysis as superposition
 from tl_entk.experiments.superposition.model import SuperpositionSettings
 from tl_entk.report import figures
-from tl_entk.report.page import Picture
+from tl_entk.report.parts import Picture
 from tl_entk.report.toys import dynamics
 from tl_entk.report.toys import figures as toy_figures
 from tl_entk.report.toys.modular_mlp import write_mlp

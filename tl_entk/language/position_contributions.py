@@ -107,16 +107,24 @@ def position_contributions(
     work = _read_work(adapter, request, eigen, normalization, each_component)
     chosen = torch.arange(len(tokens)) if rows is None else rows
     budget = check_memory_budget(memory_budget)
-    parameters = list(adapter.model.parameters())
-    with frozen(adapter.model), torch.enable_grad(), fast_products(request.task.inputs.device):
-        batch = _batch_size(work, request, parameters[0].element_size(), budget)
-        passes = work.directions if work.flattened else 1
-        total = passes * (len(tokens) + len(chosen))
-        with Progress("token contributions", total, progress) as bar:
-            weights, offset = _gather(work, batch, lambda n: bar.advance(n * passes))
-            return _take_apart(
-                work, weights, offset, chosen, batch, lambda n: bar.advance(n * passes)
-            )
+    groups = _split_directions(work, budget)
+    total = len(groups) * (len(tokens) + len(chosen))
+    found = []
+    with (
+        frozen(adapter.model),
+        torch.enable_grad(),
+        fast_products(request.task.inputs.device),
+        Progress("token contributions", total, progress) as bar,
+    ):
+        for group in groups:
+            batch = _batch_size(group, request, budget)
+            weights, offset = _gather(group, batch, bar.advance)
+            found.append(_take_apart(group, weights, offset, chosen, batch, bar.advance))
+    return PositionContributions(
+        torch.cat([one.values for one in found], 2),
+        torch.cat([one.elsewhere for one in found], 1),
+        torch.cat([one.offset for one in found]),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,13 +219,27 @@ def _read_work(
     )  # fmt: skip
 
 
-def _batch_size(work: _Work, request: Request, itemsize: int, budget: int) -> int:
-    """Examples in a forward pass such that graph and factors take half of the budget."""
+def _split_directions(work: _Work, budget: int) -> list[_Work]:
+    """As many directions at a time as a quarter of the budget has room for in the weights."""
+    size = sum(site.parameter.numel() for site, _ in work.sites) * work.vectors.element_size()
+    several = max(1, budget // 4 // max(1, size))
+    groups = []
+    for chosen in torch.arange(work.directions).split(several):
+        part = slice(int(chosen[0]), int(chosen[-1]) + 1)
+        output = None if work.output is None else work.output[:, part]
+        vectors, over = work.vectors[..., part], work.over[part]
+        groups.append(replace(work, vectors=vectors, output=output, over=over))
+    return groups
+
+
+def _batch_size(work: _Work, request: Request, budget: int) -> int:
+    """Examples in a forward pass such that graph and factors take a part of the budget."""
     uses, outputs = measure_uses(work.task, [site for site, _ in work.sites])
     outputs = work.directions if work.flattened else outputs
     factors = sum(uses[site.name] * (site.d_in + outputs * site.d_out) for site, _ in work.sites)
     floats = max(work.task.example_floats(uses), 3 * factors)
-    return examples_per_pass(len(request.task), floats, itemsize, budget)
+    itemsize = work.adapter.dtype.itemsize
+    return examples_per_pass(len(request.task), floats, itemsize, budget // 2)
 
 
 def _read_along(work: _Work, vectors: Tensor) -> Task:

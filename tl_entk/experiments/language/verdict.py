@@ -13,6 +13,27 @@ _PREDICTING = {"target_logit", "target_logprob", "target_margin", "top_logits", 
 METRIC_NAMES = {"ap": "average precision", "auroc": "AUROC"}
 
 
+def answer(result: LanguageResult) -> str:
+    """The answer in a sentence: the best kernel beside the strongest baseline and random ones."""
+    judged = result.judged
+    tables, winner, strongest = judged.tables, judged.winner, judged.strongest_baseline
+    kernel, baseline = tables[winner].macro(), tables[strongest].macro()
+    difference = tables[winner].difference(tables[strongest])
+    if difference.low > 0:
+        verdict = "the kernel is ahead"
+    elif difference.high < 0:
+        verdict = "the kernel is behind"
+    else:
+        verdict = "the two cannot be told apart"
+    return (
+        f"Over {len(result.data.features)} labels, the best single direction of the best kernel "
+        f"({winner}) reaches average precision {kernel.value:.2f}, of the strongest baseline "
+        f"({strongest}) {baseline.value:.2f}, of random directions "
+        f"{tables[RANDOM].macro().value:.2f}: {verdict} ({difference.value:+.2f}, 95 % interval "
+        f"{difference.low:+.2f} to {difference.high:+.2f})."
+    )
+
+
 def verdicts(result: LanguageResult) -> list[str]:
     """Sentences on the flattened kernel and on the best readouts, each with its figures.
 

@@ -2,23 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-import numpy as np
-
-from tl_entk.alignment.bootstrap import IntervalEstimate
+from tl_entk import plot
 from tl_entk.alignment.model_baselines import PCA, RANDOM
 from tl_entk.alignment.ranking import METRICS
 from tl_entk.alignment.readout_sweep import TOGETHER
 from tl_entk.experiments.language.run import LanguageResult
 from tl_entk.experiments.language.verdict import METRIC_NAMES
-from tl_entk.report import figures as draw
-from tl_entk.report.page import Cells, Picture, Table
+from tl_entk.report import charts
+from tl_entk.report.parts import Cell, Cells, Link, Picture, Signed, Table, slug
+
+AP = "average precision"
 
 
-def interval(found: IntervalEstimate, sign: str = "") -> str:
-    """A figure with its interval, as text."""
-    return f"{found.value:{sign}.2f} ({found.low:{sign}.2f} to {found.high:{sign}.2f})"
+def compared_with(result: LanguageResult) -> list[str]:
+    """The baselines that differences are to: the strongest, and the paper's."""
+    return list(dict.fromkeys([result.judged.strongest_baseline, PCA]))
+
+
+def shown_methods(result: LanguageResult) -> list[str]:
+    """The methods that figures compare, the best kernel first."""
+    judged = result.judged
+    return list(
+        dict.fromkeys([judged.winner, *judged.shown_kernels, *compared_with(result), RANDOM])
+    )
+
+
+def family_figures(result: LanguageResult) -> list[Picture]:
+    """Every method by family of labels, and the best kernel less the baselines."""
+    tables = {name: result.judged.tables[name] for name in shown_methods(result)}
+    captions = {
+        "scores": "Macro average precision of the best single direction over all layers, by family "
+        "of labels, on the test half; 95 % intervals.",
+        "difference": "The best kernel less the baselines, over the same bootstrap windows: right "
+        "of the line it is ahead.",
+    }
+    titles = {"scores": "Which basis finds the labels", "difference": None}
+    return [
+        Picture(
+            f"families_{panel}",
+            caption,
+            plot.compare(
+                tables,
+                panel=panel,  # type: ignore[arg-type]
+                against=compared_with(result),
+                metric="ap",
+                title=titles[panel],
+                interactive=True,
+                width="container",
+            ),
+        )
+        for panel, caption in captions.items()
+    ]
 
 
 def macro_table(result: LanguageResult) -> Table:
@@ -41,13 +77,11 @@ def _macro_table(
     rows: list[Cells] = []
     for method, table in tables.items():
         for family in families:
-            differences = [
-                interval(table.difference(tables[other], "ap", family), "+")
-                if method != other
-                else ""
+            differences: list[Cell] = [
+                Signed(table.difference(tables[other], "ap", family)) if method != other else None
                 for other in others
             ]
-            ap, *rest = [interval(table.macro(metric, family)) for metric in METRICS]
+            ap, *rest = [table.macro(metric, family) for metric in METRICS]
             rows.append([method, family or "all labels", ap, *differences, *rest])
     less = [f"AP less {other}" for other in others]
     metrics = ("AUROC", "precision at quota", "enrichment")
@@ -58,12 +92,13 @@ def control_figure(result: LanguageResult) -> Picture:
     """Macro AP of every method as it is and under every control."""
     controls = result.judged.controls
     rows = {
-        name: {"as they are": table.macro()}
+        name: {"as they are": result.judged.tables[name].macro()}
         | {control: found.tables[name].macro() for control, found in controls.items()}
-        for name, table in result.judged.tables.items()
+        for name in shown_methods(result)
     }
     caption = "Macro average precision on the test half; chance differs between controls: random."
-    return Picture("controls", caption, draw.intervals(rows, "macro average precision"))
+    chart = charts.intervals(rows, "What is left under each control", f"macro {AP}", "method")
+    return Picture("controls", caption, chart)
 
 
 def control_table(result: LanguageResult) -> Table:
@@ -71,11 +106,13 @@ def control_table(result: LanguageResult) -> Table:
     controls = result.judged.controls
     rows: list[Cells] = []
     for name, table in result.judged.tables.items():
-        cells: Cells = [name, interval(table.macro())]
+        cells: Cells = [name, table.macro()]
         for control in controls.values():
             found, strongest = control.tables[name], control.strongest_baseline
-            lead = interval(found.difference(control.tables[strongest]), "+")
-            cells += [interval(found.macro()), lead if name != strongest else ""]
+            lead = (
+                Signed(found.difference(control.tables[strongest])) if name != strongest else None
+            )
+            cells += [found.macro(), lead]
         rows.append(cells)
     columns = ["method", "AP"]
     for name, control in controls.items():
@@ -86,73 +123,75 @@ def control_table(result: LanguageResult) -> Table:
     return Table("controls", "Macro AP, best direction over all layers.", tuple(columns), rows)
 
 
-def compared_with(result: LanguageResult) -> list[str]:
-    """The baselines that differences are to: the paper's, and the strongest."""
-    return list(dict.fromkeys([PCA, result.judged.strongest_baseline]))
-
-
-def shown_methods(result: LanguageResult) -> list[str]:
-    """The methods that figures compare."""
-    kernels = result.judged.shown_kernels
-    return list(dict.fromkeys([*kernels, *compared_with(result), RANDOM]))
-
-
-def feature_figure(result: LanguageResult) -> Picture:
+def feature_figure(result: LanguageResult, links: Mapping[str, str]) -> Picture:
     """Average precision of every label, one dot per method."""
     tables = {name: result.judged.tables[name] for name in shown_methods(result)}
-    rows = {
-        row.feature: {name: table.rows[index].ap for name, table in tables.items()}
-        for index, row in enumerate(result.judged.tables[PCA].rows)
-    }
-    return Picture(
-        "features", "Average precision on the test half.", draw.intervals(rows, "average precision")
+    chart = plot.directions(
+        tables,
+        links=links,
+        title="Every label, by each basis' best direction",
+        interactive=True,
+        width="container",
     )
+    caption = "Average precision on the test half. A click on a dot opens the label's direction."
+    return Picture("features", caption, chart)
+
+
+def overview_table(result: LanguageResult, links: Mapping[str, str]) -> Table:
+    """Every label by every method shown, and the best kernel's lead."""
+    judged, others = result.judged, compared_with(result)
+    methods, winner = shown_methods(result), judged.tables[judged.winner]
+    rows: list[Cells] = []
+    for index, row in enumerate(winner.rows):
+        name: Cell = Link(row.feature, links[row.feature]) if row.feature in links else row.feature
+        leads = [
+            Signed(winner.feature_difference(judged.tables[other], row.feature)) for other in others
+        ]
+        figures = [judged.tables[method].rows[index].ap for method in methods]
+        rows.append([name, row.family, row.positives / winner.n_test, *leads, *figures])
+    columns = (
+        "label", "family", "base rate", *[f"{judged.winner} less {other}" for other in others],
+        *methods,
+    )  # fmt: skip
+    caption = "Average precision on the test half; a label leads to its best kernel direction."
+    return Table("alignment", caption, columns, rows)
 
 
 def feature_tables(result: LanguageResult) -> list[Table]:
     """One table per method: every label with its direction and figures."""
-    return [_feature_table(name, index, result) for index, name in enumerate(result.judged.tables)]
+    return [_feature_table(name, result) for name in result.judged.tables]
 
 
-def _feature_table(name: str, number: int, result: LanguageResult) -> Table:
+def _feature_table(name: str, result: LanguageResult) -> Table:
     table, others = result.judged.tables[name], compared_with(result)
-    n = table.n_test
     rows: list[Cells] = []
     for row in table.rows:
-        differences = [
-            interval(table.feature_difference(result.judged.tables[other], row.feature), "+")
+        differences: list[Cell] = [
+            Signed(table.feature_difference(result.judged.tables[other], row.feature))
             if name != other
-            else ""
+            else None
             for other in others
         ]
         rows.append(
             [
                 row.feature,
                 row.family,
-                row.positives / n,
+                row.ap,
+                *differences,
                 row.column,
                 f"{row.sign:+d}",
-                row.train_ap,
-                *[interval(getattr(row, metric)) for metric in METRICS],
+                row.positives / table.n_test,
                 row.p_value,
-                *differences,
+                row.train_ap,
+                *[getattr(row, metric) for metric in list(METRICS)[1:]],
             ]
         )
     columns = (
-        "label",
-        "family",
-        "base rate",
-        "direction",
-        "sign",
-        "train AP",
-        "AP",
-        "AUROC",
-        "precision at quota",
-        "enrichment",
-        "p",
-        *[f"AP less {other}" for other in others],
-    )
-    return Table(f"features_{number}", f"{name}: best of {table.k} directions.", columns, rows)
+        "label", "family", "AP", *[f"AP less {other}" for other in others], "direction", "sign",
+        "base rate", "p", "train AP", "AUROC", "precision at quota", "enrichment",
+    )  # fmt: skip
+    caption = f"{name}: best of {table.k} directions."
+    return Table(f"features_{slug(name)}", caption, columns, rows)
 
 
 def layer_figure(result: LanguageResult, metric: str) -> Picture:
@@ -162,7 +201,8 @@ def layer_figure(result: LanguageResult, metric: str) -> Picture:
         for name in shown_methods(result)
     }
     label = f"macro {METRIC_NAMES[metric]}"
-    return Picture(f"layers_{metric}", f"{label} by layer.", draw.by_layer(curves, label))
+    chart = charts.by_layer(curves, f"{label}, layer by layer".capitalize(), label)
+    return Picture(f"layers_{metric}", f"{label} of each layer alone; bands are intervals.", chart)
 
 
 def layer_table(result: LanguageResult, metric: str) -> Table:
@@ -173,7 +213,7 @@ def layer_table(result: LanguageResult, metric: str) -> Table:
         if set(tables) == set(layers):
             rows.append([name, *[tables[layer].macro(metric).value for layer in layers]])
         else:
-            rows.append([name, tables[TOGETHER].macro(metric).value, *[""] * (len(layers) - 1)])
+            rows.append([name, tables[TOGETHER].macro(metric).value, *[None] * (len(layers) - 1)])
     return Table(
         f"layers_{metric}",
         f"Macro {metric.upper()} on the test half by layer (one figure: all layers together).",
@@ -191,21 +231,14 @@ def sweep_figure(result: LanguageResult) -> Picture:
     for row in result.judged.sweep:
         label = f"{row.candidate.readout}, {row.candidate.normalization}"
         ways.setdefault(label, {})[row.candidate.component] = row.validation
-    names = sorted(ways)
-    # the kernel of all logits has one component
-    missing = float("nan")
-    values = np.array(
-        [[ways[name].get(component, missing) for component in components] for name in names]
-    )
-    picture = draw.heatmap(
-        values,
-        names,
+    chart = charts.grid(
+        {name: ways[name] for name in sorted(ways)},
         components,
-        label="macro AP within the train half",
-        highest=float(np.nanmax(values)),
-        numbers=True,
+        "What each way to make a kernel reaches",
+        ("weights", "readout, normalization"),
+        "macro AP within the train half",
     )
-    return Picture("sweep", "Macro AP within the train half, best over layers.", picture)
+    return Picture("sweep", "Macro AP within the train half, best over layers.", chart)
 
 
 def sweep_table(result: LanguageResult) -> Table:
@@ -224,9 +257,8 @@ def sweep_table(result: LanguageResult) -> Table:
             ]
         )
     for name in result.judged.baselines:
-        rows.append(
-            [name, "", "", result.judged.validations[name], result.judged.best_layer[name], ""]
-        )
+        validation, layer = result.judged.validations[name], result.judged.best_layer[name]
+        rows.append([name, "", "", validation, layer, None])
     return Table(
         "sweep",
         "Every combination, best first; the last rows are the others by the same measure.",

@@ -2,29 +2,66 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Mapping
 
+from tl_entk import plot
 from tl_entk.alignment.attribution import head_shares, layer_shares
 from tl_entk.experiments.language.kernels import ALL_LOGITS
 from tl_entk.experiments.language.run import LanguageResult
 from tl_entk.model.provenance import versions
 from tl_entk.model.sites import partition
-from tl_entk.report import figures as draw
-from tl_entk.report.page import Cells, Picture, Table
+from tl_entk.report.parts import Cells, Picture, Table
 
 
-def share_figure(result: LanguageResult) -> Picture:
-    """Heatmap of labels against layers."""
+def share_figures(result: LanguageResult, links: Mapping[str, str]) -> list[Picture]:
+    """Labels against layers: shares, and how each label differs from the mean label."""
     by_layer = {
         name: layer_shares(shares, partition(shares))
         for name, shares in result.directions.shares.items()
     }
-    layers = list(next(iter(by_layer.values())))
-    values = np.array([[row[layer] for layer in layers] for row in by_layer.values()])
-    picture = draw.heatmap(
-        values, list(by_layer), layers, label="share", highest=float(values.max()), numbers=True
+    captions = {
+        "shares_less_mean": "Share of each layer less the mean over the labels: where a label "
+        "lives more than others do. A click on a cell opens the label's direction.",
+        "shares": "Share of each layer in each label's kernel energy.",
+    }
+    return [
+        Picture(
+            name,
+            caption,
+            plot.shares(
+                by_layer,
+                less_mean=name != "shares",
+                links=links,
+                title=title,
+                interactive=True,
+                width="container",
+            ),
+        )
+        for (name, caption), title in zip(
+            captions.items(),
+            ("Where a label differs from the mean label", "Where every label lives"),
+            strict=True,
+        )
+        if name == "shares" or len(by_layer) > 1
+    ]
+
+
+def head_figure(result: LanguageResult, links: Mapping[str, str]) -> Picture | None:
+    """Labels against heads, less the mean label; None where there are no heads or one label."""
+    heads = {name: head_shares(shares) for name, shares in result.directions.shares.items()}
+    heads = {name: found for name, found in heads.items() if found}
+    if len(heads) < 2:
+        return None
+    chart = plot.shares(
+        heads,
+        heads=True,
+        less_mean=True,
+        links=links,
+        title="The heads of each label, less the mean label",
+        interactive=True,
+        width="container",
     )
-    return Picture("shares", "Share of each layer in each label's kernel energy.", picture)
+    return Picture("shares_heads", "Share of every head less the mean over the labels.", chart)
 
 
 def share_tables(result: LanguageResult) -> list[Table]:
@@ -49,11 +86,13 @@ def share_tables(result: LanguageResult) -> list[Table]:
 
 def spectra(result: LanguageResult) -> Picture:
     """Eigenvalues by layer."""
-    values = {
-        f"layer {layer}": eigen.eigenvalues.numpy()
-        for layer, eigen in result.directions.flattened.items()
-    }
-    return Picture("spectra", "Eigenvalues relative to the first.", draw.spectra(values, ()))
+    chart = plot.spectrum(
+        {f"layer {layer}": eigen for layer, eigen in result.directions.flattened.items()},
+        title="Leading eigenvalues of the kernel of all logits",
+        interactive=True,
+        width="container",
+    )
+    return Picture("spectra", "Eigenvalues relative to the first.", chart)
 
 
 def solver_table(result: LanguageResult) -> Table:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from tl_entk.experiments.language.judging import ALL
 from tl_entk.experiments.language.run import LanguageResult
-from tl_entk.report import figures as draw
-from tl_entk.report.language.alignment import interval, shown_methods
-from tl_entk.report.page import Cells, Picture, Table
+from tl_entk.report import charts
+from tl_entk.report.language.alignment import shown_methods
+from tl_entk.report.parts import Cells, Picture, Signed, Table
 
 _LABELS = {"ap": "AP", "r2": "R²"}
 
@@ -20,15 +20,15 @@ def probe_table(result: LanguageResult) -> Table:
         macro = [probes.macro(basis, "ap", family) for basis in probes.bases]
         difference = probes.difference(first, second, "ap", family)
         name = family or "all binary labels"
-        rows.append([name, "AP", *map(interval, macro), interval(difference, "+")])
+        rows.append([name, "AP", Signed(difference), *macro])
     for row in probes.rows:
-        scores = [interval(row.scores[basis]) for basis in probes.bases]
-        rows.append([row.group, _LABELS[row.metric], *scores, interval(row.difference, "+")])
+        scores = [row.scores[basis] for basis in probes.bases]
+        rows.append([row.group, _LABELS[row.metric], Signed(row.difference), *scores])
     columns = [f"{basis} (layer {layers[basis]})" for basis in probes.bases]
     return Table(
         "probes",
         "Linear probes, each basis at the layer that is best for it within the train half.",
-        ("labels", "metric", *columns, f"{first} less {second}"),
+        ("labels", "metric", f"{first} less {second}", *columns),
         rows,
     )
 
@@ -48,7 +48,11 @@ def probe_figure(result: LanguageResult) -> Picture:
     return Picture(
         "probes_by_layer",
         "Macro average precision of ridge probes by layer.",
-        draw.by_layer({name: curve for name, curve in curves.items() if curve}, "macro AP"),
+        charts.by_layer(
+            {name: curve for name, curve in curves.items() if curve},
+            "Ridge probes, layer by layer",
+            "macro average precision",
+        ),
     )
 
 
@@ -58,7 +62,7 @@ def probe_layer_table(result: LanguageResult) -> Table:
     rows: list[Cells] = []
     for basis in result.judged.probes.bases:
         figures = [
-            interval(found.macro(basis, "ap")) if basis in found.bases else ""
+            found.macro(basis, "ap") if basis in found.bases else None
             for found in by_layer.values()
         ]
         if any(figures):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from tl_entk.alignment.model_baselines import PCA, RANDOM
@@ -10,21 +11,29 @@ from tl_entk.alignment.readout_sweep import CLASS_TRACE_SIGNS
 from tl_entk.experiments.language.judging import BY_DEFAULT, FLATTENED
 from tl_entk.experiments.language.run import LanguageResult
 from tl_entk.experiments.language.settings import CONTROLS, windows_name
-from tl_entk.experiments.language.verdict import METRIC_NAMES, verdicts
+from tl_entk.experiments.language.verdict import METRIC_NAMES, answer, verdicts
 from tl_entk.model.adapters import adapt_transformer
 from tl_entk.model.provenance import versions
 from tl_entk.report.language import alignment, details, probes
-from tl_entk.report.language.alignment import interval
-from tl_entk.report.language.cards import language_cards
-from tl_entk.report.page import Section, write_report
+from tl_entk.report.language.pages import best_pages, direction_pages
+from tl_entk.report.page import write_report
+from tl_entk.report.parts import Fold, Picture, Section, interval
 
 
-def write_outputs(result: LanguageResult, out: Path) -> Path:
+def write_outputs(
+    result: LanguageResult,
+    out: Path,
+    *,
+    memory_budget: int | None = None,
+    progress: bool = False,
+) -> Path:
     """Report, figures, tables, results.json and safetensors of a run.
 
     Args:
         result: of ``run_language``.
         out: folder; made if missing.
+        memory_budget: bytes for what positions contribute to scores.
+        progress: show bars.
 
     Returns:
         The path of report.html.
@@ -48,6 +57,8 @@ def write_outputs(result: LanguageResult, out: Path) -> Path:
         "versions": versions(),
         "seconds": result.seconds,
     }
+    links = best_pages(result)
+    scores, difference = alignment.family_figures(result)
     return write_report(
         out,
         f"Grammar in the eNTK of {Path(info['name']).name}",
@@ -57,7 +68,10 @@ def write_outputs(result: LanguageResult, out: Path) -> Path:
         "best layers and the best way to make a kernel are chosen on one half of the windows; "
         "figures are of the other half, with 95 % bootstrap intervals.",
         _key_figures(result),
-        _sections(result),
+        _sections(result, links, difference),
+        answer=answer(result),
+        hero=[scores],
+        directions=direction_pages(result, memory_budget=memory_budget, progress=progress),
         results={"features": result.data.features},
         summary=summary,
     )
@@ -111,47 +125,59 @@ def _key_figures(result: LanguageResult) -> list[tuple[str, str]]:
     ]
 
 
-def _sections(result: LanguageResult) -> list[Section]:
+def _sections(
+    result: LanguageResult, links: Mapping[str, str], difference: Picture
+) -> list[Section]:
     return [
-        *_alignment_sections(result),
+        *_alignment_sections(result, links, difference),
+        *([_control_section(result)] if result.judged.controls else []),
         *(_sweep_sections(result) if len(result.judged.sweep) > 1 else []),
         _probe_section(result),
-        _card_section(result),
-        *([_share_section(result)] if result.directions.shares else []),
+        *([_share_section(result, links)] if result.directions.shares else []),
         *_source_sections(result),
     ]
 
 
-def _alignment_sections(result: LanguageResult) -> list[Section]:
+def _alignment_sections(
+    result: LanguageResult, links: Mapping[str, str], difference: Picture
+) -> list[Section]:
     """What holds, label by label and layer by layer."""
     return [
-        Section("What holds", "\n\n".join(verdicts(result)), [alignment.macro_table(result)]),
-        *([_control_section(result)] if result.judged.controls else []),
         Section(
-            "Feature by feature",
+            "What holds",
+            "\n\n".join(verdicts(result)),
+            [
+                difference,
+                alignment.macro_table(result),
+                Fold("By family, in numbers", [alignment.family_table(result)]),
+            ],
+            question="Does the kernel beat the baselines?",
+        ),
+        Section(
+            "Label by label",
             "Average precision of the best single direction over all layers. Chance is a label's "
             "base rate; random directions show what choosing the best of so many reaches by luck.",
-            [alignment.feature_figure(result)],
-        ),
-        Section(
-            "By family, in numbers",
-            "Mean over the labels of each family, every method.",
-            [alignment.family_table(result)],
-            folded=True,
-        ),
-        Section(
-            "Feature by feature, in numbers",
-            "Direction and sign are those chosen on the train half; p is the share of label "
-            "permutations, the choice made anew in each, that reach as much.",
-            alignment.feature_tables(result),
-            folded=True,
+            [
+                alignment.overview_table(result, links),
+                alignment.feature_figure(result, links),
+                Fold(
+                    "Every method in numbers",
+                    alignment.feature_tables(result),
+                    "Direction and sign are those chosen on the train half; p is the share of "
+                    "label permutations, the choice made anew in each, that reach as much.",
+                ),
+            ],
+            question="Which labels have a direction?",
         ),
         Section(
             "Layer by layer",
             "Mean over the labels of the best single direction of each layer alone, at k = "
             f"{result.settings.k} directions per layer for every method.",
             [alignment.layer_figure(result, metric) for metric in METRIC_NAMES]
-            + [alignment.layer_table(result, metric) for metric in METRIC_NAMES],
+            + [
+                Fold("In numbers", [alignment.layer_table(result, one) for one in METRIC_NAMES]),
+            ],
+            question="In which layer?",
         ),
     ]
 
@@ -166,6 +192,7 @@ def _control_section(result: LanguageResult) -> Section:
         "half, the bootstrap draws whole tokens.\n\n"
         + "\n\n".join(f"{name}: {CONTROLS[name]}." for name in result.judged.controls),
         [alignment.control_figure(result), alignment.control_table(result)],
+        question="Does it have the feature, or only the predicted word?",
     )
 
 
@@ -181,13 +208,11 @@ def _sweep_sections(result: LanguageResult) -> list[Section]:
             "target_logit and target_logprob are read at the model's own top token; the "
             "gradient of logsumexp is the average over all tokens by the model's own "
             "probabilities, that of mean_logit the plain average.",
-            [alignment.sweep_figure(result)],
-        ),
-        Section(
-            "Every combination, in numbers",
-            "Best first; the last rows are the other methods by the same measure.",
-            [alignment.sweep_table(result)],
-            folded=True,
+            [
+                alignment.sweep_figure(result),
+                Fold("Every combination, in numbers", [alignment.sweep_table(result)]),
+            ],
+            question="Which way to make a kernel is best?",
         ),
     ]
 
@@ -200,35 +225,37 @@ def _probe_section(result: LanguageResult) -> Section:
         "within the train half. Labels that are numbers have no best direction; probes are "
         "judged by R² there.",
         [
-            probes.probe_table(result),
             probes.probe_figure(result),
-            probes.probe_layer_table(result),
+            probes.probe_table(result),
+            Fold("By layer, in numbers", [probes.probe_layer_table(result)]),
         ],
+        question="And by linear probes on many directions?",
     )
 
 
-def _card_section(result: LanguageResult) -> Section:
-    return Section(
-        "Directions, one by one",
-        "The directions chosen for labels, and the leading ones of the best layer. Tokens are "
-        "those whose logits a direction of the flattened kernel raises and lowers, or those "
-        "whose logits go up and down with a dense kernel's scores over the windows.",
-        language_cards(result),
-    )
-
-
-def _share_section(result: LanguageResult) -> Section:
+def _share_section(result: LanguageResult, links: Mapping[str, str]) -> Section:
+    heads = details.head_figure(result, links)
     return Section(
         "Where a feature lives",
         "Share of each layer, head and weight in a label's kernel energy u·K_b u / u·K u "
         "(logsumexp, centered labels), of the layers asked for and what is in none. A kernel's "
-        "diagonal is shared out by gradient size for any label: compare rows with each other.\n\n"
-        "Shares depend on how the weights are written down: HookedTransformer folds the "
-        "embedding's scale into W_E and keeps W_U apart from it, TransformerBridge has the "
-        "checkpoint's own parameters. So the share of the embedding, and with it all others, "
-        "differs between the two classes; this run's is "
-        f"{adapt_transformer(result.model.model).model_class}.",
-        [details.share_figure(result), *details.share_tables(result)],
+        "diagonal is shared out by gradient size for any label: the first figure takes the mean "
+        "label away.",
+        [
+            *details.share_figures(result, links),
+            *([heads] if heads else []),
+            Fold("By head and weight, in numbers", details.share_tables(result)),
+            Fold(
+                "What shares depend on",
+                [],
+                "Shares depend on how the weights are written down: HookedTransformer folds the "
+                "embedding's scale into W_E and keeps W_U apart from it, TransformerBridge has "
+                "the checkpoint's own parameters. So the share of the embedding, and with it all "
+                "others, differs between the two classes; this run's is "
+                f"{adapt_transformer(result.model.model).model_class}.",
+            ),
+        ],
+        question="Which layers, heads and weights carry a label?",
     )
 
 
@@ -242,6 +269,7 @@ def _spectra_section(result: LanguageResult) -> Section:
         f"{settings.tol:g} of the first eigenvalue and, solved whole, {10 * settings.tol:g} of its "
         "own.",
         [details.spectra(result), details.solver_table(result)],
+        question="How fast do the eigenvalues fall?",
     )
 
 
@@ -258,6 +286,7 @@ def _source_sections(result: LanguageResult) -> list[Section]:
                 details.window_table(result),
                 details.dropped_table(result),
             ],
+            question="What were the inputs?",
         ),
         Section(
             "Provenance",

@@ -6,7 +6,7 @@ import numpy as np
 
 from tl_entk.alignment.comparison import Comparison
 from tl_entk.report import figures as draw
-from tl_entk.report.page import Cells, Picture, Table
+from tl_entk.report.parts import Cells, Picture, Table
 
 
 def comparison_parts(name: str, comparison: Comparison) -> list[Picture | Table]:

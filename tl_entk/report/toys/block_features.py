@@ -14,7 +14,7 @@ from tl_entk.experiments.modular_transformer.analysis import (
     OverlapRow,
 )
 from tl_entk.report import figures as draw
-from tl_entk.report.page import Cells, Picture, Table
+from tl_entk.report.parts import Cells, Picture, Table
 
 SPECTRA = (UNEMBED, "blocks.0.mlp.W_out", "blocks.0.mlp.W_in", "blocks.0.attn.W_O", TOTAL)
 

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 
 from tl_entk.dynamics.course import Course
 from tl_entk.dynamics.grokking import Relation, midpoint, onset, relation
-from tl_entk.report.page import Cells, Picture, Table
+from tl_entk.report.parts import Cells, Picture, Table
 from tl_entk.report.toys import figures as draw
 from tl_entk.report.toys.wording import NONE
 

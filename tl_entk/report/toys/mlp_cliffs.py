@@ -8,7 +8,7 @@ from tl_entk.dynamics.course import Course
 from tl_entk.experiments.modular_mlp.analysis import CLIFFS, FULL, LAYER_1, LAYER_2, MLPResult
 from tl_entk.experiments.modular_mlp.model import MLPSettings
 from tl_entk.experiments.rotations import DIFFERENCE, NESTED, NONE
-from tl_entk.report.page import Cells, Picture, Table
+from tl_entk.report.parts import Cells, Picture, Table
 from tl_entk.report.toys import figures as draw
 
 Seeds = Mapping[int, tuple[MLPResult, Course]]

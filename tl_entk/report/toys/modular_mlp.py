@@ -6,7 +6,8 @@ from pathlib import Path
 
 from tl_entk.dynamics.course import Course
 from tl_entk.experiments.modular_mlp.analysis import CLIFFS, FULL_SECOND, SUM, MLPResult
-from tl_entk.report.page import Section, write_report
+from tl_entk.report.page import write_report
+from tl_entk.report.parts import Section
 from tl_entk.report.toys.dynamics import (
     ONSET_RULE,
     cost_table,

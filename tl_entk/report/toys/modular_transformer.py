@@ -8,7 +8,8 @@ from pathlib import Path
 from tl_entk.experiments.modular_transformer.analysis import UNEMBED, ModularResult, headline
 from tl_entk.experiments.modular_transformer.course import SUM
 from tl_entk.report import figures as draw
-from tl_entk.report.page import Cells, Picture, Section, Table, write_report
+from tl_entk.report.page import write_report
+from tl_entk.report.parts import Cells, Picture, Section, Table
 from tl_entk.report.toys.basis_comparison import comparison_parts
 from tl_entk.report.toys.block_features import (
     direction_heatmap,

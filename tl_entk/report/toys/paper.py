@@ -15,7 +15,8 @@ from tl_entk.experiments.modular_mlp.analysis import SUM as MLP_SUM
 from tl_entk.experiments.modular_transformer.analysis import headline
 from tl_entk.experiments.modular_transformer.course import SUM as TRANSFORMER_SUM
 from tl_entk.experiments.paper import SHOWN, PaperResult
-from tl_entk.report.page import Cells, Section, Table, write_report
+from tl_entk.report.page import write_report
+from tl_entk.report.parts import Cells, Section, Table
 from tl_entk.report.toys.dynamics import (
     ONSET_RULE,
     Timing,

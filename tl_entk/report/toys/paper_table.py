@@ -21,7 +21,7 @@ from tl_entk.experiments.modular_transformer.course import SUM as TRANSFORMER_SU
 from tl_entk.experiments.modular_transformer.course import W_IN
 from tl_entk.experiments.paper import SHOWN, PaperResult
 from tl_entk.experiments.rotations import DIFFERENCE, NESTED
-from tl_entk.report.page import Cells, Table
+from tl_entk.report.parts import Cells, Table
 from tl_entk.report.toys.dynamics import Timing, timing
 from tl_entk.report.toys.mlp_cliffs import cliff_width, overlap_bound
 from tl_entk.report.toys.wording import (

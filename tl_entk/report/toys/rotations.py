@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tl_entk.report.page import Picture, Table
+from tl_entk.report.parts import Picture, Table
 from tl_entk.report.toys import figures as draw
 
 Rows = Sequence[Mapping[str, Any]]

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tl_entk.experiments.superposition.analysis import SuperpositionResult
-from tl_entk.report.page import Cells, Picture, Section, Table, write_report
+from tl_entk.report.page import write_report
+from tl_entk.report.parts import Cells, Picture, Section, Table
 from tl_entk.report.toys import figures as draw
 from tl_entk.report.toys.linear_fits import fit_parts
 from tl_entk.report.toys.wording import format_cliff, join_numbers
