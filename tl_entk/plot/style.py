@@ -124,6 +124,7 @@ def encode_names(field: str, names: Sequence[str], *, columns: int = 3) -> Encod
             labelLimit=220,
             symbolSize=60,
             symbolStrokeWidth=1.5,
+            symbolOpacity=1,
         )
         if len(names) > 1
         else None
