@@ -49,8 +49,9 @@ benchmark-operator: $(VENV)/ready  ## products and eigenpairs at Gemma-3-270M's 
 	$(VENV)/bin/python -m benchmarks.operator_eigenpairs --n 8
 
 docs: $(VENV_DOCS)/ready  ## the documentation, in site/; warnings are errors
-	$(VENV_DOCS)/bin/mkdocs build --strict --quiet
-	@echo "site/index.html"
+	$(VENV_DOCS)/bin/python -m doctest docs/tools/*.py
+	NO_MKDOCS_2_WARNING=1 $(VENV_DOCS)/bin/mkdocs build --strict --quiet
+	@echo "open site/index.html"
 
 # The embedded pipeline and story model, made anew from texts that are not part of this project:
 # make pipeline TREEBANK=folder-of-UD_English-EWT STORIES="TinyStories.txt ..."

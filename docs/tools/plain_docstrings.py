@@ -45,7 +45,16 @@ class PlainDocstrings(griffe.Extension):
 
 
 def as_markdown(docstring: str) -> str:
-    """A docstring with links, formulas, and signs that Markdown would take for its own."""
+    r"""A docstring with links and formulas, and with signs escaped that Markdown would take.
+
+    Example:
+        >>> as_markdown("K = a * b <c, d> of ``*.W_V``, see :func:`tl_entk.kernel_blocks`.")
+        'K = a * b &lt;c, d> of ``*.W_V``, see [`kernel_blocks`][tl_entk.kernel_blocks].'
+        >>> as_markdown(".. math:: a \\\\\n    + b\n\nwhere it is.")
+        '$$a \\\\ + b$$\n\nwhere it is.'
+        >>> as_markdown("Example:\n    >>> f('<a>')\n    '*b*'")
+        "Examples:\n    >>> f('<a>')\n    '*b*'"
+    """
     text = _ROLE.sub(_link, _MATH.sub(_formula, _EXAMPLE.sub(r"\1Examples:", docstring)))
     blocks, inside = [], False
     for line in text.splitlines():

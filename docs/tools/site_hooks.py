@@ -74,12 +74,30 @@ def on_post_build(config: MkDocsConfig) -> None:
 
 
 def addresses_fetched(text: str) -> list[str]:
-    """Tags and rules by which a browser would fetch from another server."""
+    """Tags and rules by which a browser would fetch from another server.
+
+    Example:
+        >>> addresses_fetched('<a href="https://arxiv.org">read</a> <img src="figure.png">')
+        []
+        >>> addresses_fetched('<script async src="https://example.org/a.js"></script>')
+        ['<script async src="https://example.org/a.js']
+        >>> addresses_fetched('<link rel="stylesheet" href="//example.org/a.css">')
+        ['<link rel="stylesheet" href="//example.org/a.css']
+        >>> addresses_fetched("@font-face { src: url(https://example.org/a.woff2) }")
+        ['url(https://example.org/a.woff2']
+    """
     return _FETCHED.findall(text)
 
 
 def _turn_links(markdown: str, source: str, place: str) -> str:
-    """Links relative to ``source`` in the repository, as links relative to the page ``place``."""
+    """Links relative to ``source`` in the repository, as links relative to the page ``place``.
+
+    Example:
+        >>> _turn_links("[a](docs/limits.md#size) [b](a.md)", "CONTRIBUTING.md", "contributing.md")
+        '[a](limits.md#size) [b](a.md)'
+        >>> _turn_links("[how](../../CONTRIBUTING.md)", "docs/how-to/save.md", "how-to/save.md")
+        '[how](../contributing.md)'
+    """
 
     def turned(match: re.Match[str]) -> str:
         target = posixpath.normpath(posixpath.join(posixpath.dirname(source), match[2]))
@@ -92,10 +110,7 @@ def _turn_links(markdown: str, source: str, place: str) -> str:
 
 
 def _name_list(match: re.Match[str]) -> str:
-    """The public names of a package with what each is, grouped as its docstring groups them.
-
-    A package whose docstring does not group them has the first lines of their docstrings' pages.
-    """
+    """The public names of a package with what each is, grouped as its docstring groups them."""
     package = match[1]
     tree = ast.parse((ROOT / package / "__init__.py").read_text(encoding="utf-8"))
     lines = []
