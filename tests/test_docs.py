@@ -3,6 +3,7 @@
 import ast
 import functools
 import importlib
+import inspect
 import re
 import unicodedata
 from pathlib import Path
@@ -65,26 +66,7 @@ def _loaded_once(monkeypatch, tmp_path):
     torch.manual_seed(0)
 
 
-@pytest.mark.usefixtures("_loaded_once")
-@pytest.mark.parametrize(("path", "tab"), CASES, ids=lambda part: getattr(part, "stem", part))
-def test_the_python_of_a_page_runs(path, tab):
-    run_snippets(read_snippets(path), tab)
-
-
-@pytest.fixture
-def page(_loaded_once, capsys):
-    """Runs a page; gives its names, and what it prints."""
-
-    def run(name: str, tab: str | None = None):
-        names = run_snippets(read_snippets(DOCS / name), tab)
-        return names, capsys.readouterr().out
-
-    return run
-
-
-@pytest.mark.parametrize("tab", [tab for path, tab in CASES if path.stem == "workflow"])
-def test_a_workflow_attributes_saves_and_compares(tab, page):
-    names, shown = page("how-to/workflow.md", tab)
+def _workflow(names, shown):
     assert Path("blocks.safetensors").exists()
     assert sum(names["shares"][n] for n in names["blocks"].partition()) == pytest.approx(1)
     assert "blocks.0.head[3]" in shown
@@ -92,28 +74,24 @@ def test_a_workflow_attributes_saves_and_compares(tab, page):
     assert "mine" in names["table"].bases
 
 
-def test_large_models_say_what_they_take_and_converge(page):
-    names, shown = page("how-to/large-models.md")
+def _large_models(names, shown):
     assert "products of" in shown
     assert bool(names["top"].converged.all())
 
 
-def test_own_labels_have_a_row_each(page):
-    names, shown = page("how-to/own-labels.md")
+def _own_labels(names, shown):
     *rows, difference = shown.splitlines()
     tags = list(names["labels"].features.family("tag").names)
     assert difference.startswith("IntervalEstimate(value=")
     assert [line.split()[0] for line in rows[-len(tags) :]] == tags
 
 
-def test_an_own_module_has_a_weight_and_its_roles(page):
-    names, shown = page("how-to/own-module.md")
+def _own_module(names, shown):
     assert list(names["trace"]) == ["W", "W@encode", "W@decode"]
     assert "loss ratio" in shown
 
 
-def test_a_rotation_makes_directions_purer(page):
-    names, shown = page("how-to/rotate.md")
+def _rotate(names, shown):
     assert "rotate_by_varimax 0.23 1.0\nrotate_by_ica 0.23 1.0" in shown
     before, after = (
         tl_entk.purity(vectors, names["waves"]).mean()
@@ -123,9 +101,41 @@ def test_a_rotation_makes_directions_purer(page):
     assert after > 0.99
 
 
-def test_a_cliff_is_where_the_page_says(page):
-    _, shown = page("concepts/directions.md")
-    assert shown.splitlines()[-1] == "3 7.5"
+def _directions(names, shown):
+    low, high, cliff = shown.splitlines()
+    assert "play with'" in low
+    assert "tasty treat'" in high
+    assert cliff == "3 7.5"
+
+
+def _dynamics(names, shown):
+    assert names["course"].steps.tolist() == [0, 20, 40, 60, 80, 100]
+    assert shown.splitlines()[-1] == "20 precedes"
+
+
+# what must hold after a page has run, beside that it runs: its names, and what it printed
+CHECKS = {
+    "how-to/workflow.md": _workflow,
+    "how-to/large-models.md": _large_models,
+    "how-to/own-labels.md": _own_labels,
+    "how-to/own-module.md": _own_module,
+    "how-to/rotate.md": _rotate,
+    "how-to/dynamics.md": _dynamics,
+    "concepts/directions.md": _directions,
+}
+
+
+@pytest.mark.usefixtures("_loaded_once")
+@pytest.mark.parametrize(("path", "tab"), CASES, ids=lambda part: getattr(part, "stem", part))
+def test_the_python_of_a_page_does_what_it_says(path, tab, capsys):
+    names = run_snippets(read_snippets(path), tab)
+    shown = capsys.readouterr().out
+    if path != README and (check := CHECKS.get(path.relative_to(DOCS).as_posix())):
+        check(names, shown)
+
+
+def test_every_check_is_of_a_page():
+    assert {DOCS / name for name in CHECKS} <= set(WITH_PYTHON)
 
 
 # what stands in the reference
@@ -171,6 +181,14 @@ def test_every_public_name_says_what_it_is():
     for package in (tl_entk, feature_sets):
         for name in package.__all__:
             assert getattr(package, name).__doc__, name
+
+
+def test_every_public_function_has_its_costs():
+    costs = (DOCS / "costs.md").read_text()
+    for package in (tl_entk, feature_sets):
+        for name in package.__all__:
+            thing = getattr(package, name)
+            assert inspect.isclass(thing) or re.search(rf"\b{name}\b", costs), name
 
 
 def test_costs_name_public_calls():
