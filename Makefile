@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 VENV4 := .venv-tl4
 VENV_LOWEST := .venv-lowest
+VENV_DOCS := .venv-docs
 # what calls scikit-learn, statsmodels, transformers, spaCy, datasets, joblib, typer, safetensors ...
 LEANS_ON_PACKAGES := $(addprefix tests/,alignment/test_comparison.py \
 	alignment/test_model_baselines.py commands/test_options.py directions/test_rotation.py \
@@ -12,7 +13,7 @@ LEANS_ON_PACKAGES := $(addprefix tests/,alignment/test_comparison.py \
 # what is imported is compiled then; compiling everything doubles the set-up
 PIP_INSTALL := pip install --quiet --no-compile --disable-pip-version-check
 
-.PHONY: demo gemma paper test test-bridge test-lowest test-gemma benchmark benchmark-operator pipeline story-model clean
+.PHONY: demo gemma paper test test-bridge test-lowest test-gemma benchmark benchmark-operator docs pipeline story-model clean
 
 demo: $(VENV)/ready  ## modular addition (trained here), then grammar in the embedded story model
 	$(VENV)/bin/tl-entk modular-transformer --out runs
@@ -47,6 +48,11 @@ benchmark-operator: $(VENV)/ready  ## products and eigenpairs at Gemma-3-270M's 
 	$(VENV)/bin/python -m benchmarks.operator_products
 	$(VENV)/bin/python -m benchmarks.operator_eigenpairs --n 8
 
+docs: $(VENV_DOCS)/ready  ## the documentation, in site/; warnings are errors
+	$(VENV_DOCS)/bin/python -m doctest docs/tools/*.py
+	NO_MKDOCS_2_WARNING=1 $(VENV_DOCS)/bin/mkdocs build --strict --quiet
+	@echo "open site/index.html"
+
 # The embedded pipeline and story model, made anew from texts that are not part of this project:
 # make pipeline TREEBANK=folder-of-UD_English-EWT STORIES="TinyStories.txt ..."
 pipeline: $(VENV)/ready  ## train the embedded spaCy pipeline (half an hour), print its scores
@@ -72,5 +78,10 @@ $(VENV_LOWEST)/ready: pyproject.toml constraints/lowest.txt
 		beartype threadpoolctl
 	touch $@
 
+$(VENV_DOCS)/ready: constraints/docs.txt
+	$(PYTHON) -m venv $(VENV_DOCS)
+	$(VENV_DOCS)/bin/$(PIP_INSTALL) -r constraints/docs.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(VENV4) $(VENV_LOWEST) runs
+	rm -rf $(VENV) $(VENV4) $(VENV_LOWEST) $(VENV_DOCS) runs site
