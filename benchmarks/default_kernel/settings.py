@@ -17,8 +17,8 @@ from tl_entk.alignment.frequencies import embedding_spectrum, key_frequencies
 from tl_entk.experiments import ModularSettings
 from tl_entk.experiments.language.data import language_data
 from tl_entk.experiments.language.settings import SAMPLED, LanguageSettings, windows_name
-from tl_entk.experiments.modular_transformer.analysis import run_name
 from tl_entk.experiments.modular_transformer.model import weights_of
+from tl_entk.experiments.modular_transformer.settings import run_name
 from tl_entk.experiments.modular_transformer.training import train
 from tl_entk.language.loading import load_language_model
 from tl_entk.language.next_words import greedy_continuation

@@ -16,7 +16,6 @@ from tl_entk.directions.eigen import eigendecompose
 
 # least size of a component over the first that is more than rounding (of float32 states)
 _RANK = 1e-6
-PCA, STANDARDIZED, RANDOM = "PCA", "standardized PCA", "random"
 
 
 def pca_scores(

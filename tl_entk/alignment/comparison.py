@@ -20,16 +20,10 @@ from torch import Tensor
 
 from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
-from tl_entk.alignment.baselines import (
-    PCA,
-    RANDOM,
-    STANDARDIZED,
-    leading_scores,
-    pca_scores,
-    random_directions,
-)
+from tl_entk.alignment.baselines import leading_scores, pca_scores, random_directions
 from tl_entk.alignment.bootstrap import IntervalEstimate, Samples, check_bootstrap, rows_of
-from tl_entk.alignment.probes import Probe, probe_scores
+from tl_entk.alignment.names import PCA, RANDOM, STANDARDIZED, Probe
+from tl_entk.alignment.probes import probe_scores
 from tl_entk.alignment.ranking import AP, METRICS, Ranking, resamples
 from tl_entk.alignment.splitting import halves, too_rare
 from tl_entk.directions.eigen import EigenDirections

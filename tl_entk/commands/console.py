@@ -12,16 +12,32 @@ console = Console(markup=False, emoji=False)
 errors = Console(markup=False, emoji=False, stderr=True)
 
 
+def set_quiet(quiet: bool) -> None:
+    """Print nothing but errors and the report's path, or everything again."""
+    console.quiet = quiet
+
+
+def shows_progress() -> bool:
+    """Whether stages show how far they are: bars in a terminal, lines in a file."""
+    return not console.quiet
+
+
 def announce(name: str, doing: str = "") -> None:
     """The name of a run, and what is being done for it."""
-    console.print(Text.assemble((name, "bold"), f": {doing}" if doing else ""))
+    console.print(Text.assemble((name, "bold"), f": {doing}" if doing else ""), soft_wrap=True)
 
 
-def show_report(page: Path) -> None:
-    """Where the report is, on one line however narrow the console."""
+def show_end(answer: str, page: Path) -> None:
+    """The last three lines: what was found, where the report is, how to look at it."""
+    if console.quiet:
+        print(page)
+        return
+    # on one line each, however narrow the console
+    console.print(Text.assemble(("answer:", "bold"), f" {answer}"), soft_wrap=True)
     console.print(f"report: {page}", soft_wrap=True)
+    console.print(f"open {page.resolve().as_uri()} in a browser", soft_wrap=True)
 
 
-def show_error(error: Exception) -> None:
+def show_error(error: BaseException) -> None:
     """What a user can fix, on one line."""
     errors.print(Text.assemble(("error:", "red"), f" {error}"), soft_wrap=True)

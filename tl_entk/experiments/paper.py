@@ -10,18 +10,17 @@ from typing import Any
 from tl_entk.dynamics.course import Course
 from tl_entk.experiments.jobs import Job, run_jobs
 from tl_entk.experiments.modular_mlp.analysis import MLPResult
-from tl_entk.experiments.modular_mlp.model import MLPSettings
+from tl_entk.experiments.modular_mlp.settings import MLPSettings
 from tl_entk.experiments.modular_transformer.analysis import (
     ModularResult,
     headline,
     run_modular_transformer,
-    run_name,
 )
 from tl_entk.experiments.modular_transformer.linear_fits import transformer_fits
-from tl_entk.experiments.modular_transformer.task import ModelClass, ModularSettings
+from tl_entk.experiments.modular_transformer.settings import ModularSettings, run_name
 from tl_entk.experiments.records import recall, store
-from tl_entk.experiments.superposition.analysis import BETAS, SuperpositionResult
-from tl_entk.experiments.superposition.model import SuperpositionSettings, paper_regimes
+from tl_entk.experiments.superposition.analysis import SuperpositionResult
+from tl_entk.experiments.superposition.settings import BETAS, SuperpositionSettings, paper_regimes
 from tl_entk.experiments.toy_jobs import (
     FORMAT,
     mlp_job,
@@ -29,6 +28,7 @@ from tl_entk.experiments.toy_jobs import (
     superposition_job,
     superposition_result,
 )
+from tl_entk.model.classes import ModelClass
 
 SEEDS = (0, 1, 2, 3, 4)
 # the transformer's demo seed, which groks

@@ -9,10 +9,11 @@ from feature_sets.errors import UserError
 from tl_entk.dynamics.course import Course
 from tl_entk.experiments.jobs import Job
 from tl_entk.experiments.modular_mlp.analysis import MLPResult, run_modular_mlp
-from tl_entk.experiments.modular_mlp.model import MLPSettings
-from tl_entk.experiments.records import recall, settings_name, store
+from tl_entk.experiments.modular_mlp.settings import MLPSettings
+from tl_entk.experiments.records import recall, store
+from tl_entk.experiments.settings import settings_name
 from tl_entk.experiments.superposition.analysis import SuperpositionResult, run_superposition
-from tl_entk.experiments.superposition.model import SuperpositionSettings
+from tl_entk.experiments.superposition.settings import SuperpositionSettings
 from tl_entk.model.memory import check_memory_budget
 
 # raised where results of earlier code must not be taken up

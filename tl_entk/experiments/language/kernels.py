@@ -25,7 +25,7 @@ from tl_entk.directions.eigen import EigenDirections
 from tl_entk.experiments.language.data import LanguageData
 from tl_entk.experiments.language.settings import LanguageSettings
 from tl_entk.kernel.blocks import kernel_blocks
-from tl_entk.kernel.normalize import NORMALIZATIONS
+from tl_entk.kernel.normalizations import NORMALIZATIONS
 from tl_entk.model.provenance import hash_of
 from tl_entk.operator.normalized_operator import gradient_norms
 from tl_entk.operator.top_directions import top_eigendirections

@@ -15,6 +15,7 @@ from feature_sets.grammar import Rule
 from tl_entk.alignment.model_baselines import OwnBaseline
 from tl_entk.directions.eigen import EigenDirections
 from tl_entk.experiments.clock import Clock
+from tl_entk.experiments.language.checks import check_model
 from tl_entk.experiments.language.data import LanguageData, language_data
 from tl_entk.experiments.language.judging import FLATTENED, Judged, judge_language
 from tl_entk.experiments.language.kernels import Directions, language_directions
@@ -108,7 +109,7 @@ def run_language(
     language_model = load_language_model(
         settings.model, model_class=settings.model_class, device=device
     )
-    settings.check_model(language_model.model)
+    check_model(settings, language_model.model)
     clock.lap("model")
     data = language_data(settings, language_model, home, own=own, progress=progress)
     clock.lap("windows and labels")

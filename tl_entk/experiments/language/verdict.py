@@ -75,6 +75,19 @@ def verdicts(result: LanguageResult) -> list[str]:
     return found
 
 
+def answer(result: LanguageResult) -> str:
+    """The verdict on the kernel that is best within the train half, in a sentence."""
+    judged = result.judged
+    own, other = judged.tables[judged.winner], judged.tables[judged.strongest_baseline]
+    said = compare_with(
+        judged.strongest_baseline, "ap", own.difference(other), own.macro(), other.macro()
+    )
+    return (
+        f"the best kernel is {judged.winner}, the strongest baseline {judged.strongest_baseline}, "
+        f"both by the train half: on the test half, {said}."
+    )
+
+
 def _introductions(result: LanguageResult) -> list[str]:
     """What the strongest baseline and the default kernel are."""
     judged = result.judged
