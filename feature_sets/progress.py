@@ -74,6 +74,7 @@ class Progress:
         """Count steps done, with a note beside the title."""
         if self._lines:
             self._lines.done += steps
+            self._lines.note = note
         if self._task is not None:
             text = f"{self._title} {note}".strip()
             self._bars.update(self._task, advance=steps, description=text)
@@ -103,7 +104,7 @@ class _Lines:
     """The lines of one stage, written by a thread of their own: a single step may take minutes."""
 
     def __init__(self, title: str, total: int) -> None:
-        self.title, self.total, self.done = title, total, 0
+        self.title, self.total, self.done, self.note = title, total, 0, ""
         self._began = time.monotonic()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._write, daemon=True)
@@ -124,10 +125,11 @@ class _Lines:
         if self._stopped.wait(QUIET):
             return
         self._written = True
-        _write(f"{self.title}: begun, {self.total} to do")
+        _write(f"{self.title}: begun" + (f", {self.total} to do" if self.total > 1 else ""))
         while not self._stopped.wait(EVERY):
             taken = time.monotonic() - self._began
-            _write(f"{self.title}: {progress_line(self.done, self.total, taken)}")
+            what = f"{self.title} {self.note}".strip()
+            _write(f"{what}: {progress_line(self.done, self.total, taken)}")
 
 
 def progress_line(done: int, total: int, taken: float) -> str:
@@ -144,7 +146,9 @@ def progress_line(done: int, total: int, taken: float) -> str:
         >>> progress_line(0, 60, 30.0)
         '0 of 60, 0:30 so far'
     """
-    line = f"{done} of {total}, {clock_time(taken)} so far"
+    line = f"{clock_time(taken)} so far"
+    if total > 1:
+        line = f"{done} of {total}, {line}"
     if 0 < done <= total:
         line += f", about {clock_time(taken / done * (total - done))} left"
     return line

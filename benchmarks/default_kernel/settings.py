@@ -13,6 +13,7 @@ from torch import Tensor
 
 from feature_sets import fourier
 from feature_sets.feature_set import FeatureSet
+from feature_sets.pipelines import load_pipeline
 from tl_entk.alignment.frequencies import embedding_spectrum, key_frequencies
 from tl_entk.experiments import ModularSettings
 from tl_entk.experiments.language.data import language_data
@@ -64,7 +65,13 @@ def language(places: Places, **changes: Any) -> Setting:
     values = {name: given.get(value, value) for name, value in changes.items()}
     settings = LanguageSettings(**values, pipeline=places.pipeline, layers=(0,))
     found = load_language_model(settings.model)
-    data = language_data(settings, found, places.out / windows_name(settings), progress=True)
+    data = language_data(
+        settings,
+        found,
+        load_pipeline(settings.pipeline),
+        places.out / windows_name(settings),
+        progress=True,
+    )
     predicted = torch.tensor(data.predicted)
     return Setting(found.model, data.windows.tokens, data.features, predicted, settings.seed)
 

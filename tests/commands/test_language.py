@@ -79,5 +79,28 @@ def test_bad_options_are_refused_before_any_work(options, message, tmp_path, mon
     monkeypatch.setattr("feature_sets.texts.hub_answers", lambda endpoint: False)
     with pytest.raises((ValueError, OSError), match=message):
         app(["language", "--out", str(tmp_path), *options], standalone_mode=False)
-    assert not list(tmp_path.rglob("*.safetensors"))
+    # no folder is left that has nothing in it
+    assert not list(tmp_path.iterdir())
     assert not list(tmp_path.rglob("sampled_stories.json"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--pipeline", "en_nothing"], "no spaCy pipeline"),
+        (["--dataset", "nowhere.txt"], "nowhere.txt"),
+        (["--dataset", "nowhere/at-all"], "nowhere/at-all"),
+        (["--device", "nowhere"], "--device nowhere"),
+    ],
+)
+def test_what_needs_no_model_is_refused_before_one_is_loaded(
+    options, message, tmp_path, monkeypatch
+):
+    def refuse(*args, **kwargs):
+        raise AssertionError("a model is loaded")
+
+    monkeypatch.setattr("feature_sets.texts.hub_answers", lambda endpoint: False)
+    monkeypatch.setattr("tl_entk.experiments.language.run.load_language_model", refuse)
+    with pytest.raises((ValueError, OSError), match=message):
+        app(["language", "--out", str(tmp_path / "runs"), *options], standalone_mode=False)
+    assert not list(tmp_path.iterdir())

@@ -272,6 +272,31 @@ def test_a_second_run_reuses_what_is_there_and_gives_the_same(run):
     assert again.judged.sweep == result.judged.sweep
 
 
+@pytest.mark.usefixtures("nothing_computed")
+def test_a_second_identical_run_judges_nothing(run, monkeypatch):
+    result, folder = run
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("judged again")
+
+    for name in ("best_directions", "judge_sweep", "probe_bases", "probe_validation"):
+        monkeypatch.setattr(f"tl_entk.experiments.language.kept_judging.{name}", refuse)
+    monkeypatch.setattr("tl_entk.experiments.language.kernels.kernel_blocks", refuse)
+    again = run_language(SMALL, folder)
+    assert again.directions.shares == result.directions.shares
+    assert again.judged.tables == result.judged.tables
+    assert again.judged.by_layer == result.judged.by_layer
+    assert again.judged.probes == result.judged.probes
+    assert again.judged.probes_by_layer == result.judged.probes_by_layer
+    assert verdicts(again) == verdicts(result)
+    for name, control in again.judged.controls.items():
+        expected = result.judged.controls[name]
+        assert control.tables == expected.tables
+        assert control.validations == expected.validations
+    with pytest.raises(AssertionError, match="judged again"):
+        run_language(replace(SMALL, probe="logistic"), folder)
+
+
 def kernels(folder):
     return folder / windows_name(SMALL) / kernels_name(SMALL)
 

@@ -27,6 +27,7 @@ from tl_entk.alignment.probes import probe_scores
 from tl_entk.alignment.ranking import AP, METRICS, Ranking, resamples
 from tl_entk.alignment.splitting import halves, too_rare
 from tl_entk.directions.eigen import EigenDirections
+from tl_entk.tools.progress import Progress
 
 R2 = "r2"
 # metric to the values it can take
@@ -218,6 +219,7 @@ def probe_bases(
     seed: int = 0,
     n_bootstrap: int = 500,
     probe: Probe = "logistic",
+    progress: bool = False,
 ) -> Comparison:
     """Probe every feature from each of several bases, such as directions of different layers.
 
@@ -229,6 +231,7 @@ def probe_bases(
         seed: of the split and the bootstrap.
         n_bootstrap: resamples.
         probe: of binary features.
+        progress: show a bar.
 
     Raises:
         UserError: for fewer than two bases, or as ``compare``.
@@ -256,12 +259,14 @@ def probe_bases(
     times = resamples(len(test), n_bootstrap, seed)
     truth = features.values
     samples = {}
-    for name, basis in bases.items():
-        inputs = basis.detach().cpu().double().numpy()
-        predicted = probe_scores(
-            inputs[train], truth[train], inputs[test], features.is_binary, probe
-        )
-        samples[name] = _judge_predictions(features, truth[test], predicted, times)
+    with Progress(f"{probe} probes", len(bases), progress) as bar:
+        for name, basis in bases.items():
+            inputs = basis.detach().cpu().double().numpy()
+            predicted = probe_scores(
+                inputs[train], truth[train], inputs[test], features.is_binary, probe
+            )
+            samples[name] = _judge_predictions(features, truth[test], predicted, times)
+            bar.advance(1, name)
     provenance = {"split": split, "seed": seed, "n_bootstrap": n_bootstrap, "probe": probe}
     k = next(iter(bases.values())).shape[1]
     return Comparison(_build_rows(features, samples), k, len(test), provenance, samples)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
+
+from tl_entk.tools.progress import Progress
 
 # rich would take "[2]" of "blocks.0.attn.W_Q[2]" for a style, and ":smile:" for a picture
 console = Console(markup=False, emoji=False)
@@ -20,6 +24,16 @@ def set_quiet(quiet: bool) -> None:
 def shows_progress() -> bool:
     """Whether stages show how far they are: bars in a terminal, lines in a file."""
     return not console.quiet
+
+
+@contextmanager
+def working(doing: str) -> Iterator[None]:
+    """Around a stage whose steps are not counted: a spinner in a terminal, lines in a file."""
+    with (
+        console.status(doing),
+        Progress(doing, 1, shows_progress() and not console.is_terminal),
+    ):
+        yield
 
 
 def announce(name: str, doing: str = "") -> None:

@@ -10,7 +10,7 @@ import typer
 from tl_entk.alignment.names import BASELINES, COMPONENTS, PCA, RANDOM
 from tl_entk.commands.call import Call
 from tl_entk.commands.checks import check_budget, check_device, choose_speed, run_folder
-from tl_entk.commands.console import console, show_end, shows_progress
+from tl_entk.commands.console import console, show_end, shows_progress, working
 from tl_entk.commands.options import Device, Out, as_command
 from tl_entk.experiments.language.settings import CONTROLS, PRESETS, LanguageSettings, run_name
 from tl_entk.model.memory import check_memory_budget
@@ -67,7 +67,7 @@ def language(
         result = run_language(
             settings, out, device=device, memory_budget=budget, progress=shows_progress()
         )
-        with console.status("writing the report"):
+        with working("writing the report"):
             page = write_outputs(result, target)
     show_language(result)
     show_end(answer(result), page)

@@ -9,7 +9,7 @@ import typer
 
 from tl_entk.commands.call import Call
 from tl_entk.commands.checks import check_model_class, choose_speed, run_folder
-from tl_entk.commands.console import console, show_end, shows_progress
+from tl_entk.commands.console import show_end, shows_progress, working
 from tl_entk.commands.options import Device, ModelClassName, as_command
 from tl_entk.experiments.modular_transformer.settings import ModularSettings, run_name
 
@@ -38,7 +38,7 @@ def modular_transformer(
         result = run_modular_transformer(
             call.settings, out, model_class=chosen, device=device, progress=shows_progress()
         )
-        with console.status("writing the report"):
+        with working("writing the report"):
             page = write_outputs(result, target)
     show_transformer(result)
     show_end(answer_transformer(result), page)

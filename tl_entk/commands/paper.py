@@ -10,7 +10,7 @@ import typer
 
 from tl_entk.commands.call import Call
 from tl_entk.commands.checks import check_model_class, check_workers, run_folder
-from tl_entk.commands.console import announce, console, show_end, shows_progress
+from tl_entk.commands.console import announce, console, show_end, shows_progress, working
 from tl_entk.commands.options import Out, Workers, as_command
 
 
@@ -45,7 +45,7 @@ def paper(
             say=lambda line: announce("paper", line),
         )
         computed = time.perf_counter() - start
-        with console.status("writing the report"):
+        with working("writing the report"):
             page = write_paper(result, target, computed)
     show_paper(result)
     console.print(f"{computed:.0f} s of computing, {time.perf_counter() - start:.0f} s in all")

@@ -11,7 +11,7 @@ import typer
 from feature_sets.errors import UserError
 from tl_entk.commands.call import Call
 from tl_entk.commands.checks import check_seeds, check_workers, run_folder
-from tl_entk.commands.console import console, show_end, shows_progress
+from tl_entk.commands.console import show_end, shows_progress, working
 from tl_entk.commands.options import (
     FIRST_SEED,
     Out,
@@ -91,7 +91,7 @@ def superposition(
         every = [job for row in jobs.values() for job in row]
         run_jobs(every, workers=workers, progress=shows_progress())
         found = {seed: [superposition_result(job) for job in row] for seed, row in jobs.items()}
-        with console.status("writing the report"):
+        with working("writing the report"):
             page = write_superposition(found, target)
     show_superposition(found)
     show_end(answer_superposition(found), page)
@@ -150,7 +150,7 @@ def modular_mlp(
         }
         run_jobs(list(jobs.values()), workers=workers, progress=shows_progress())
         found = {seed: mlp_result(job) for seed, job in jobs.items()}
-        with console.status("writing the report"):
+        with working("writing the report"):
             page = write_mlp(found, target)
     show_mlp(found)
     show_end(answer_mlp(found), page)
