@@ -158,7 +158,7 @@ def clock_time(seconds: float) -> str:
     """Seconds as a clock shows them.
 
     Example:
-        >>> clock_time(7.4), clock_time(754), clock_time(7265)
+        >>> clock_time(7.4), clock_time(754.0), clock_time(7265.0)
         ('0:07', '12:34', '2:01:05')
     """
     minutes, rest = divmod(round(seconds), 60)

@@ -461,16 +461,6 @@ def test_settings_that_cannot_be_meant(change, message):
         replace(SMALL, **change).chosen_layers(6)
 
 
-def test_runs_with_other_settings_have_other_folders():
-    names = {
-        run_name(replace(SMALL, **change))
-        for change in (
-            {}, {"k": 6}, {"tol": 1e-3}, {"readouts": ()}, {"model_class": "bridge"}, {"labels": ()}
-        )
-    }  # fmt: skip
-    assert len(names) == 6
-
-
 @pytest.mark.parametrize(
     ("low", "high", "verdict"),
     [(0.01, 0.2, "beats PCA"), (-0.2, -0.01, "is below PCA"), (-0.1, 0.2, "cannot be told")],

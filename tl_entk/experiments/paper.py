@@ -136,9 +136,8 @@ def _transformer_job(seed: int, model_class: ModelClass, folder: Path) -> Job:
     settings = ModularSettings(seed=seed)
     home = folder / "models" / run_name(settings, model_class)
     arguments = (settings, model_class, folder, home / f"record-{FORMAT}.safetensors")
-    return Job(
-        f"Transformer, seed {seed}", _run_transformer, arguments, arguments[-1], weight=100.0
-    )
+    name = f"Transformer, seed {seed}"
+    return Job(name, _run_transformer, arguments, arguments[-1], weight=100.0, shows=True)
 
 
 def _course_file(job: Job) -> Path:
@@ -146,8 +145,13 @@ def _course_file(job: Job) -> Path:
 
 
 def _run_transformer(
-    settings: ModularSettings, model_class: ModelClass, folder: Path, file: Path
+    settings: ModularSettings,
+    model_class: ModelClass,
+    folder: Path,
+    file: Path,
+    *,
+    progress: bool = False,
 ) -> None:
-    result = run_modular_transformer(settings, folder, model_class=model_class)
+    result = run_modular_transformer(settings, folder, model_class=model_class, progress=progress)
     fits = transformer_fits(settings, result.trained) if settings.seed == SHOWN else []
     store(TransformerRecord(headline(result), fits), file)

@@ -238,7 +238,7 @@ def run_name(settings: LanguageSettings) -> str:
 
     Example:
         >>> run_name(LanguageSettings()), run_name(LanguageSettings(k=9, probe="ridge"))
-        ('language-stories-n256-k25-seed0', 'language-stories-n256-k9-seed0-5a7c21')
+        ('language-stories-n256-k25-seed0', 'language-stories-n256-k9-seed0-149b05')
     """
     said = (*_TEXT, "per_tag", "k", "seed")
     name = f"language-{_about(settings)}-k{settings.k}-seed{settings.seed}"
@@ -262,7 +262,7 @@ def kernels_name(settings: LanguageSettings) -> str:
 
     Example:
         >>> kernels_name(LanguageSettings(layers=(3,))), kernels_name(LanguageSettings(tol=0.01))
-        ('kernels-mlp.W_out-k25', 'kernels-mlp.W_out-k25-0e1f5d')
+        ('kernels-mlp.W_out-k25', 'kernels-mlp.W_out-k25-cf8324')
     """
     weight = re.sub(r"[^A-Za-z0-9._]+", "-", settings.weight)
     said = ("k", "weight") if weight == settings.weight else ("k",)
@@ -270,10 +270,11 @@ def kernels_name(settings: LanguageSettings) -> str:
 
 
 def _about(settings: LanguageSettings) -> str:
-    parts = [_short(settings.model)]
+    about = _short(settings.model)
     if settings.dataset != _DEFAULTS["dataset"]:
-        parts.append(_short(settings.dataset))
-    return "-".join([*parts, f"n{settings.n_windows}"])
+        # a sign that neither part has
+        about += f"_{_short(settings.dataset)}"
+    return f"{about}-n{settings.n_windows}"
 
 
 def _short(path: str) -> str:
