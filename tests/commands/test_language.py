@@ -29,6 +29,11 @@ def test_a_text_file_of_ones_own_as_bridge(stories, tmp_path):
     assert found.returncode == 0, found.stderr
     assert "eNTK, all logits" in found.stdout
     (home,) = (tmp_path / "runs").glob("language-*")
+    answer, report, look = found.stdout.splitlines()[-3:]
+    assert re.match(r"answer: the best kernel is eNTK, .*, the strongest baseline ", answer)
+    assert report == f"report: {home / 'report.html'}"
+    assert look == f"open {(home / 'report.html').as_uri()} in a browser"
+    assert json.loads((home / "config.json").read_text())["options"]["--label"] == [pattern]
     results = json.loads((home / "results.json").read_text())
     assert results["model"]["class"] == "bridge"
     assert results["windows"]["kept"] == 64
