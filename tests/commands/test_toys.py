@@ -27,7 +27,7 @@ def run(*arguments):
 
 def report_of(result):
     assert result.exit_code == 0, (result.output, result.exception)
-    path = re.search(r"report: (\S+)", result.output).group(1)
+    path = re.search(r"^report: (\S+)", result.output, re.MULTILINE).group(1)
     with open(path, encoding="utf-8") as file:
         return file.read()
 

@@ -67,7 +67,7 @@ def language(
         result = run_language(
             settings, out, device=device, memory_budget=budget, progress=shows_progress()
         )
-        with working("writing the report"):
+        with working("writing report.html"):
             page = write_outputs(result, target)
     show_language(result)
     show_end(answer(result), page)

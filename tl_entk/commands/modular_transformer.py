@@ -38,7 +38,7 @@ def modular_transformer(
         result = run_modular_transformer(
             call.settings, out, model_class=chosen, device=device, progress=shows_progress()
         )
-        with working("writing the report"):
+        with working("writing report.html"):
             page = write_outputs(result, target)
     show_transformer(result)
     show_end(answer_transformer(result), page)

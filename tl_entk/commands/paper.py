@@ -45,7 +45,7 @@ def paper(
             say=lambda line: announce("paper", line),
         )
         computed = time.perf_counter() - start
-        with working("writing the report"):
+        with working("writing report.html"):
             page = write_paper(result, target, computed)
     show_paper(result)
     console.print(f"{computed:.0f} s of computing, {time.perf_counter() - start:.0f} s in all")

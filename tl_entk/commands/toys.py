@@ -91,7 +91,7 @@ def superposition(
         every = [job for row in jobs.values() for job in row]
         run_jobs(every, workers=workers, progress=shows_progress())
         found = {seed: [superposition_result(job) for job in row] for seed, row in jobs.items()}
-        with working("writing the report"):
+        with working("writing report.html"):
             page = write_superposition(found, target)
     show_superposition(found)
     show_end(answer_superposition(found), page)
@@ -150,7 +150,7 @@ def modular_mlp(
         }
         run_jobs(list(jobs.values()), workers=workers, progress=shows_progress())
         found = {seed: mlp_result(job) for seed, job in jobs.items()}
-        with working("writing the report"):
+        with working("writing report.html"):
             page = write_mlp(found, target)
     show_mlp(found)
     show_end(answer_mlp(found), page)
