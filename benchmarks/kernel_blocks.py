@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save_file
 
 import tl_entk
 from tl_entk.experiments import ModularSettings, build_model, modular_data
-from tl_entk.model.adapters.classes import default_model_class
+from tl_entk.model.classes import default_model_class
 
 READOUTS = {"mean_logit": lambda z: z.mean(-1, keepdim=True), "class_trace": lambda z: z}
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import rich.progress
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -16,11 +15,11 @@ from feature_sets.agreement import REASONS, Continuation, OwnWord, OwnWords
 from feature_sets.boundaries import check_tokenizer
 from feature_sets.drawing import Candidate, Draw, Judge, Reader
 from feature_sets.errors import UserError
+from feature_sets.progress import Progress
 from feature_sets.tagging import Tagger
+from feature_sets.tags import DEFAULT_TAGS
 from feature_sets.texts import Text
 from feature_sets.warn import warn_user
-
-DEFAULT_TAGS = ("PUNCT", "PRON", "PROPN", "DET", "ADV", "CCONJ", "NOUN", "VERB")
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,13 +213,8 @@ def _judge_candidates(
 def _draw_with_bar(
     draw: Draw, reader: Reader, judge: Judge, progress: bool
 ) -> list[tuple[Candidate, OwnWord | None]]:
-    with rich.progress.Progress(
-        *rich.progress.Progress.get_default_columns(),
-        rich.progress.MofNCompleteColumn(),
-        disable=not progress,
-    ) as bar:
-        task = bar.add_task("windows", total=sum(draw.left.values()))
-        return draw.run(reader, judge, lambda count: bar.update(task, advance=count))
+    with Progress("windows", sum(draw.left.values()), progress) as bar:
+        return draw.run(reader, judge, bar.advance)
 
 
 def _build_windows(

@@ -86,67 +86,61 @@ Files
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from feature_sets.errors import UserError
-from tl_entk.alignment.activations import activations_at
-from tl_entk.alignment.attribution import component_shares, head_shares, layer_shares
-from tl_entk.alignment.baselines import pca_scores, random_directions
-from tl_entk.alignment.best_directions import DirectionTable, best_directions
-from tl_entk.alignment.bootstrap import IntervalEstimate
-from tl_entk.alignment.comparison import Comparison, compare, probe_bases
-from tl_entk.alignment.controls import center_within
-from tl_entk.alignment.frequencies import embedding_spectrum, kernel_spectrum, key_frequencies
-from tl_entk.alignment.model_baselines import baseline_scores
-from tl_entk.alignment.overlap import (
-    SubspaceOverlap,
-    abs_cosines,
-    group_projections,
-    purity,
-    subspace_overlap,
-)
-from tl_entk.alignment.readout_sweep import judge_sweep, sweep_directions
-from tl_entk.compressed.eigendirections import all_eigendirections
-from tl_entk.directions.cliffs import Cliff, find_cliffs
-from tl_entk.directions.cost import Estimate
-from tl_entk.directions.default import default_directions
-from tl_entk.directions.eigen import EigenDirections, eigendecompose
-from tl_entk.directions.laplacians import kernel_laplacian, torus_laplacians
-from tl_entk.directions.rotation import Rotation, rotate_by_smoothness
-from tl_entk.directions.solver import leading_eigenpairs
-from tl_entk.directions.symmetric_operator import SymmetricOperator
-from tl_entk.directions.unsupervised_rotation import (
-    rotate_by_ica,
-    rotate_by_kernel,
-    rotate_by_varimax,
-)
-from tl_entk.dynamics.course import Course, Peak
-from tl_entk.dynamics.grokking import midpoint, onset, relation
-from tl_entk.dynamics.track import Track
-from tl_entk.dynamics.watch import Watch
-from tl_entk.kernel.blocks import kernel_blocks, list_components
-from tl_entk.kernel.kernel_blocks import KernelBlocks
-from tl_entk.kernel.normalize import center, cosine_normalize
-from tl_entk.linearization.build_jacobian import jacobian
-from tl_entk.linearization.fit import Linearized, linearized
-from tl_entk.linearization.jacobian import Jacobian
-from tl_entk.model.linear_map import Bias, LinearMap
-from tl_entk.model.readouts import Readout, sampled_class_trace
-from tl_entk.operator.build import kernel_operator
-from tl_entk.operator.normalized_operator import gradient_norms
-from tl_entk.operator.operator import KernelOperator
-from tl_entk.operator.top_directions import top_eigendirections
-from tl_entk.results import load, save
-
 if TYPE_CHECKING:
+    from feature_sets.errors import UserError
+    from tl_entk.alignment.activations import activations_at
+    from tl_entk.alignment.attribution import component_shares, head_shares, layer_shares
+    from tl_entk.alignment.baselines import pca_scores, random_directions
+    from tl_entk.alignment.best_directions import DirectionTable, best_directions
+    from tl_entk.alignment.bootstrap import IntervalEstimate
+    from tl_entk.alignment.comparison import Comparison, compare, probe_bases
+    from tl_entk.alignment.controls import center_within
+    from tl_entk.alignment.frequencies import embedding_spectrum, kernel_spectrum, key_frequencies
+    from tl_entk.alignment.model_baselines import baseline_scores
+    from tl_entk.alignment.overlap import (
+        SubspaceOverlap,
+        abs_cosines,
+        group_projections,
+        purity,
+        subspace_overlap,
+    )
+    from tl_entk.alignment.readout_sweep import judge_sweep, sweep_directions
+    from tl_entk.compressed.eigendirections import all_eigendirections
+    from tl_entk.directions.cliffs import Cliff, find_cliffs
+    from tl_entk.directions.cost import Estimate
+    from tl_entk.directions.default import default_directions
+    from tl_entk.directions.eigen import EigenDirections, eigendecompose
+    from tl_entk.directions.laplacians import kernel_laplacian, torus_laplacians
+    from tl_entk.directions.rotation import Rotation, rotate_by_smoothness
+    from tl_entk.directions.solver import leading_eigenpairs
+    from tl_entk.directions.symmetric_operator import SymmetricOperator
+    from tl_entk.directions.unsupervised_rotation import (
+        rotate_by_ica,
+        rotate_by_kernel,
+        rotate_by_varimax,
+    )
+    from tl_entk.dynamics.course import Course, Peak
+    from tl_entk.dynamics.grokking import midpoint, onset, relation
+    from tl_entk.dynamics.track import Track
+    from tl_entk.dynamics.watch import Watch
+    from tl_entk.kernel.blocks import kernel_blocks, list_components
+    from tl_entk.kernel.kernel_blocks import KernelBlocks
+    from tl_entk.kernel.normalize import center, cosine_normalize
     from tl_entk.language.loading import load_language_model
     from tl_entk.language.next_words import greedy_continuation
     from tl_entk.language.story_model.sample import sample_stories
+    from tl_entk.linearization.build_jacobian import jacobian
+    from tl_entk.linearization.fit import Linearized, linearized
+    from tl_entk.linearization.jacobian import Jacobian
+    from tl_entk.model.linear_map import Bias, LinearMap
+    from tl_entk.model.readouts import Readout, sampled_class_trace
+    from tl_entk.operator.build import kernel_operator
+    from tl_entk.operator.normalized_operator import gradient_norms
+    from tl_entk.operator.operator import KernelOperator
+    from tl_entk.operator.top_directions import top_eigendirections
+    from tl_entk.results import load, save
 
-# imported when first asked for: they bring transformers and its models
-_LAZY = {
-    "load_language_model": "tl_entk.language.loading",
-    "greedy_continuation": "tl_entk.language.next_words",
-    "sample_stories": "tl_entk.language.story_model.sample",
-}
+__version__ = "0.1.0"
 
 __all__ = [  # noqa: RUF022 - grouped, as the docstring is
     # kernels of every weight, head and layer
@@ -228,12 +222,64 @@ __all__ = [  # noqa: RUF022 - grouped, as the docstring is
     "load",
 ]
 
+# a name is imported when first asked for: torch and scikit-learn take seconds, the command line's
+# help needs neither
+_MODULES = {
+    "feature_sets.errors": "UserError",
+    "tl_entk.alignment.activations": "activations_at",
+    "tl_entk.alignment.attribution": "component_shares head_shares layer_shares",
+    "tl_entk.alignment.baselines": "pca_scores random_directions",
+    "tl_entk.alignment.best_directions": "DirectionTable best_directions",
+    "tl_entk.alignment.bootstrap": "IntervalEstimate",
+    "tl_entk.alignment.comparison": "Comparison compare probe_bases",
+    "tl_entk.alignment.controls": "center_within",
+    "tl_entk.alignment.frequencies": "embedding_spectrum kernel_spectrum key_frequencies",
+    "tl_entk.alignment.model_baselines": "baseline_scores",
+    "tl_entk.alignment.overlap": (
+        "SubspaceOverlap abs_cosines group_projections purity subspace_overlap"
+    ),
+    "tl_entk.alignment.readout_sweep": "judge_sweep sweep_directions",
+    "tl_entk.compressed.eigendirections": "all_eigendirections",
+    "tl_entk.directions.cliffs": "Cliff find_cliffs",
+    "tl_entk.directions.cost": "Estimate",
+    "tl_entk.directions.default": "default_directions",
+    "tl_entk.directions.eigen": "EigenDirections eigendecompose",
+    "tl_entk.directions.laplacians": "kernel_laplacian torus_laplacians",
+    "tl_entk.directions.rotation": "Rotation rotate_by_smoothness",
+    "tl_entk.directions.solver": "leading_eigenpairs",
+    "tl_entk.directions.symmetric_operator": "SymmetricOperator",
+    "tl_entk.directions.unsupervised_rotation": "rotate_by_ica rotate_by_kernel rotate_by_varimax",
+    "tl_entk.dynamics.course": "Course Peak",
+    "tl_entk.dynamics.grokking": "midpoint onset relation",
+    "tl_entk.dynamics.track": "Track",
+    "tl_entk.dynamics.watch": "Watch",
+    "tl_entk.kernel.blocks": "kernel_blocks list_components",
+    "tl_entk.kernel.kernel_blocks": "KernelBlocks",
+    "tl_entk.kernel.normalize": "center cosine_normalize",
+    "tl_entk.language.loading": "load_language_model",
+    "tl_entk.language.next_words": "greedy_continuation",
+    "tl_entk.language.story_model.sample": "sample_stories",
+    "tl_entk.linearization.build_jacobian": "jacobian",
+    "tl_entk.linearization.fit": "Linearized linearized",
+    "tl_entk.linearization.jacobian": "Jacobian",
+    "tl_entk.model.linear_map": "Bias LinearMap",
+    "tl_entk.model.readouts": "Readout sampled_class_trace",
+    "tl_entk.operator.build": "kernel_operator",
+    "tl_entk.operator.normalized_operator": "gradient_norms",
+    "tl_entk.operator.operator": "KernelOperator",
+    "tl_entk.operator.top_directions": "top_eigendirections",
+    "tl_entk.results": "load save",
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
+
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_MODULE_OF[name]), name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

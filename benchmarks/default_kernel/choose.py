@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.default_kernel.judge import RULES, rule_layers
 from benchmarks.default_kernel.kernels import ALL, EVERY, LATER, Candidate
-from tl_entk.directions.default import DEFAULT_NORMALIZATION, DEFAULT_READOUT
+from tl_entk.directions.default_kernel import DEFAULT_NORMALIZATION, DEFAULT_READOUT
 
 # of a table in a file
 MOST_ROWS = 100

@@ -6,15 +6,19 @@ import torch
 from torch import Tensor
 
 from benchmarks.default_kernel.kernels import ALL, LATER, top_scores
-from tl_entk.alignment.baselines import (
+from tl_entk.alignment.baselines import cosines, leading_scores, random_directions
+from tl_entk.alignment.model_states import ModelStates
+from tl_entk.alignment.names import (
+    ATTENTION,
+    LAYERED,
+    NEURONS,
+    PREDICTED,
+    PREDICTION,
     RANDOM,
+    RESIDUAL,
     STANDARDIZED,
-    cosines,
-    leading_scores,
-    random_directions,
+    STATES,
 )
-from tl_entk.alignment.model_baselines import LAYERED, PREDICTION, STATES
-from tl_entk.alignment.model_states import ATTENTION, NEURONS, PREDICTED, RESIDUAL, ModelStates
 from tl_entk.kernel.normalize import center
 from tl_entk.model.adapters import adapt_transformer
 

@@ -13,12 +13,13 @@ from torch import Tensor
 
 from feature_sets import fourier
 from feature_sets.feature_set import FeatureSet
+from feature_sets.pipelines import load_pipeline
 from tl_entk.alignment.frequencies import embedding_spectrum, key_frequencies
 from tl_entk.experiments import ModularSettings
 from tl_entk.experiments.language.data import language_data
 from tl_entk.experiments.language.settings import SAMPLED, LanguageSettings, windows_name
-from tl_entk.experiments.modular_transformer.analysis import run_name
 from tl_entk.experiments.modular_transformer.model import weights_of
+from tl_entk.experiments.modular_transformer.settings import run_name
 from tl_entk.experiments.modular_transformer.training import train
 from tl_entk.language.loading import load_language_model
 from tl_entk.language.next_words import greedy_continuation
@@ -64,7 +65,13 @@ def language(places: Places, **changes: Any) -> Setting:
     values = {name: given.get(value, value) for name, value in changes.items()}
     settings = LanguageSettings(**values, pipeline=places.pipeline, layers=(0,))
     found = load_language_model(settings.model)
-    data = language_data(settings, found, places.out / windows_name(settings), progress=True)
+    data = language_data(
+        settings,
+        found,
+        load_pipeline(settings.pipeline),
+        places.out / windows_name(settings),
+        progress=True,
+    )
     predicted = torch.tensor(data.predicted)
     return Setting(found.model, data.windows.tokens, data.features, predicted, settings.seed)
 

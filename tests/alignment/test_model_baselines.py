@@ -7,13 +7,8 @@ from sklearn.preprocessing import StandardScaler
 
 import tl_entk
 from tests.models import HAS_HOOKED, T, V, build
-from tl_entk.alignment.model_baselines import (
-    BASELINES,
-    LAYERED,
-    PREDICTION,
-    PRODUCTS,
-    baseline_scores,
-)
+from tl_entk.alignment.model_baselines import baseline_scores
+from tl_entk.alignment.names import BASELINES, LAYERED, PREDICTION, PRODUCTS
 from tl_entk.model.adapters import adapt_transformer
 
 MODELS = ["native:layer_norm", "hf:gemma3"] + ["hooked:gemma3", "hooked:gpt2"] * HAS_HOOKED

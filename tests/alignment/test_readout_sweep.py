@@ -6,11 +6,8 @@ import tl_entk
 from feature_sets import FeatureSet
 from tests.models import build, tokens
 from tl_entk.alignment.best_directions import LayerDirection
+from tl_entk.alignment.names import COMPONENTS, LATER_LAYERS, OF_ALL_LAYERS
 from tl_entk.alignment.readout_sweep import (
-    COMPONENTS,
-    LATER_LAYERS,
-    NORMALIZATIONS,
-    OF_ALL_LAYERS,
     Candidate,
     judge_sweep,
     over_layers,
@@ -18,7 +15,8 @@ from tl_entk.alignment.readout_sweep import (
     validation,
 )
 from tl_entk.alignment.splitting import halves, too_rare
-from tl_entk.directions.default import default_patterns
+from tl_entk.directions.default_kernel import default_patterns
+from tl_entk.kernel.normalizations import NORMALIZATIONS
 
 
 @pytest.fixture(scope="module")

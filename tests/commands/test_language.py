@@ -29,6 +29,11 @@ def test_a_text_file_of_ones_own_as_bridge(stories, tmp_path):
     assert found.returncode == 0, found.stderr
     assert "eNTK, all logits" in found.stdout
     (home,) = (tmp_path / "runs").glob("language-*")
+    answer, report, look = found.stdout.splitlines()[-3:]
+    assert re.match(r"answer: the best kernel is eNTK, .*, the strongest baseline ", answer)
+    assert report == f"report: {home / 'report.html'}"
+    assert look == f"open {(home / 'report.html').as_uri()} in a browser"
+    assert json.loads((home / "config.json").read_text())["options"]["--label"] == [pattern]
     results = json.loads((home / "results.json").read_text())
     assert results["model"]["class"] == "bridge"
     assert results["windows"]["kept"] == 64
@@ -79,5 +84,28 @@ def test_bad_options_are_refused_before_any_work(options, message, tmp_path, mon
     monkeypatch.setattr("feature_sets.texts.hub_answers", lambda endpoint: False)
     with pytest.raises((ValueError, OSError), match=message):
         app(["language", "--out", str(tmp_path), *options], standalone_mode=False)
-    assert not list(tmp_path.rglob("*.safetensors"))
+    # no folder is left that has nothing in it
+    assert not list(tmp_path.iterdir())
     assert not list(tmp_path.rglob("sampled_stories.json"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--pipeline", "en_nothing"], "no spaCy pipeline"),
+        (["--dataset", "nowhere.txt"], "nowhere.txt"),
+        (["--dataset", "nowhere/at-all"], "nowhere/at-all"),
+        (["--device", "nowhere"], "--device nowhere"),
+    ],
+)
+def test_what_needs_no_model_is_refused_before_one_is_loaded(
+    options, message, tmp_path, monkeypatch
+):
+    def refuse(*args, **kwargs):
+        raise AssertionError("a model is loaded")
+
+    monkeypatch.setattr("feature_sets.texts.hub_answers", lambda endpoint: False)
+    monkeypatch.setattr("tl_entk.experiments.language.run.load_language_model", refuse)
+    with pytest.raises((ValueError, OSError), match=message):
+        app(["language", "--out", str(tmp_path / "runs"), *options], standalone_mode=False)
+    assert not list(tmp_path.iterdir())

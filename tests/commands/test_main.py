@@ -33,7 +33,7 @@ def test_modular_transformer_end_to_end(model_class, tmp_path):
     first = run(*small)
     assert first.returncode == 0, first.stderr
     assert "trained in" in first.stdout
-    home = next(p for p in tmp_path.iterdir() if p.name.startswith(model_class))
+    home = next(p for p in tmp_path.iterdir() if p.name.startswith("modular-transformer-"))
     results = json.loads((home / "results.json").read_text())
     assert results["settings"]["p"] == 7
     assert not results["headline"]["model_reused"]

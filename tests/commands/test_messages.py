@@ -8,9 +8,8 @@ from rich.table import Table
 from feature_sets.errors import UserError
 from tl_entk.commands import main as entry
 from tl_entk.commands.console import announce, console
-from tl_entk.tools.progress import Progress
 
-RUN = "tl_entk.commands.modular_transformer.run_modular_transformer"
+RUN = "tl_entk.experiments.modular_transformer.analysis.run_modular_transformer"
 
 
 @pytest.fixture
@@ -36,11 +35,13 @@ def raising(error):
 
 @pytest.mark.plain
 @pytest.mark.parametrize("kind", [TypeError, ValueError, KeyError, ImportError, RuntimeError])
-def test_a_fault_of_ours_keeps_its_traceback(kind, call, monkeypatch):
+def test_a_fault_of_ours_keeps_its_traceback(kind, call, monkeypatch, capsys):
     monkeypatch.setattr(RUN, raising(kind("our own fault")))
-    with pytest.raises(kind, match="our own fault") as raised:
-        call("modular-transformer", "--p", "7")
-    assert raised.traceback[-1].name == "run"
+    assert call("modular-transformer", "--p", "7") == 1
+    shown = capsys.readouterr().err
+    assert "in run\n" in shown
+    assert "our own fault" in shown
+    assert shown.endswith("report it with the lines above.\n")
 
 
 @pytest.mark.plain
@@ -53,6 +54,25 @@ def test_what_a_user_can_fix_is_one_line(kind, call, monkeypatch, capsys):
 
 
 @pytest.mark.plain
+def test_debug_shows_where_an_error_comes_from(call, monkeypatch, capsys):
+    monkeypatch.setattr(RUN, raising(UserError("pass less")))
+    assert call("modular-transformer", "--p", "7", "--debug") == 2
+    shown = capsys.readouterr().err
+    assert "Traceback" in shown
+    assert shown.endswith("error: pass less\n")
+
+
+@pytest.mark.plain
+def test_a_failed_call_leaves_no_folder(call, monkeypatch, tmp_path):
+    monkeypatch.setattr(RUN, raising(UserError("pass less")))
+    assert call("modular-transformer", "--p", "7", "--out", "new/runs") == 2
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "kept").mkdir()
+    assert call("modular-transformer", "--p", "7", "--out", "kept") == 2
+    assert list(tmp_path.rglob("*")) == [tmp_path / "kept"]
+
+
+@pytest.mark.plain
 def test_names_and_tables_keep_their_square_brackets(capsys):
     announce("run-of-[mine]", "training [all]")
     table = Table("blocks.0.attn.W_Q[2]", box=None)
@@ -61,13 +81,6 @@ def test_names_and_tables_keep_their_square_brackets(capsys):
     shown = capsys.readouterr().out
     for text in ("run-of-[mine]: training [all]", "W_Q[2]", "W_O[1] [bold]and[/bold] more"):
         assert text in shown
-
-
-@pytest.mark.plain
-def test_a_progress_bar_keeps_its_square_brackets(capsys):
-    with Progress("kernels of W_Q[2]", 1, True) as bar:
-        bar.advance(1, "[bold]")
-    assert "kernels of W_Q[2] [bold]" in capsys.readouterr().out
 
 
 @pytest.mark.plain

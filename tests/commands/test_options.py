@@ -7,12 +7,13 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from tl_entk.commands.call import Call
 from tl_entk.commands.main import app
-from tl_entk.commands.options import attribute_helps, with_settings
+from tl_entk.commands.options import as_command, attribute_helps
 from tl_entk.experiments.language.settings import PRESETS, LanguageSettings
-from tl_entk.experiments.modular_mlp.model import MLPSettings
-from tl_entk.experiments.modular_transformer.task import ModularSettings
-from tl_entk.experiments.superposition.model import SuperpositionSettings
+from tl_entk.experiments.modular_mlp.settings import MLPSettings
+from tl_entk.experiments.modular_transformer.settings import ModularSettings
+from tl_entk.experiments.superposition.settings import SuperpositionSettings
 
 pytestmark = pytest.mark.plain
 
@@ -53,12 +54,12 @@ def call():
     """The settings and the command's own option, as the command is given them."""
     given = []
 
-    @with_settings(
+    @as_command(
         Settings, leave_out=("hidden",), helps={"rules": "A rule."}, repeated={"rules": "--rule"}
     )
-    def command(settings: Settings, *, out: str = "runs") -> None:
+    def command(call: Call[Settings], *, out: str = "runs") -> None:
         """What it does."""
-        given.append((settings, out))
+        given.append((call.settings, out))
 
     small = typer.Typer()
     small.command()(command)
@@ -120,10 +121,10 @@ def call_preset():
     """The settings that a command with presets is given."""
     given = []
 
-    @with_settings(Settings, leave_out=("hidden",), presets={"big": {"k": 99, "fast": False}})
-    def command(settings: Settings) -> None:
+    @as_command(Settings, leave_out=("hidden",), presets={"big": {"k": 99, "fast": False}})
+    def command(call: Call[Settings]) -> None:
         """What it does."""
-        given.append(settings)
+        given.append(call.settings)
 
     app = typer.Typer()
     app.command()(command)

@@ -1,6 +1,7 @@
 """The commands on small settings, and everything of the paper in small."""
 
 import re
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -26,7 +27,7 @@ def run(*arguments):
 
 def report_of(result):
     assert result.exit_code == 0, (result.output, result.exception)
-    path = re.search(r"report: (\S+)", result.output).group(1)
+    path = re.search(r"^report: (\S+)", result.output, re.MULTILINE).group(1)
     with open(path, encoding="utf-8") as file:
         return file.read()
 
@@ -41,6 +42,9 @@ def test_two_seeds_and_again(command, images, tmp_path):
     options = [*command, "--seeds", 2, "--workers", 1, "--out", tmp_path]
     first = run(*options)
     text = report_of(first)
+    answer, report, look = first.output.splitlines()[-3:]
+    assert answer.startswith("answer: the ")
+    assert look == f"open {Path(report.removeprefix('report: ')).as_uri()} in a browser"
     assert text.count("<img") >= images
     assert not re.search(r'(src|href)="http', text)
     written = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("result*.safetensors")}

@@ -4,7 +4,7 @@ import torch
 import tl_entk
 from benchmarks.default_kernel.kernels import EVERY, LATER, Candidate, candidate_scores
 from tests.models import HAS_HOOKED, build, tokens
-from tl_entk.directions.default import DEFAULT_READOUT
+from tl_entk.directions.default_kernel import DEFAULT_READOUT
 
 NAMES = ["native:layer_norm", "hf:gemma3", *(["hooked:gemma3"] if HAS_HOOKED else [])]
 

@@ -45,6 +45,20 @@ def test_each_job_runs_once(workers, tmp_path):
     assert [(tmp_path / str(i)).read_text() for i in range(3)] == ["x"] * 3
 
 
+def test_a_job_shows_its_own_progress_where_it_runs_in_this_process(tmp_path):
+    shown = []
+
+    def note(path, text, *, progress):
+        shown.append(progress)
+        write(path, text)
+
+    for i, progress in enumerate([True, False]):
+        path = tmp_path / str(i)
+        job = Job("own bar", note, (str(path), "x"), path, shows=True)
+        run_jobs([job], workers=1, progress=progress)
+    assert shown == [True, False]
+
+
 def test_the_longest_comes_first(tmp_path):
     order = tmp_path / "order"
     listed = [

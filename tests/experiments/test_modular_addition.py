@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from tl_entk.experiments.modular_addition import check_addition, count_training, split_additions
+from tl_entk.experiments.modular_addition import split_additions
 from tl_entk.experiments.modular_mlp.model import MLPSettings, seeded_mlp
 from tl_entk.experiments.modular_transformer.task import ModularSettings, modular_data
+from tl_entk.experiments.settings import check_addition, count_training
 
 pytestmark = pytest.mark.plain
 

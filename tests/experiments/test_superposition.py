@@ -7,12 +7,8 @@ import tl_entk
 from feature_sets.superposition import sparse_features, superposition
 from tl_entk.experiments.records import recall, store
 from tl_entk.experiments.superposition.analysis import SuperpositionResult, run_superposition
-from tl_entk.experiments.superposition.model import (
-    SuperpositionSettings,
-    paper_regimes,
-    seeded_toy_model,
-    train_toy_model,
-)
+from tl_entk.experiments.superposition.model import seeded_toy_model, train_toy_model
+from tl_entk.experiments.superposition.settings import SuperpositionSettings, paper_regimes
 
 pytestmark = pytest.mark.plain
 

@@ -1,12 +1,14 @@
 import math
 from dataclasses import replace
 from datetime import datetime
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 import spacy
 import torch
+from rich.console import Console
 from tokenizers import (
     Tokenizer,
     decoders,
@@ -447,9 +449,11 @@ def test_components_that_tags_do_not_need_are_left_out():
     assert unused_components(other) == []
 
 
-def test_a_bar_can_be_shown(draw, capsys):
+def test_a_bar_can_be_shown(draw, monkeypatch):
+    terminal = Console(force_terminal=True, width=100, file=StringIO())
+    monkeypatch.setattr("rich._console", terminal)
     draw(stories(9), per_tag=2, progress=True)
-    assert "2/2" in capsys.readouterr().out
+    assert "2/2" in terminal.file.getvalue()
 
 
 class Slow:

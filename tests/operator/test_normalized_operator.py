@@ -6,7 +6,7 @@ import torch
 from tests.models import HAS_HOOKED, build, tokens
 from tests.operator.test_operator_oracle import dense_jacobians, whitened
 from tl_entk import kernel_operator, top_eigendirections
-from tl_entk.kernel.normalize import NORMALIZATIONS
+from tl_entk.kernel.normalizations import NORMALIZATIONS
 from tl_entk.operator.normalized_operator import NormalizedOperator, gradient_norms
 
 WEIGHT = "blocks.0.mlp.W_out"

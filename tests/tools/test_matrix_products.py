@@ -73,7 +73,7 @@ def test_work_that_fails_leaves_the_switch_as_it_was(monkeypatch):
 
 def test_commands_say_what_multiplies(monkeypatch, capsys):
     chosen = Products("medium", 2.0, 5e-7)
-    monkeypatch.setattr("tl_entk.commands.checks.measure_products", lambda: chosen)
+    monkeypatch.setattr("tl_entk.tools.matrix_products.measure_products", lambda: chosen)
     choose_speed("cuda")
     assert torch.get_float32_matmul_precision() == "highest"
     choose_speed()

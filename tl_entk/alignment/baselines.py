@@ -17,7 +17,6 @@ from tl_entk.tools.arrays import Rows, to_matrix
 
 # least size of a component over the first that is more than rounding (of float32 states)
 _RANK = 1e-6
-PCA, STANDARDIZED, RANDOM = "PCA", "standardized PCA", "random"
 
 
 def pca_scores(activations: Rows, k: int, *, standardize: bool = False) -> Float[Tensor, "n k"]:

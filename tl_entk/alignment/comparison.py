@@ -20,20 +20,15 @@ from torch import Tensor
 
 from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
-from tl_entk.alignment.baselines import (
-    PCA,
-    RANDOM,
-    STANDARDIZED,
-    leading_scores,
-    pca_scores,
-    random_directions,
-)
+from tl_entk.alignment.baselines import leading_scores, pca_scores, random_directions
 from tl_entk.alignment.bootstrap import IntervalEstimate, Samples, check_bootstrap, rows_of
-from tl_entk.alignment.probes import Probe, probe_scores
+from tl_entk.alignment.names import PCA, RANDOM, STANDARDIZED, Probe
+from tl_entk.alignment.probes import probe_scores
 from tl_entk.alignment.ranking import AP, METRICS, Ranking, resamples
 from tl_entk.alignment.splitting import halves, too_rare
 from tl_entk.directions.eigen import EigenDirections, scores_of
 from tl_entk.tools.arrays import Rows, to_matrix
+from tl_entk.tools.progress import Progress
 
 R2 = "r2"
 # metric to the values it can take
@@ -228,6 +223,7 @@ def probe_bases(
     seed: int = 0,
     n_bootstrap: int = 500,
     probe: Probe = "logistic",
+    progress: bool = False,
 ) -> Comparison:
     """Probe every feature from each of several bases, such as directions of different layers.
 
@@ -239,6 +235,7 @@ def probe_bases(
         seed: of the split and the bootstrap.
         n_bootstrap: resamples.
         probe: of binary features.
+        progress: show a bar.
 
     Raises:
         UserError: for fewer than two bases, or as ``compare``.
@@ -272,12 +269,14 @@ def probe_bases(
     times = resamples(len(test), n_bootstrap, seed)
     truth = features.values
     samples = {}
-    for name, basis in inputs.items():
-        values = basis.cpu().double().numpy()
-        predicted = probe_scores(
-            values[train], truth[train], values[test], features.is_binary, probe
-        )
-        samples[name] = _judge_predictions(features, truth[test], predicted, times)
+    with Progress(f"{probe} probes", len(inputs), progress) as bar:
+        for name, basis in inputs.items():
+            values = basis.cpu().double().numpy()
+            predicted = probe_scores(
+                values[train], truth[train], values[test], features.is_binary, probe
+            )
+            samples[name] = _judge_predictions(features, truth[test], predicted, times)
+            bar.advance(1, name)
     provenance = {"split": split, "seed": seed, "n_bootstrap": n_bootstrap, "probe": probe}
     k = next(iter(inputs.values())).shape[1]
     return Comparison(_build_rows(features, samples), k, len(test), provenance, samples)

@@ -13,61 +13,21 @@ from jaxtyping import Int
 from torch import Tensor
 
 from feature_sets.errors import UserError
-from tl_entk.alignment.baselines import (
-    PCA,
+from tl_entk.alignment.baselines import leading_scores, product_scores, random_directions
+from tl_entk.alignment.model_states import ModelStates, missing_state
+from tl_entk.alignment.names import (
+    BASELINES,
+    PREDICTED,
+    PREDICTION,
+    PRODUCTS,
     RANDOM,
     STANDARDIZED,
-    leading_scores,
-    product_scores,
-    random_directions,
+    STATES,
+    TOGETHER,
 )
-from tl_entk.alignment.model_states import (
-    ATTENTION,
-    EXPECTED,
-    FINAL_HIDDEN,
-    LOG_PROBABILITIES,
-    NEURONS,
-    NORMED,
-    PREDICTED,
-    RESIDUAL,
-    ModelStates,
-    missing_state,
-)
-from tl_entk.alignment.readout_sweep import TOGETHER
+from tl_entk.alignment.names import PCA as PCA
 from tl_entk.model.adapters import adapt_transformer
 from tl_entk.model.checks import Position, check_model
-
-NORMED_PCA = "normed PCA"
-# principal components of the states of every layer: name to what it is, for reports
-LAYERED = {
-    PCA: "PCA of the residual stream after the layer (the paper's baseline)",
-    STANDARDIZED: "the same, every activation divided by its standard deviation first",
-    NORMED_PCA: "PCA of the residual stream after the norm that reads it next",
-    NEURONS: "PCA of the layer's neurons, the inputs of W_out",
-    ATTENTION: "PCA of what the layer's attention writes",
-}
-# kernels of the states of every layer and of the prediction, which need no gradient
-PRODUCTS = {
-    f"{name} x unembedding": "leading eigenvectors of the cosines of "
-    f"{what}, times the cosines of the predicted token's unembedding"
-    for name, what in {
-        RESIDUAL: "the residual stream after the layer",
-        NEURONS: "the layer's neurons",
-        ATTENTION: "what the layer's attention writes",
-    }.items()
-}
-# principal components of what the model predicts
-PREDICTION = {
-    FINAL_HIDDEN: "PCA of the vector that the unembedding reads",
-    LOG_PROBABILITIES: "PCA of the log-probabilities of the 1000 likeliest tokens",
-    PREDICTED: "PCA of the unembedding vector of the most probable token",
-    EXPECTED: "PCA of the unembedding vectors' mean under the prediction",
-}
-BASELINES = {**LAYERED, **PRODUCTS, **PREDICTION, RANDOM: "random directions: chance"}
-# baseline of every layer to the states it is made of
-STATES = {PCA: RESIDUAL, STANDARDIZED: RESIDUAL, NORMED_PCA: NORMED} | {
-    name: name.removesuffix(" x unembedding") for name in (NEURONS, ATTENTION, *PRODUCTS)
-}
 
 # model, windows -> (n, m) states or scores, or layer to these
 OwnBaseline = Callable[[Any, Tensor], Tensor | Mapping[str, Tensor]]

@@ -11,17 +11,22 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tl_entk.alignment.activations import select_positions
+from tl_entk.alignment.names import (
+    ATTENTION,
+    EXPECTED,
+    FINAL_HIDDEN,
+    LAYER_STATES,
+    LOG_PROBABILITIES,
+    NEURONS,
+    NORMED,
+    PREDICTED,
+    RESIDUAL,
+)
 from tl_entk.alignment.prediction import Prediction, read_prediction
 from tl_entk.model.adapters import TransformerAdapter
 from tl_entk.model.capture import reading
 from tl_entk.model.checks import Position, check_position
 
-RESIDUAL, NORMED, NEURONS, ATTENTION = "residual", "normed", "neurons", "attention output"
-# states of a layer
-LAYER_STATES = (RESIDUAL, NORMED, NEURONS, ATTENTION)
-# states of the prediction
-FINAL_HIDDEN, LOG_PROBABILITIES = "final hidden", "log-probabilities"
-PREDICTED, EXPECTED = "predicted unembedding", "expected unembedding"
 # those that a hook has
 _HOOKS = {RESIDUAL: "hook_resid_post", ATTENTION: "hook_attn_out"}
 

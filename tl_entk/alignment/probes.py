@@ -7,7 +7,6 @@ regression on 0 and 1: one fit for all features, for sweeps over many layers.
 from __future__ import annotations
 
 import warnings
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -17,8 +16,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from feature_sets.errors import UserError
+from tl_entk.alignment.names import Probe
 
-Probe = Literal["logistic", "ridge"]
 _PENALTIES = np.logspace(-6, 3, 10)
 
 

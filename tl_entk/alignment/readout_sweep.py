@@ -18,37 +18,24 @@ from torch import Tensor
 from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
 from tl_entk.alignment.best_directions import LayerDirection, best_directions
+from tl_entk.alignment.names import COMPONENTS, LATER_LAYERS, OF_ALL_LAYERS, TOGETHER
 from tl_entk.alignment.splitting import Groups, halves, take_groups, too_rare
-from tl_entk.directions.default import (
+from tl_entk.directions.default_kernel import (
     DEFAULT_NORMALIZATION,
     DEFAULT_READOUT,
-    DEFAULT_WEIGHTS,
     default_patterns,
 )
 from tl_entk.directions.eigen import EigenDirections, eigendecompose
 from tl_entk.kernel.blocks import kernel_blocks
 from tl_entk.kernel.kernel_blocks import KernelBlocks
-from tl_entk.kernel.normalize import NORMALIZATIONS, check_normalization, normalize
+from tl_entk.kernel.normalizations import NORMALIZATIONS, check_normalization
+from tl_entk.kernel.normalize import normalize
 from tl_entk.model.adapters import adapt_transformer
 from tl_entk.model.checks import Position
 from tl_entk.model.readouts import ReadoutLike, sampled_class_trace
 from tl_entk.model.sites import glob_match
 from tl_entk.tools.progress import Progress
 
-ALL_LAYERS, LATER_LAYERS = "all layers", "later layers"
-# what the kernel of a layer is made of; of the later half of the layers, every weight's kernel is
-# normalized before it is added
-COMPONENTS: dict[str, tuple[str, ...]] = {
-    "W_out": ("blocks.{layer}.mlp.W_out",),
-    "W_in": ("blocks.{layer}.mlp.W_in",),
-    "W_O": ("blocks.{layer}.attn.W_O",),
-    "whole layer": ("blocks.{layer}.*",),
-    ALL_LAYERS: ("blocks.*",),
-    LATER_LAYERS: tuple(f"blocks.{{layer}}.{weight}" for weight in DEFAULT_WEIGHTS),
-}
-# components that are one for all layers, and what their layer is called among the others
-OF_ALL_LAYERS = (ALL_LAYERS, LATER_LAYERS)
-TOGETHER = "all"
 # backward passes of a class trace where the vocabulary is too large for one each
 CLASS_TRACE_SIGNS = 32
 

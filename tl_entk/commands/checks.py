@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import cast, get_args
-
-import torch
+from typing import Any, cast, get_args
 
 from feature_sets.errors import UserError
+from tl_entk.commands.call import CONFIG, Call
 from tl_entk.commands.console import announce, console
-from tl_entk.model.adapters.classes import ModelClass, default_model_class
-from tl_entk.tools.matrix_products import measure_products
-from tl_entk.tools.threads import set_threads
+from tl_entk.model.classes import ModelClass, default_model_class
 
 
-def start_run(target: Path, doing: str = "", device: str = "cpu") -> None:
-    """Check where a run writes and computes, then say that it begins.
+@contextmanager
+def run_folder(
+    target: Path, call: Call[Any], doing: str = "", device: str = "cpu"
+) -> Iterator[None]:
+    """Around a run: its folder says how it was called; a run that fails at once leaves none.
 
     Args:
         target: folder of its report; its name is shown.
+        call: the command that is run.
         doing: what is being done, for people to read.
         device: where it computes.
 
@@ -27,13 +29,30 @@ def start_run(target: Path, doing: str = "", device: str = "cpu") -> None:
         OSError: if the folder cannot be written to.
         UserError: if the device is unknown.
     """
-    check_writable(target)
     check_device(device)
-    announce(target.name, doing)
+    made = [folder for folder in (target, *target.parents) if not folder.exists()]
+    check_writable(target)
+    try:
+        call.write(target)
+        announce(target.name, doing)
+        yield
+    except Exception:
+        if target in made and [file.name for file in target.iterdir()] == [CONFIG]:
+            (target / CONFIG).unlink()
+        for folder in made:
+            if any(folder.iterdir()):
+                break
+            folder.rmdir()
+        raise
 
 
 def choose_speed(device: str = "cpu") -> None:
     """Set how many threads this process computes with, and what multiplies; and say so."""
+    import torch
+
+    from tl_entk.tools.matrix_products import measure_products
+    from tl_entk.tools.threads import set_threads
+
     console.print(f"computing with {set_threads()}")
     if device == "cpu" and torch.get_float32_matmul_precision() == "highest":
         products = measure_products()
@@ -64,6 +83,8 @@ def check_device(device: str) -> None:
     Raises:
         UserError: says what to pass.
     """
+    import torch
+
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
@@ -105,6 +126,16 @@ def check_seeds(seeds: int) -> None:
     """
     if seeds < 1:
         raise UserError(f"--seeds {seeds}: pass 1 or more.")
+
+
+def check_workers(workers: int | None) -> None:
+    """Refuse a number of processes that is none.
+
+    Raises:
+        UserError: for less than 1.
+    """
+    if workers is not None and workers < 1:
+        raise UserError(f"--workers {workers}: pass 1 or more.")
 
 
 def check_budget(gib: float) -> int:

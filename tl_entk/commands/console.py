@@ -2,26 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
+
+from tl_entk.tools.progress import Progress
 
 # rich would take "[2]" of "blocks.0.attn.W_Q[2]" for a style, and ":smile:" for a picture
 console = Console(markup=False, emoji=False)
 errors = Console(markup=False, emoji=False, stderr=True)
 
 
+def set_quiet(quiet: bool) -> None:
+    """Print nothing but errors and the report's path, or everything again."""
+    console.quiet = quiet
+
+
+def shows_progress() -> bool:
+    """Whether stages show how far they are: bars in a terminal, lines in a file."""
+    return not console.quiet
+
+
+@contextmanager
+def working(doing: str) -> Iterator[None]:
+    """Around a stage whose steps are not counted: a spinner in a terminal, lines in a file."""
+    with (
+        console.status(doing),
+        Progress(doing, 1, shows_progress() and not console.is_terminal),
+    ):
+        yield
+
+
 def announce(name: str, doing: str = "") -> None:
     """The name of a run, and what is being done for it."""
-    console.print(Text.assemble((name, "bold"), f": {doing}" if doing else ""))
+    console.print(Text.assemble((name, "bold"), f": {doing}" if doing else ""), soft_wrap=True)
 
 
-def show_report(page: Path) -> None:
-    """Where the report is, on one line however narrow the console."""
+def show_end(answer: str, page: Path) -> None:
+    """The last three lines: what was found, where the report is, how to look at it."""
+    if console.quiet:
+        print(page)
+        return
+    # on one line each, however narrow the console
+    console.print(Text.assemble(("answer:", "bold"), f" {answer}"), soft_wrap=True)
     console.print(f"report: {page}", soft_wrap=True)
+    console.print(f"open {page.resolve().as_uri()} in a browser", soft_wrap=True)
 
 
-def show_error(error: Exception) -> None:
+def show_error(error: BaseException) -> None:
     """What a user can fix, on one line."""
     errors.print(Text.assemble(("error:", "red"), f" {error}"), soft_wrap=True)

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from tl_entk.alignment.model_baselines import BASELINES, PCA, RANDOM
-from tl_entk.alignment.readout_sweep import COMPONENTS
-from tl_entk.commands.checks import check_budget, check_device, choose_speed, start_run
-from tl_entk.commands.console import console, show_report
-from tl_entk.commands.options import Device, Out, with_settings
+from tl_entk.alignment.names import BASELINES, COMPONENTS, PCA, RANDOM
+from tl_entk.commands.call import Call
+from tl_entk.commands.checks import check_budget, check_device, choose_speed, run_folder
+from tl_entk.commands.console import console, show_end, shows_progress
+from tl_entk.commands.options import Device, Out, as_command
 from tl_entk.experiments.language.settings import CONTROLS, PRESETS, LanguageSettings, run_name
 from tl_entk.model.memory import check_memory_budget
-from tl_entk.model.readouts import NAMES as READOUTS
-from tl_entk.tools.timing import duration
+from tl_entk.model.readout_names import NAMES as READOUTS
 
 # lists and rules are written otherwise here than in Python
 _HELPS = {
@@ -32,9 +30,9 @@ _HELPS = {
 }
 
 
-@with_settings(LanguageSettings, helps=_HELPS, repeated={"labels": "--label"}, presets=PRESETS)
+@as_command(LanguageSettings, helps=_HELPS, repeated={"labels": "--label"}, presets=PRESETS)
 def language(
-    settings: LanguageSettings,
+    call: Call[LanguageSettings],
     *,
     memory_budget: Annotated[float, typer.Option(help="GiB for the kernels' temporaries.")] = (
         check_memory_budget(None) / 2**30
@@ -47,41 +45,51 @@ def language(
 ) -> None:
     """Grammar features of a language model in eNTK directions, beside PCA, probes and chance.
 
-    A second call with the same settings reuses windows and eigendirections; an interrupted run
-    goes on.
+    A second call with the same settings reuses all that was computed, judging too; an interrupted
+    run goes on.
     """
-    # transformers and spaCy are slow to import, and other commands need neither
-    from transformers.utils.logging import disable_progress_bar
-
-    from tl_entk.experiments.language.run import run_language
-    from tl_entk.report.language.report import write_outputs
-
-    budget = check_budget(memory_budget)
-    # loading a model shows bars of its own
-    disable_progress_bar()
+    settings, budget = call.settings, check_budget(memory_budget)
     if estimate:
         check_device(device)
+        _disable_bars()
         choose_speed(device)
         _show_estimate(settings, device, budget)
         return
     target = out / run_name(settings)
-    start_run(target, device=device)
-    choose_speed(device)
-    result = run_language(
-        settings, out, device=device, memory_budget=budget, progress=console.is_terminal
-    )
-    with console.status("writing the report"):
-        page = write_outputs(result, target)
-    _show_summary(result)
-    show_report(page)
+    with run_folder(target, call, device=device):
+        from tl_entk.commands.summaries import show_language
+        from tl_entk.experiments.language.run import run_language
+        from tl_entk.experiments.language.verdict import answer
+        from tl_entk.report.language.report import write_outputs
+
+        _disable_bars()
+        choose_speed(device)
+        result = run_language(
+            settings, out, device=device, memory_budget=budget, progress=shows_progress()
+        )
+        console.print("writing report.html")
+        page = write_outputs(result, target, memory_budget=budget, progress=shows_progress())
+    show_language(result)
+    show_end(answer(result), page)
+
+
+def _disable_bars() -> None:
+    """Loading a model shows bars of its own."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
 
 
 def _show_estimate(settings: LanguageSettings, device: str, budget: int) -> None:
+    from rich.table import Table
+
+    from tl_entk.experiments.language.checks import check_model
     from tl_entk.experiments.language.cost import estimate_language
     from tl_entk.language.loading import load_language_model
+    from tl_entk.tools.timing import duration
 
     model = load_language_model(settings.model, model_class=settings.model_class, device=device)
-    settings.check_model(model.model)
+    check_model(settings, model.model)
     table = Table("part", "time", "memory", box=None)
     total = 0.0
     for cost in estimate_language(settings, model, budget):
@@ -95,32 +103,3 @@ def _show_estimate(settings: LanguageSettings, device: str, budget: int) -> None
         "About: measured on a few windows. Texts, spaCy and judging come on top; what "
         "--out has already is not computed again."
     )
-
-
-def _show_summary(result: Any) -> None:
-    from tl_entk.experiments.language.verdict import verdicts
-
-    console.print(result.data.windows.report())
-    console.print(
-        f"labels by {result.data.pipeline}: {len(result.data.features)} kept, "
-        f"{len(result.data.dropped)} dropped"
-    )
-    others = dict.fromkeys([PCA, result.judged.strongest_baseline])
-    columns = [f"AP less {other}" for other in others]
-    table = Table("best direction over layers", "AP", "AUROC", *columns, box=None)
-    for name, found in result.judged.tables.items():
-        ap, auroc = found.macro(), found.macro("auroc")
-        differences = {other: found.difference(result.judged.tables[other]) for other in others}
-        table.add_row(
-            name,
-            f"{ap.value:.3f} ({ap.low:.3f} to {ap.high:.3f})",
-            f"{auroc.value:.3f}",
-            *[
-                "" if name == other else f"{less.value:+.3f} ({less.low:+.3f} to {less.high:+.3f})"
-                for other, less in differences.items()
-            ],
-        )
-    console.print(table)
-    for sentence in verdicts(result):
-        console.print(sentence)
-    console.print(", ".join(f"{part} {value:.0f} s" for part, value in result.seconds.items()))

@@ -18,7 +18,9 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, ge
 import typer
 
 from feature_sets.errors import UserError
+from tl_entk.commands.call import Call
 from tl_entk.commands.checks import check_choice
+from tl_entk.commands.console import set_quiet
 from tl_entk.experiments.language.settings import EVERY_LAYER
 
 Out = Annotated[Path, typer.Option(help="Folder for results and reports.")]
@@ -32,6 +34,19 @@ Workers = Annotated[int | None, typer.Option(help="Processes side by side; defau
 FIRST_SEED = "First seed; it is the one drawn."
 
 NONE = "none"
+
+
+Quiet = Annotated[
+    bool, typer.Option("--quiet", help="Print nothing but errors and the report's path.")
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Print the traceback of an error too.")]
+# of every command; main looks whether --debug was given
+_OUTPUT = [
+    inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=annotation)
+    for name, annotation in (("quiet", Quiet), ("debug", Debug))
+]
+# arguments of a command that a second call of it may have otherwise
+_NOT_RECORDED = ("out", "estimate")
 
 
 class Form(NamedTuple):
@@ -48,18 +63,36 @@ class Form(NamedTuple):
     parse: Callable[[Any], Any]
 
 
-def with_settings(
-    kind: type[Any],
+class SettingsOption(NamedTuple):
+    """A field of settings and the option that it becomes.
+
+    Attributes:
+        field: its name.
+        name: of the option.
+        form: how the field is written.
+        parameter: what typer reads.
+    """
+
+    field: str
+    name: str
+    form: Form
+    parameter: inspect.Parameter
+
+
+def as_command(
+    kind: type[Any] | None = None,
     *,
     leave_out: Collection[str] = (),
     helps: Mapping[str, str] | None = None,
     repeated: Mapping[str, str] | None = None,
     presets: Mapping[str, Mapping[str, Any]] | None = None,
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Decorator of a command whose first argument is settings: their fields become its options.
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorator of a command, whose first argument is its ``Call``, settings and all.
+
+    The fields of the settings become options, and so do ``--quiet`` and ``--debug``.
 
     Args:
-        kind: frozen dataclass whose fields all have defaults.
+        kind: frozen dataclass whose fields all have defaults; None for a command without settings.
         leave_out: fields that are no options and stay as they are by default.
         helps: field to its help, where it is written otherwise here than in Python.
         repeated: field that is a list to an option which is given once for each item.
@@ -68,43 +101,27 @@ def with_settings(
     Raises:
         UserError: when the command is called, for a value that is none of the field's.
     """
-    options = {
-        field.name: _option_name(field.name, repeated or {})
-        for field in fields(kind)
-        if field.name not in leave_out
-    }
-    hints, defaults = get_type_hints(kind), {field.name: field.default for field in fields(kind)}
-    texts = {**attribute_helps(kind), **(helps or {})}
-    forms = {
-        name: _REPEATED if name in (repeated or {}) else _form(hints[name], option)
-        for name, option in options.items()
-    }
-    declared = [
-        inspect.Parameter(
-            name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=form.show(defaults[name]),
-            annotation=Annotated[form.type, typer.Option(*declarations, help=texts[name])],
-        )
-        for name, form in forms.items()
-        # typer makes "--agree" and "--no-agree" of a switch by itself
-        for declarations in [() if form.type is bool else (options[name],)]
-    ]
-
+    settings_options = _settings_options(kind, leave_out, helps or {}, repeated or {})
+    declared = [option.parameter for option in settings_options]
     if presets:
         help_text = f"Choices under one name: {', '.join(presets)}. Other options overrule them."
         declared = [*_preset_parameters(help_text), *declared]
 
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
-        signature = inspect.Signature([*declared, *own])
+        signature = inspect.Signature([*declared, *own, *_OUTPUT])
 
         @functools.wraps(command)
-        def from_options(**values: Any) -> None:
+        def from_options(**values: Any) -> Any:
+            set_quiet(values.pop("quiet"))
+            values.pop("debug")
             preset = _preset_fields(presets, values) if presets else {}
-            chosen = {name: form.parse(values.pop(name)) for name, form in forms.items()}
+            chosen = {one.field: one.form.parse(values.pop(one.field)) for one in settings_options}
             chosen |= preset
-            command(kind(**chosen), **values)
+            settings = None if kind is None else kind(**chosen)
+            options = {one.name: one.form.show(chosen[one.field]) for one in settings_options}
+            call = Call(_command_name(command), settings, options | _plain_options(values))
+            return command(call, **values)
 
         from_options.__signature__ = signature  # type: ignore[attr-defined]
         from_options.__annotations__ = {
@@ -113,6 +130,43 @@ def with_settings(
         return from_options
 
     return decorate
+
+
+def _settings_options(
+    kind: type[Any] | None,
+    leave_out: Collection[str],
+    helps: Mapping[str, str],
+    repeated: Mapping[str, str],
+) -> list[SettingsOption]:
+    """An option for each field."""
+    if kind is None:
+        return []
+    hints, texts = get_type_hints(kind), {**attribute_helps(kind), **helps}
+    found = []
+    for field in fields(kind):
+        if field.name in leave_out:
+            continue
+        name = repeated.get(field.name, option_name(field.name))
+        form = _REPEATED if field.name in repeated else _form(hints[field.name], name)
+        # typer makes "--agree" and "--no-agree" of a switch by itself
+        declarations = () if form.type is bool else (name,)
+        parameter = inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=form.show(field.default),
+            annotation=Annotated[form.type, typer.Option(*declarations, help=texts[field.name])],
+        )
+        found.append(SettingsOption(field.name, name, form, parameter))
+    return found
+
+
+def _command_name(command: Callable[..., Any]) -> str:
+    return command.__name__.replace("_", "-")
+
+
+def _plain_options(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A command's own options as JSON has them, but for where it writes."""
+    return {option_name(name): value for name, value in values.items() if name not in _NOT_RECORDED}
 
 
 def _preset_parameters(help_text: str) -> list[inspect.Parameter]:
@@ -139,8 +193,14 @@ def _preset_fields(
     }
 
 
-def _option_name(field: str, repeated: Mapping[str, str]) -> str:
-    return repeated.get(field, "--" + field.replace("_", "-"))
+def option_name(field: str) -> str:
+    """What an option of this field, or argument, is called.
+
+    Example:
+        >>> option_name("per_tag")
+        '--per-tag'
+    """
+    return "--" + field.replace("_", "-")
 
 
 def attribute_helps(kind: type[Any]) -> dict[str, str]:
@@ -182,8 +242,12 @@ def _form(hint: Any, option: str) -> Form:
     if hint == tuple[str, ...]:
         return Form(str, lambda names: ",".join(names) or NONE, parse_names)
     if hint == str | tuple[int, ...]:
-        return Form(str, _same, lambda text: parse_layers(text, option))
+        return Form(str, _show_layers, lambda text: parse_layers(text, option))
     return Form(hint, _same, _same)
+
+
+def _show_layers(layers: str | tuple[int, ...]) -> str:
+    return layers if isinstance(layers, str) else ",".join(map(str, layers))
 
 
 def _same(value: Any) -> Any:

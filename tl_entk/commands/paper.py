@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from tl_entk.commands.checks import check_model_class, check_writable
-from tl_entk.commands.console import announce, console, show_report
-from tl_entk.commands.options import Out, Workers
-from tl_entk.experiments.paper import run_paper
-from tl_entk.report.toys.paper import write_paper
-from tl_entk.report.toys.paper_table import paper_table
+from tl_entk.commands.call import Call
+from tl_entk.commands.checks import check_model_class, check_workers, run_folder
+from tl_entk.commands.console import announce, console, show_end, shows_progress, working
+from tl_entk.commands.options import Out, Workers, as_command
 
 
+@as_command()
 def paper(
+    call: Call[None],
+    *,
     workers: Workers = None,
     model_class: Annotated[
         str | None, typer.Option(help="Of the Transformer: hooked or bridge.")
@@ -29,22 +29,24 @@ def paper(
     An interrupted run goes on where it stopped; a finished one is only drawn again.
     """
     chosen = check_model_class(model_class)
+    check_workers(workers)
     target = out / "paper"
-    check_writable(target)
-    start = time.perf_counter()
-    result = run_paper(
-        out,
-        chosen,
-        workers=workers,
-        progress=console.is_terminal,
-        say=lambda line: announce("paper", line),
-    )
-    computed = time.perf_counter() - start
-    with console.status("writing the report"):
-        page = write_paper(result, target, computed)
-    table = Table("setting", "figure", "paper's", "ours", box=None)
-    for setting, figure, theirs, ours, _, _ in paper_table(result).rows:
-        table.add_row(str(setting), str(figure), str(theirs), str(ours))
-    console.print(table)
+    with run_folder(target, call):
+        from tl_entk.commands.summaries import answer_paper, show_paper
+        from tl_entk.experiments.paper import run_paper
+        from tl_entk.report.toys.paper import write_paper
+
+        start = time.perf_counter()
+        result = run_paper(
+            out,
+            chosen,
+            workers=workers,
+            progress=shows_progress(),
+            say=lambda line: announce("paper", line),
+        )
+        computed = time.perf_counter() - start
+        with working("writing report.html"):
+            page = write_paper(result, target, computed)
+    show_paper(result)
     console.print(f"{computed:.0f} s of computing, {time.perf_counter() - start:.0f} s in all")
-    show_report(page)
+    show_end(answer_paper(result), page)

@@ -11,27 +11,17 @@ from jaxtyping import Int
 from torch import Tensor
 
 from feature_sets.errors import UserError
+from tl_entk.directions.default_kernel import (
+    DEFAULT_NORMALIZATION,
+    DEFAULT_READOUT,
+    DEFAULT_WEIGHTS,
+    default_patterns,
+)
 from tl_entk.directions.eigen import EigenDirections, eigendecompose
 from tl_entk.kernel.blocks import kernel_blocks, list_components
 from tl_entk.model.adapters import adapt_transformer
 from tl_entk.model.checks import Position
 from tl_entk.model.readouts import ReadoutLike
-
-DEFAULT_READOUT = "logsumexp"
-# of every layer in the later half; gradients of each are scaled to norm 1 before kernels are added
-DEFAULT_WEIGHTS = ("mlp.W_out",)
-DEFAULT_NORMALIZATION = "cosine"
-
-
-def default_patterns(n_layers: int) -> list[str]:
-    """Names of the default kernel's weights in a model of so many layers.
-
-    Example:
-        >>> default_patterns(4)
-        ['blocks.2.mlp.W_out', 'blocks.3.mlp.W_out']
-    """
-    later = range(n_layers // 2, n_layers)
-    return [f"blocks.{layer}.{weight}" for layer in later for weight in DEFAULT_WEIGHTS]
 
 
 def default_directions(

@@ -25,6 +25,8 @@ class Job:
         arguments: its arguments.
         done: the file that it writes last; a job whose file is there is not run again.
         weight: about how long it takes, beside the others.
+        shows: ``run`` takes ``progress`` too, to show bars of its own where it is run in this
+            process.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Job:
     arguments: tuple[Any, ...]
     done: Path
     weight: float = 1.0
+    shows: bool = False
 
 
 def run_jobs(jobs: Sequence[Job], *, workers: int | None = None, progress: bool = False) -> None:
@@ -56,25 +59,26 @@ def run_jobs(jobs: Sequence[Job], *, workers: int | None = None, progress: bool 
     with (
         Progress("experiments", total, progress and bool(left)) as bar,
         # closed before its end, by a failure or an interruption, the generator ends its processes
-        closing(_run_each(left, min(workers, len(left)))) as finished,
+        closing(_run_each(left, min(workers, len(left)), progress)) as finished,
     ):
         for job in finished:
             bar.advance(round(job.weight), job.name)
 
 
-def _run_each(jobs: Sequence[Job], workers: int) -> Generator[Job, None, None]:
+def _run_each(jobs: Sequence[Job], workers: int, progress: bool) -> Generator[Job, None, None]:
     """The jobs as they end: in their order in this process, in any with several workers."""
     if workers < 2:
-        return (_run(job) for job in jobs)
+        return (_run(job, progress) for job in jobs)
     # processes side by side share the cores: more threads would only wait for each other
     with parallel_config(backend="loky", inner_max_num_threads=1):
         parallel = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)
     return parallel(delayed(_run)(job) for job in jobs)
 
 
-def _run(job: Job) -> Job:
+def _run(job: Job, progress: bool = False) -> Job:
+    options = {"progress": progress} if job.shows else {}
     try:
-        job.run(*job.arguments)
+        job.run(*job.arguments, **options)
     except Exception as error:
         error.add_note(f"in {job.name}")
         raise

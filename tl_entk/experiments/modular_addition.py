@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from feature_sets.errors import UserError
+from tl_entk.experiments.settings import count_training
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,40 +47,3 @@ def split_additions(p: int, train_fraction: float, generator: torch.Generator) -
     order = torch.randperm(p * p, generator=generator)
     n_train = count_training(p, train_fraction)
     return Additions(a, b, (a + b) % p, order[:n_train], order[n_train:])
-
-
-def count_training(p: int, train_fraction: float) -> int:
-    """Number of pairs in the training part: at least one.
-
-    Example:
-        >>> count_training(29, 0.5), count_training(5, 0.01)
-        (420, 1)
-    """
-    return max(1, int(train_fraction * p * p))
-
-
-def check_addition(p: int, train_fraction: float, *, least: int = 1) -> None:
-    """Refuse a modulus without key frequencies, and a split that leaves a part empty.
-
-    Args:
-        p: modulus.
-        train_fraction: share of the pairs to train on.
-        least: pairs that either part must have.
-
-    Raises:
-        UserError: names the value.
-
-    Example:
-        >>> check_addition(29, 0.5)
-    """
-    if p < 5 or p % 2 == 0:
-        raise UserError(
-            f"p = {p}: pass an odd number from 5 on (key frequencies stand out from others, and "
-            "each has a cosine and a sine)."
-        )
-    pairs, n_train = p * p, count_training(p, train_fraction)
-    if not 0 < train_fraction < 1 or not least <= n_train <= pairs - least:
-        raise UserError(
-            f"train_fraction = {train_fraction} leaves one half empty, or nearly so: pass "
-            f"0 < x < 1 that leaves {least} or more of the {pairs} pairs in either."
-        )

@@ -10,18 +10,17 @@ from typing import Any
 from tl_entk.dynamics.course import Course
 from tl_entk.experiments.jobs import Job, run_jobs
 from tl_entk.experiments.modular_mlp.analysis import MLPResult
-from tl_entk.experiments.modular_mlp.model import MLPSettings
+from tl_entk.experiments.modular_mlp.settings import MLPSettings
 from tl_entk.experiments.modular_transformer.analysis import (
     ModularResult,
     headline,
     run_modular_transformer,
-    run_name,
 )
 from tl_entk.experiments.modular_transformer.linear_fits import transformer_fits
-from tl_entk.experiments.modular_transformer.task import ModelClass, ModularSettings
+from tl_entk.experiments.modular_transformer.settings import ModularSettings, run_name
 from tl_entk.experiments.records import recall, store
-from tl_entk.experiments.superposition.analysis import BETAS, SuperpositionResult
-from tl_entk.experiments.superposition.model import SuperpositionSettings, paper_regimes
+from tl_entk.experiments.superposition.analysis import SuperpositionResult
+from tl_entk.experiments.superposition.settings import BETAS, SuperpositionSettings, paper_regimes
 from tl_entk.experiments.toy_jobs import (
     FORMAT,
     mlp_job,
@@ -29,6 +28,7 @@ from tl_entk.experiments.toy_jobs import (
     superposition_job,
     superposition_result,
 )
+from tl_entk.model.classes import ModelClass
 
 SEEDS = (0, 1, 2, 3, 4)
 # the transformer's demo seed, which groks
@@ -136,9 +136,8 @@ def _transformer_job(seed: int, model_class: ModelClass, folder: Path) -> Job:
     settings = ModularSettings(seed=seed)
     home = folder / "models" / run_name(settings, model_class)
     arguments = (settings, model_class, folder, home / f"record-{FORMAT}.safetensors")
-    return Job(
-        f"Transformer, seed {seed}", _run_transformer, arguments, arguments[-1], weight=100.0
-    )
+    name = f"Transformer, seed {seed}"
+    return Job(name, _run_transformer, arguments, arguments[-1], weight=100.0, shows=True)
 
 
 def _course_file(job: Job) -> Path:
@@ -146,8 +145,13 @@ def _course_file(job: Job) -> Path:
 
 
 def _run_transformer(
-    settings: ModularSettings, model_class: ModelClass, folder: Path, file: Path
+    settings: ModularSettings,
+    model_class: ModelClass,
+    folder: Path,
+    file: Path,
+    *,
+    progress: bool = False,
 ) -> None:
-    result = run_modular_transformer(settings, folder, model_class=model_class)
+    result = run_modular_transformer(settings, folder, model_class=model_class, progress=progress)
     fits = transformer_fits(settings, result.trained) if settings.seed == SHOWN else []
     store(TransformerRecord(headline(result), fits), file)

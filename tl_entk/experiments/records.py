@@ -1,10 +1,9 @@
-"""Results of experiments as files, without pickle, and the folders they go by."""
+"""Results of experiments as files, without pickle."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -60,17 +59,3 @@ def recall(kind: type[Record], path: Path) -> Record:
             plain[name] = {key: tensors[f"{name}/{key}"] for key in plain[name]}
         single = {name: value for name, value in tensors.items() if "/" not in name}
         return kind(**plain, **single)
-
-
-def settings_name(kind: str, settings: Any, always: Sequence[str]) -> str:
-    """A folder name that two runs share only if every setting is the same.
-
-    Example:
-        >>> from tl_entk.experiments.modular_mlp.model import MLPSettings
-        >>> settings_name("mlp", MLPSettings(n=64), ("seed", "p"))
-        'mlp-seed0-p29-n64'
-    """
-    values, defaults = asdict(settings), asdict(type(settings)())
-    parts = [f"{name}{values[name]}" for name in always]
-    parts += [f"{k}{v}" for k, v in values.items() if k not in always and v != defaults[k]]
-    return "-".join([kind, *parts])

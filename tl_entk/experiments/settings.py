@@ -1,8 +1,10 @@
-"""What the settings of all toy experiments have in common: plain values, and checks of them."""
+"""What the settings of all toy experiments have in common: plain values, checks, folder names."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from feature_sets.errors import UserError
 from tl_entk.tools.values import is_integer
@@ -44,3 +46,54 @@ def check_seed(seed: int) -> None:
     """
     if not is_integer(seed) or seed < 0:
         raise UserError(f"seed = {seed}: pass a seed from 0 on.")
+
+
+def count_training(p: int, train_fraction: float) -> int:
+    """Number of pairs in the training part: at least one.
+
+    Example:
+        >>> count_training(29, 0.5), count_training(5, 0.01)
+        (420, 1)
+    """
+    return max(1, int(train_fraction * p * p))
+
+
+def check_addition(p: int, train_fraction: float, *, least: int = 1) -> None:
+    """Refuse a modulus without key frequencies, and a split that leaves a part empty.
+
+    Args:
+        p: modulus.
+        train_fraction: share of the pairs to train on.
+        least: pairs that either part must have.
+
+    Raises:
+        UserError: names the value.
+
+    Example:
+        >>> check_addition(29, 0.5)
+    """
+    if p < 5 or p % 2 == 0:
+        raise UserError(
+            f"p = {p}: pass an odd number from 5 on (key frequencies stand out from others, and "
+            "each has a cosine and a sine)."
+        )
+    pairs, n_train = p * p, count_training(p, train_fraction)
+    if not 0 < train_fraction < 1 or not least <= n_train <= pairs - least:
+        raise UserError(
+            f"train_fraction = {train_fraction} leaves one half empty, or nearly so: pass "
+            f"0 < x < 1 that leaves {least} or more of the {pairs} pairs in either."
+        )
+
+
+def settings_name(kind: str, settings: Any, always: Sequence[str]) -> str:
+    """A folder name that two runs share only if every setting is the same.
+
+    Example:
+        >>> from tl_entk.experiments.modular_mlp.settings import MLPSettings
+        >>> settings_name("mlp", MLPSettings(n=64), ("seed", "p"))
+        'mlp-seed0-p29-n64'
+    """
+    values, defaults = asdict(settings), asdict(type(settings)())
+    parts = [f"{name}{values[name]}" for name in always]
+    parts += [f"{k}{v}" for k, v in values.items() if k not in always and v != defaults[k]]
+    return "-".join([kind, *parts])

@@ -9,10 +9,11 @@ from feature_sets.errors import UserError
 from tl_entk.dynamics.course import Course
 from tl_entk.experiments.jobs import Job
 from tl_entk.experiments.modular_mlp.analysis import MLPResult, run_modular_mlp
-from tl_entk.experiments.modular_mlp.model import MLPSettings
-from tl_entk.experiments.records import recall, settings_name, store
+from tl_entk.experiments.modular_mlp.settings import MLPSettings
+from tl_entk.experiments.records import recall, store
+from tl_entk.experiments.settings import settings_name
 from tl_entk.experiments.superposition.analysis import SuperpositionResult, run_superposition
-from tl_entk.experiments.superposition.model import SuperpositionSettings
+from tl_entk.experiments.superposition.settings import SuperpositionSettings
 from tl_entk.model.memory import check_memory_budget
 
 # raised where results of earlier code must not be taken up
@@ -29,15 +30,19 @@ def superposition_job(
     grid = "-".join(f"{beta:g}" for beta in betas)
     home = folder / name / f"beta-{grid}{'-fits' if fits else ''}"
     weight = 4 + len(betas) * (1 + settings.m / 10) + 10 * fits
-    return Job(
-        name, _run_superposition, (settings, tuple(betas), fits, home), home / RESULT, weight
-    )
+    arguments = (settings, tuple(betas), fits, home)
+    return Job(name, _run_superposition, arguments, home / RESULT, weight, shows=True)
 
 
 def _run_superposition(
-    settings: SuperpositionSettings, betas: Sequence[float], fits: bool, home: Path
+    settings: SuperpositionSettings,
+    betas: Sequence[float],
+    fits: bool,
+    home: Path,
+    *,
+    progress: bool = False,
 ) -> None:
-    store(run_superposition(settings, betas, fits=fits), home / RESULT)
+    store(run_superposition(settings, betas, fits=fits, progress=progress), home / RESULT)
 
 
 def superposition_result(job: Job) -> SuperpositionResult:
@@ -52,7 +57,8 @@ def mlp_job(settings: MLPSettings, folder: Path, *, collapses: bool, fits: bool)
         _check_fits(settings)
     home = folder / name / f"course{'-collapses' * collapses}{'-fits' * fits}"
     weight = 30.0 + 30 * collapses + 30 * fits
-    return Job(name, _run_mlp, (settings, home, collapses, fits), home / RESULT, weight)
+    arguments = (settings, home, collapses, fits)
+    return Job(name, _run_mlp, arguments, home / RESULT, weight, shows=True)
 
 
 def _check_fits(settings: MLPSettings) -> None:
@@ -70,8 +76,10 @@ def _check_fits(settings: MLPSettings) -> None:
         )
 
 
-def _run_mlp(settings: MLPSettings, home: Path, collapses: bool, fits: bool) -> None:
-    result, _ = run_modular_mlp(settings, home, collapses=collapses, fits=fits)
+def _run_mlp(
+    settings: MLPSettings, home: Path, collapses: bool, fits: bool, *, progress: bool = False
+) -> None:
+    result, _ = run_modular_mlp(settings, home, collapses=collapses, fits=fits, progress=progress)
     store(result, home / RESULT)
 
 

@@ -2,47 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from jaxtyping import Float
 from torch import Tensor
 
 from feature_sets.errors import UserError
-
-
-class Normalization(NamedTuple):
-    """What is done to a kernel: first cosines, then centering."""
-
-    cosine: bool
-    centered: bool
-
-
-NORMALIZATIONS = {
-    "plain": Normalization(cosine=False, centered=False),
-    "centered": Normalization(cosine=False, centered=True),
-    "cosine": Normalization(cosine=True, centered=False),
-    "cosine+centered": Normalization(cosine=True, centered=True),
-}
-
-
-def check_normalization(name: str) -> Normalization:
-    """The normalization of this name.
-
-    Raises:
-        UserError: for an unknown one; an old spelling is answered with the new one.
-
-    Example:
-        >>> check_normalization("centered")
-        Normalization(cosine=False, centered=True)
-    """
-    if name in NORMALIZATIONS:
-        return NORMALIZATIONS[name]
-    if "centred" in name:
-        raise UserError(
-            f"normalization {name!r} is spelled otherwise now: 'centered' for 'centred', "
-            "'cosine+centered' for 'cosine, centred'; on the command line commas separate several."
-        )
-    raise UserError(f"no normalization {name!r}: pass one of {', '.join(NORMALIZATIONS)}.")
+from tl_entk.kernel.normalizations import check_normalization
 
 
 def normalize(kernel: Float[Tensor, "n n"], normalization: str) -> Float[Tensor, "n n"]:

@@ -21,7 +21,7 @@ from tl_entk.language.model_folder import (
 )
 from tl_entk.language.story_model import EMBEDDED
 from tl_entk.language.story_model.architecture import WEIGHTS
-from tl_entk.model.adapters.classes import ModelClass, has_hooked_transformer
+from tl_entk.model.classes import ModelClass, has_hooked_transformer
 
 Source = GGUFFile | ModelFolder
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from feature_sets.errors import UserError
 from tl_entk.linearization.kernel_regression import SOLVERS
-from tl_entk.tools.values import is_index_tensor, is_integer
+from tl_entk.tools.indices import is_index_tensor
+from tl_entk.tools.values import is_integer
 
 Around = Literal["model", "zero"]
 AROUND: tuple[Around, ...] = ("model", "zero")

@@ -11,7 +11,8 @@ from torch import Tensor
 from feature_sets.errors import UserError
 from feature_sets.warn import warn_user
 from tl_entk.model.adapters import ModelAdapter
-from tl_entk.tools.values import is_index_tensor, is_integer
+from tl_entk.tools.indices import is_index_tensor
+from tl_entk.tools.values import is_integer
 
 Position = int | Int[Tensor, " n"]
 

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from feature_sets.errors import UserError
+from tl_entk.model.readout_names import NAMES
 
 Targets = Int[Tensor, " n"] | None
 Rows = slice | Int[Tensor, " b"]
@@ -24,15 +25,6 @@ Reads = Literal["logits", "final_hidden"]
 
 LOGITS = "logits"
 FINAL_HIDDEN = "final_hidden"
-NAMES = (
-    "mean_logit",
-    "class_trace",
-    "target_logit",
-    "target_logprob",
-    "logsumexp",
-    "target_margin",
-    "top_logits",
-)
 _TARGETED = ("target_logit", "target_logprob", "target_margin")
 # logits of the readout "top_logits"
 TOP = 5

@@ -11,7 +11,8 @@ from torch import Tensor
 from feature_sets.errors import UserError
 from tl_entk.directions.symmetric_operator import SymmetricOperator
 from tl_entk.kernel.gradient_norms import squared_gradient_norms
-from tl_entk.kernel.normalize import check_normalization, norms_of
+from tl_entk.kernel.normalizations import check_normalization
+from tl_entk.kernel.normalize import norms_of
 from tl_entk.model.adapters import adapt_transformer
 from tl_entk.model.checks import Position
 from tl_entk.model.memory import check_memory_budget

@@ -14,7 +14,7 @@ from torch import Tensor
 from feature_sets.errors import UserError
 from tl_entk.directions.eigen import EigenDirections
 from tl_entk.directions.solver import check_request, leading_eigenpairs, least_columns
-from tl_entk.kernel.normalize import check_normalization
+from tl_entk.kernel.normalizations import check_normalization
 from tl_entk.model.checks import Position
 from tl_entk.model.memory import check_memory_budget
 from tl_entk.model.readouts import FINAL_HIDDEN, ReadoutLike

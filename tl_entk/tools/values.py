@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from feature_sets.errors import UserError
-
-INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
 def is_integer(value: Any) -> bool:
@@ -19,17 +15,7 @@ def is_integer(value: Any) -> bool:
         >>> is_integer(3), is_integer(True), is_integer(3.0)
         (True, False, False)
     """
-    return hasattr(value, "__index__") and not isinstance(value, bool | Tensor)
-
-
-def is_index_tensor(value: Any) -> bool:
-    """Whether a value is a tensor of integers.
-
-    Example:
-        >>> is_index_tensor(torch.tensor([1, 2])), is_index_tensor(torch.tensor([1.0]))
-        (True, False)
-    """
-    return isinstance(value, Tensor) and value.dtype in INTEGERS
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def check_at_least(name: str, value: Any, least: int = 1) -> None:

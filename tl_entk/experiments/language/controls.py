@@ -17,12 +17,13 @@ from torch import Tensor
 
 from feature_sets.context import CONTEXT, PRESENT
 from feature_sets.feature_set import FeatureSet
-from tl_entk.alignment.best_directions import DirectionTable, best_directions
+from tl_entk.alignment.best_directions import DirectionTable
 from tl_entk.alignment.controls import center_within, shared_groups, varying_labels
 from tl_entk.alignment.model_baselines import RANDOM
-from tl_entk.alignment.readout_sweep import Candidate, judge_sweep, over_layers
+from tl_entk.alignment.readout_sweep import Candidate, over_layers
 from tl_entk.alignment.splitting import Groups, halves, number_groups, take_groups, too_rare
 from tl_entk.experiments.language.data import LanguageData
+from tl_entk.experiments.language.kept_judging import KeptJudging
 from tl_entk.experiments.language.settings import APART, PRESENT_WORD, TEXT_SO_FAR, WITHIN
 
 Methods = Mapping[str, Mapping[str, Tensor]]
@@ -77,6 +78,7 @@ def judge_controls(
     methods: Methods,
     baselines: list[str],
     seed: int,
+    judge: KeptJudging,
 ) -> dict[str, Control]:
     """Judge every method under every control; controls that no label is left for are left out.
 
@@ -86,26 +88,27 @@ def judge_controls(
         methods: method to layer to scores.
         baselines: methods that are no kernels.
         seed: of the splits.
+        judge: what judges, or has judged.
     """
     found = {}
     for name in names:
         setting = _SETTINGS[name](data, methods)
         kept = None if setting is None else _judgeable(setting.features, setting.groups, seed)
         if setting is not None and kept is not None:
-            found[name] = _judge(setting._replace(features=kept), baselines, seed)
+            found[name] = _judge(setting._replace(features=kept), baselines, seed, judge)
     return found
 
 
-def _judge(setting: _Setting, baselines: list[str], seed: int) -> Control:
+def _judge(setting: _Setting, baselines: list[str], seed: int, judge: KeptJudging) -> Control:
     features, methods, groups = setting
     tables, validations = {}, {}
     for name, layers in methods.items():
         columns, places = over_layers(layers)
-        tables[name] = best_directions(
+        tables[name] = judge.table(
             columns, features, seed=seed, n_permutations=0, columns=places, groups=groups
         )
-        candidate = {Candidate(name, "", ""): layers}
-        (row,) = judge_sweep(candidate, features, seed=seed, groups=groups)
+        candidate = Candidate(name, "", "")
+        row = judge.sweep_row(candidate, layers, features, seed=seed, groups=groups)
         validations[name] = row.validation
     return Control(tables, validations, features.names, len(features.values), tuple(baselines))
 

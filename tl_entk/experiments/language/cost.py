@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from feature_sets.windows import DEFAULT_TAGS
 from tl_entk.alignment.readout_sweep import resolve_readout, sweep_weights
 from tl_entk.compressed.cost import estimate_compressed
 from tl_entk.compressed.work import read_work
@@ -17,7 +16,7 @@ from tl_entk.directions.eigen import eigendecompose
 from tl_entk.experiments.language.kernels import SHARES_READOUT, share_components
 from tl_entk.experiments.language.settings import LanguageSettings
 from tl_entk.kernel.blocks import estimate_kernel_blocks
-from tl_entk.kernel.normalize import NORMALIZATIONS
+from tl_entk.kernel.normalizations import NORMALIZATIONS
 from tl_entk.language.loading import LanguageModel
 from tl_entk.language.next_words import greedy_continuation, last_logits
 from tl_entk.model.adapters import adapt_transformer
@@ -101,7 +100,7 @@ def _random_windows(
     special = {*tokenizer.all_special_ids, getattr(own, "pad_token_id", None)}
     words = torch.tensor([i for i in range(adapter.vocabulary) if i not in special])
     generator = torch.Generator().manual_seed(0)
-    shape = (len(DEFAULT_TAGS) * settings.per_tag, settings.length)
+    shape = (settings.n_windows, settings.length)
     tokens = words[torch.randint(len(words), shape, generator=generator)]
     if settings.bos and tokenizer.bos_token_id is not None:
         tokens[:, 0] = tokenizer.bos_token_id

@@ -20,7 +20,7 @@ from feature_sets.context import CONTEXT, context_labels, present_tokens
 from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
 from feature_sets.grammar import Rule, grammar, next_tokens
-from feature_sets.pipelines import describe, load_pipeline
+from feature_sets.pipelines import describe
 from feature_sets.selection import select_labels
 from feature_sets.texts import Text, read_texts
 from feature_sets.windows import Windows, context_windows
@@ -29,8 +29,10 @@ from tl_entk.alignment.splitting import too_rare
 from tl_entk.experiments.language.inputs import (
     NEXT_WORDS,
     STATES,
+    WINDOWS,
     discard_stale_results,
     fingerprint,
+    forget_folder_without_results,
 )
 from tl_entk.experiments.language.labels import parse_labels
 from tl_entk.experiments.language.settings import (
@@ -92,6 +94,7 @@ class LanguageData:
 def language_data(
     settings: LanguageSettings,
     language_model: LanguageModel,
+    nlp: Language,
     folder: Path,
     *,
     own: dict[str, Rule] | None = None,
@@ -102,6 +105,7 @@ def language_data(
     Args:
         settings: of the run.
         language_model: model and tokenizer.
+        nlp: the pipeline that labels.
         folder: where the windows are kept.
         own: your own labels beside those of the settings.
         progress: show bars.
@@ -109,11 +113,11 @@ def language_data(
     Raises:
         UserError: if there are fewer windows than directions.
     """
-    nlp = load_pipeline(settings.pipeline)
     discard_stale_results(folder, fingerprint(language_model, nlp, settings.dataset))
     own = parse_labels(settings.labels) | (own or {})
     columns = [rule for rule in own.values() if isinstance(rule, str)]
-    windows = _make_or_load_windows(settings, language_model, nlp, folder, columns, progress)
+    with forget_folder_without_results(folder):
+        windows = _make_or_load_windows(settings, language_model, nlp, folder, columns, progress)
     if len(windows) < settings.k:
         raise UserError(
             f"k = {settings.k} directions of {len(windows)} windows: pass fewer, or more text."
@@ -188,7 +192,7 @@ def _make_or_load_windows(
     columns: Sequence[str],
     progress: bool,
 ) -> Windows:
-    path = folder / "windows.safetensors"
+    path = folder / WINDOWS
     if path.exists():
         kept = load(path)
         if isinstance(kept, Windows) and set(columns) <= set(kept.columns):
@@ -214,6 +218,16 @@ def _make_or_load_windows(
     save(windows, path)
     (folder / NEXT_WORDS).unlink(missing_ok=True)
     return windows
+
+
+def check_texts(settings: LanguageSettings, folder: Path) -> None:
+    """Refuse a text that is not there before a model is loaded; windows that are kept need none.
+
+    Raises:
+        OSError, UserError: as ``read_texts``; says what to pass.
+    """
+    if settings.dataset != SAMPLED and not (folder / WINDOWS).exists():
+        read_texts(settings.dataset, column=settings.column, split=settings.split)
 
 
 def _open_texts(settings: LanguageSettings, folder: Path, progress: bool) -> Iterable[Text]:

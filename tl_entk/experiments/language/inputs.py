@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,13 @@ from tl_entk.language.loading import LanguageModel
 from tl_entk.tools.files import write_json
 
 INPUTS = "inputs.json"
+WINDOWS = "windows.safetensors"
 # the states that windows have, beside the windows
 STATES = "states.safetensors"
 # what the model says after windows that were tried, while there are no windows yet
 NEXT_WORDS = "next_words.safetensors"
+# what was judged, in a folder
+JUDGED = "judged"
 
 
 def fingerprint(model: LanguageModel, nlp: Language, dataset: str) -> dict[str, Any]:
@@ -82,8 +87,23 @@ def discard_stale_results(folder: Path, found: dict[str, Any]) -> None:
         warn_user(
             f"{', '.join(changed)} changed since {folder.name} was computed: computing it anew."
         )
-        for old in ("windows.safetensors", "sampled_stories.json", STATES, NEXT_WORDS):
+        for old in (WINDOWS, "sampled_stories.json", STATES, NEXT_WORDS):
             (folder / old).unlink(missing_ok=True)
-        for kernels in folder.glob("kernels-*"):
-            shutil.rmtree(kernels)
+        for computed in (*folder.glob("kernels-*"), *folder.glob(JUDGED)):
+            shutil.rmtree(computed)
     write_json(path, found)
+
+
+@contextmanager
+def forget_folder_without_results(folder: Path) -> Iterator[None]:
+    """Around the first result of a run: where it fails, no folder is left that has none.
+
+    Args:
+        folder: of the run.
+    """
+    try:
+        yield
+    except Exception:
+        if [path.name for path in folder.iterdir()] == [INPUTS]:
+            shutil.rmtree(folder)
+        raise

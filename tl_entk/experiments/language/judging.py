@@ -5,28 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from torch import Tensor
 
 from feature_sets.feature_set import FeatureSet
-from tl_entk.alignment.best_directions import DirectionTable, best_directions
-from tl_entk.alignment.comparison import Comparison, probe_bases, probe_validation
-from tl_entk.alignment.readout_sweep import (
-    DEFAULT,
-    Candidate,
-    SweepRow,
-    judge_sweep,
-    over_layers,
-)
+from tl_entk.alignment.best_directions import DirectionTable
+from tl_entk.alignment.comparison import Comparison
+from tl_entk.alignment.readout_sweep import DEFAULT, Candidate, SweepRow, over_layers
 from tl_entk.alignment.splitting import halves
 from tl_entk.experiments.language.controls import Control, judge_controls, strongest_baseline
 from tl_entk.experiments.language.data import LanguageData
+from tl_entk.experiments.language.kept_judging import (
+    NULL_STEPS,
+    PROBE_STEPS,
+    TABLE_STEPS,
+    KeptJudging,
+)
 from tl_entk.experiments.language.kernels import (
     Directions,
     plain_candidate,
     scores_by_layer,
 )
 from tl_entk.experiments.language.settings import LanguageSettings
+from tl_entk.tools.progress import Progress
 
 FLATTENED, BY_DEFAULT, ALL = "eNTK, all logits", "eNTK, default", "all activations"
 # resamples of what is drawn layer by layer
@@ -98,7 +100,12 @@ class Judged:
 
 
 def judge_language(
-    settings: LanguageSettings, data: LanguageData, directions: Directions
+    settings: LanguageSettings,
+    data: LanguageData,
+    directions: Directions,
+    *,
+    folder: Path | None = None,
+    progress: bool = False,
 ) -> Judged:
     """Choose within the train half and judge on the test half.
 
@@ -106,11 +113,30 @@ def judge_language(
         settings: of the run.
         data: labels and activations.
         directions: of every method and layer.
+        folder: where what was judged is kept, and taken up; None keeps nothing.
+        progress: show a bar.
     """
+    first = TABLE_STEPS * (len(directions.sweep) + len(directions.baselines))
+    with (
+        # how many methods are judged is known after the sweep: about so many steps each
+        Progress("judging", 3 * first, progress) as bar,
+        KeptJudging(folder, bar.advance, progress) as judge,
+    ):
+        return _judge(settings, data, directions, judge, bar, first)
+
+
+def _judge(
+    settings: LanguageSettings,
+    data: LanguageData,
+    directions: Directions,
+    judge: KeptJudging,
+    bar: Progress,
+    first: int,
+) -> Judged:
     features, seed = data.features, settings.seed
-    sweep = judge_sweep(directions.sweep, features, seed=seed)
+    sweep = _judge_sweep(judge, directions, features, seed)
     candidates = _judged_candidates(plain_candidate(settings), sweep)
-    methods, rows = _methods(candidates, directions, sweep, features, seed)
+    methods, rows = _methods(judge, candidates, directions, sweep, features, seed)
     validations = {name: row.validation for name, row in rows.items()}
     winner = _best_method(candidates, validations)
     strongest = strongest_baseline(directions.baselines, validations)
@@ -118,17 +144,24 @@ def judge_language(
     basis_names = dict.fromkeys([winner, strongest, *shown, *directions.baselines])
     narrow = {name: _leading(layers, settings.k) for name, layers in methods.items()}
     bases = {name: narrow[name] for name in basis_names} | {ALL: scores_by_layer(data.activations)}
-    probe_layer = _probe_layers(bases, features, seed)
+    bar.expect(first + _count_steps(settings, narrow, bases))
+    probe_layer = _probe_layers(judge, bases, features, seed)
     return Judged(
         sweep=sweep,
         candidates=candidates,
         methods=methods,
         validations=validations,
         best_layer={name: row.best_layer for name, row in rows.items()},
-        tables={name: _over_layers(layers, features, seed) for name, layers in methods.items()},
-        by_layer={name: _by_layer(layers, features, seed) for name, layers in narrow.items()},
-        controls=judge_controls(settings.controls, data, methods, list(directions.baselines), seed),
-        probes=probe_bases(
+        tables={
+            name: _over_layers(judge, layers, features, seed) for name, layers in methods.items()
+        },
+        by_layer={
+            name: _by_layer(judge, layers, features, seed) for name, layers in narrow.items()
+        },
+        controls=judge_controls(
+            settings.controls, data, methods, list(directions.baselines), seed, judge
+        ),
+        probes=judge.probes(
             {name: layers[probe_layer[name]] for name, layers in bases.items()},
             data.features_and_numbers,
             seed=seed,
@@ -136,7 +169,7 @@ def judge_language(
         ),
         probe_layer=probe_layer,
         probes_by_layer={
-            layer: probe_bases(
+            layer: judge.probes(
                 {name: layers[layer] for name, layers in bases.items() if layer in layers},
                 features,
                 seed=seed,
@@ -146,6 +179,30 @@ def judge_language(
             for layer in data.activations
         },
     )
+
+
+def _count_steps(
+    settings: LanguageSettings,
+    methods: Mapping[str, Scores],
+    bases: Mapping[str, Scores],
+) -> int:
+    """Steps of the bar from the tables on."""
+    by_layer = sum(map(len, methods.values())) + sum(map(len, bases.values()))
+    controls = 2 * len(settings.controls) * len(methods)
+    beside = sum(len(layers) for layers in bases.values())
+    probes = PROBE_STEPS[settings.probe] * len(bases) + PROBE_STEPS["ridge"] * beside
+    return NULL_STEPS * len(methods) + TABLE_STEPS * (by_layer + controls) + probes
+
+
+def _judge_sweep(
+    judge: KeptJudging, directions: Directions, features: FeatureSet, seed: int
+) -> list[SweepRow]:
+    """Every candidate, best first."""
+    rows = [
+        judge.sweep_row(candidate, scores_by_layer(layers), features, seed=seed)
+        for candidate, layers in directions.sweep.items()
+    ]
+    return sorted(rows, key=lambda row: -row.validation)
 
 
 def _judged_candidates(plain: Candidate, sweep: list[SweepRow]) -> dict[str, Candidate]:
@@ -165,6 +222,7 @@ def shown_kernels(candidates: Iterable[str], winner: str) -> list[str]:
 
 
 def _methods(
+    judge: KeptJudging,
     candidates: dict[str, Candidate],
     directions: Directions,
     sweep: list[SweepRow],
@@ -177,7 +235,7 @@ def _methods(
     methods = {name: scores_by_layer(directions.sweep[one]) for name, one in candidates.items()}
     others = {name: scores_by_layer(found) for name, found in directions.baselines.items()}
     for name, layers in others.items():
-        (rows[name],) = judge_sweep({Candidate(name, "", ""): layers}, features, seed=seed)
+        rows[name] = judge.sweep_row(Candidate(name, "", ""), layers, features, seed=seed)
     return methods | others, rows
 
 
@@ -186,27 +244,33 @@ def _leading(layers: Scores, k: int) -> Scores:
     return {layer: scores[:, :k] for layer, scores in layers.items()}
 
 
-def _over_layers(layers: Scores, features: FeatureSet, seed: int) -> DirectionTable:
+def _over_layers(
+    judge: KeptJudging, layers: Scores, features: FeatureSet, seed: int
+) -> DirectionTable:
     columns, names = over_layers(layers)
-    return best_directions(columns, features, seed=seed, columns=names)
+    return judge.table(columns, features, seed=seed, columns=names)
 
 
-def _by_layer(layers: Scores, features: FeatureSet, seed: int) -> dict[str, DirectionTable]:
+def _by_layer(
+    judge: KeptJudging, layers: Scores, features: FeatureSet, seed: int
+) -> dict[str, DirectionTable]:
     return {
-        layer: best_directions(
+        layer: judge.table(
             scores, features, seed=seed, n_bootstrap=_FEW_RESAMPLES, n_permutations=0
         )
         for layer, scores in layers.items()
     }
 
 
-def _probe_layers(bases: Mapping[str, Scores], features: FeatureSet, seed: int) -> dict[str, str]:
+def _probe_layers(
+    judge: KeptJudging, bases: Mapping[str, Scores], features: FeatureSet, seed: int
+) -> dict[str, str]:
     """Basis to the layer from which ridge probes are best within the train half."""
     train, _ = halves(features, seed=seed)
     inside = features.rows(train)
 
     def reached(layers: Scores, layer: str) -> float:
-        return probe_validation(layers[layer][train], inside, seed)
+        return judge.probe_validation(layers[layer][train], inside, seed)
 
     return {name: max(layers, key=partial(reached, layers)) for name, layers in bases.items()}
 

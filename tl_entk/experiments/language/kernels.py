@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from feature_sets.feature_set import FeatureSet
 from tl_entk.alignment.attribution import component_shares
 from tl_entk.alignment.model_baselines import PREDICTION, OwnBaseline, baseline_scores
 from tl_entk.alignment.readout_sweep import (
@@ -23,9 +24,10 @@ from tl_entk.alignment.readout_sweep import (
 from tl_entk.compressed.eigendirections import all_eigendirections
 from tl_entk.directions.eigen import EigenDirections
 from tl_entk.experiments.language.data import LanguageData
+from tl_entk.experiments.language.kept_judging import content_key, read_numbers
 from tl_entk.experiments.language.settings import LanguageSettings
 from tl_entk.kernel.blocks import kernel_blocks
-from tl_entk.kernel.normalize import NORMALIZATIONS
+from tl_entk.kernel.normalizations import NORMALIZATIONS
 from tl_entk.model.provenance import hash_of
 from tl_entk.operator.normalized_operator import gradient_norms
 from tl_entk.operator.top_directions import top_eigendirections
@@ -99,7 +101,7 @@ def language_directions(
         sweep.get(plain, {}),
         sweep,
         kept.of_baselines(settings.every_baseline, own_baselines),
-        _shares(model, data, layers, memory_budget, progress) if settings.shares else {},
+        kept.shares(data.features) if settings.shares else {},
     )
 
 
@@ -268,6 +270,33 @@ class KernelFolder:
             name: computed[name] for name in own or {}
         }
 
+    def shares(self, features: FeatureSet) -> dict[str, dict[str, float]]:
+        """Where each feature's energy is: every weight and head, of the centered kernel.
+
+        Of the layers asked for, and of what is in none.
+        """
+        path = self.folder / "shares.json"
+        kept, key = read_numbers(path), content_key(SHARES_READOUT, self.layers, features)
+        if key in kept:
+            return dict(kept[key])
+        blocks = kernel_blocks(
+            self.model,
+            self.tokens,
+            SHARES_READOUT,
+            share_components(self.layers),
+            memory_budget=self.memory_budget,
+            progress=self.progress,
+        )
+        values = torch.from_numpy(features.values)
+        values = values - values.mean(0)
+        found = {
+            name: component_shares(blocks, values[:, index])
+            for index, name in enumerate(features.names)
+        }
+        # those of other labels and layers, of other runs, stay
+        write_json(path, {**kept, key: found})
+        return found
+
     @property
     def _k_prediction(self) -> int:
         """As many directions to choose from as a method of every layer has."""
@@ -313,33 +342,6 @@ def _load_candidates(path: Path) -> dict[Candidate, Layers]:
         *candidate, layer = json.loads(name)
         found.setdefault(Candidate(*candidate), {})[layer] = directions
     return found
-
-
-def _shares(
-    model: Any,
-    data: LanguageData,
-    layers: Sequence[str],
-    memory_budget: int | None,
-    progress: bool,
-) -> dict[str, dict[str, float]]:
-    """Where each feature's energy is: every weight and head, of the centered kernel.
-
-    Of the layers asked for, and of what is in none.
-    """
-    blocks = kernel_blocks(
-        model,
-        data.windows.tokens,
-        SHARES_READOUT,
-        share_components(layers),
-        memory_budget=memory_budget,
-        progress=progress,
-    )
-    values = torch.from_numpy(data.features.values)
-    values = values - values.mean(0)
-    return {
-        name: component_shares(blocks, values[:, index])
-        for index, name in enumerate(data.features.names)
-    }
 
 
 def share_components(layers: Iterable[str]) -> Callable[[str], bool]:

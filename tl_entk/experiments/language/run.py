@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from feature_sets.grammar import Rule
+from feature_sets.pipelines import load_pipeline
 from tl_entk.alignment.model_baselines import OwnBaseline
 from tl_entk.directions.eigen import EigenDirections
 from tl_entk.experiments.clock import Clock
-from tl_entk.experiments.language.data import LanguageData, language_data
+from tl_entk.experiments.language.checks import check_model
+from tl_entk.experiments.language.data import LanguageData, check_texts, language_data
+from tl_entk.experiments.language.inputs import JUDGED
 from tl_entk.experiments.language.judging import FLATTENED, Judged, judge_language
 from tl_entk.experiments.language.kernels import Directions, language_directions
 from tl_entk.experiments.language.settings import (
@@ -84,9 +87,9 @@ def run_language(
 ) -> LanguageResult:
     """Load the model, make windows and labels, compute and judge every method's directions.
 
-    Windows, eigendirections, the sweep's readouts and the solver's checkpoints are kept in the
-    folder: an interrupted run goes on, and one with other labels, layers or readouts reuses what
-    it shares.
+    Windows, eigendirections, the sweep's readouts, the solver's checkpoints and what was judged
+    are kept in the folder: an interrupted run goes on, and one with other labels, layers or
+    readouts reuses what it shares.
 
     Args:
         settings: model, text, windows, kernels.
@@ -105,12 +108,14 @@ def run_language(
     """
     home = Path(folder) / windows_name(settings)
     clock = Clock()
+    check_texts(settings, home)
+    nlp = load_pipeline(settings.pipeline)
     language_model = load_language_model(
         settings.model, model_class=settings.model_class, device=device
     )
-    settings.check_model(language_model.model)
-    clock.lap("model")
-    data = language_data(settings, language_model, home, own=own, progress=progress)
+    check_model(settings, language_model.model)
+    clock.lap("model and pipeline")
+    data = language_data(settings, language_model, nlp, home, own=own, progress=progress)
     clock.lap("windows and labels")
     directions = language_directions(
         settings,
@@ -122,6 +127,6 @@ def run_language(
         progress=progress,
     )
     clock.lap("kernels and eigendirections")
-    judged = judge_language(settings, data, directions)
+    judged = judge_language(settings, data, directions, folder=home / JUDGED, progress=progress)
     clock.lap("judging")
     return LanguageResult(settings, language_model, data, directions, judged, clock.seconds)

@@ -5,21 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from feature_sets.errors import UserError
-from feature_sets.windows import DEFAULT_TAGS
-from tl_entk.alignment.model_baselines import BASELINES, PCA, RANDOM, check_baselines
-from tl_entk.alignment.probes import Probe
-from tl_entk.alignment.readout_sweep import COMPONENTS, component_patterns
+from feature_sets.tags import DEFAULT_TAGS
+from tl_entk.alignment.names import BASELINES, COMPONENTS, PCA, RANDOM, Probe
 from tl_entk.experiments.language.labels import parse_labels
-from tl_entk.kernel.blocks import list_components
-from tl_entk.kernel.normalize import check_normalization
+from tl_entk.kernel.normalizations import check_normalization
 from tl_entk.language.story_model import EMBEDDED
-from tl_entk.model.adapters import adapt_transformer
-from tl_entk.model.readouts import NAMES as READOUTS
-from tl_entk.model.sites import match_names
+from tl_entk.model.readout_names import NAMES as READOUTS
 
 # data set: text of the embedded model
 SAMPLED = "sampled"
@@ -191,34 +187,10 @@ class LanguageSettings:
         """The settings as plain JSON values."""
         return asdict(self)
 
-    def check_model(self, model: Any) -> None:
-        """Refuse what this model does not have, before any work.
-
-        Raises:
-            UserError: for an unknown layer, weight or component, windows longer than the model
-                reads, or more directions than the residual stream or the windows have.
-        """
-        names, adapter = list_components(model), adapt_transformer(model)
-        for layer in self.chosen_layers(adapter.n_layers):
-            if self.all_logits:
-                match_names(names, f"blocks.{layer}.{self.weight}")
-            for component in self.components if self.readouts else ():
-                match_names(names, component_patterns(component, str(layer), adapter.n_layers))
-        # the model's own next word is read from up to two tokens after the window
-        longest = adapter.context - (2 if self.agree else 0)
-        if self.length > longest:
-            raise UserError(
-                f"length = {self.length}: the model reads {adapter.context} tokens; pass up to "
-                f"{longest}."
-            )
-        check_baselines(model, self.every_baseline)
-        n = len(DEFAULT_TAGS) * self.per_tag
-        most = min(adapter.d_model, n)
-        if self.k > most:
-            raise UserError(
-                f"k = {self.k}: activations of width {adapter.d_model} and {n} windows have "
-                f"{most} principal components to compare with; pass no more."
-            )
+    @property
+    def n_windows(self) -> int:
+        """How many windows are asked for, of all parts of speech together."""
+        return len(DEFAULT_TAGS) * self.per_tag
 
     @property
     def every_baseline(self) -> list[str]:
@@ -255,16 +227,22 @@ _WINDOWS = (
     "per_story", "agree", "max_texts", "sampled", "seed",
 )  # fmt: skip
 _KERNELS = ("weight", "k", "tol")
+# of which a name has the last part only
+_TEXT = ("model", "dataset")
+_DEFAULTS = {field.name: field.default for field in fields(LanguageSettings)}
+_PLAIN = re.compile(r"[A-Za-z0-9.]+(-[A-Za-z0-9.]+)*")
 
 
 def run_name(settings: LanguageSettings) -> str:
     """A folder name that two runs share only if every setting is the same.
 
     Example:
-        >>> run_name(LanguageSettings()).rsplit("-", 1)[0]
-        'language-stories-sampled-n256'
+        >>> run_name(LanguageSettings()), run_name(LanguageSettings(k=9, probe="ridge"))
+        ('language-stories-n256-k25-seed0', 'language-stories-n256-k9-seed0-149b05')
     """
-    return f"language-{_about(settings)}-{_digest(settings.as_dict())}"
+    said = (*_TEXT, "per_tag", "k", "seed")
+    name = f"language-{_about(settings)}-k{settings.k}-seed{settings.seed}"
+    return name + _digest(settings, list(_DEFAULTS), said)
 
 
 def windows_name(settings: LanguageSettings) -> str:
@@ -275,26 +253,46 @@ def windows_name(settings: LanguageSettings) -> str:
         >>> windows_name(a) == windows_name(b) != windows_name(LanguageSettings(seed=1))
         True
     """
-    chosen = {name: getattr(settings, name) for name in _WINDOWS}
-    return f"windows-{_about(settings)}-{_digest(chosen)}"
+    name = f"windows-{_about(settings)}-seed{settings.seed}"
+    return name + _digest(settings, _WINDOWS, (*_TEXT, "per_tag", "seed"))
 
 
 def kernels_name(settings: LanguageSettings) -> str:
     """A folder name for the kernels of some windows, whatever the layers and readouts.
 
     Example:
-        >>> kernels_name(LanguageSettings()) == kernels_name(LanguageSettings(layers=(3,)))
-        True
+        >>> kernels_name(LanguageSettings(layers=(3,))), kernels_name(LanguageSettings(tol=0.01))
+        ('kernels-mlp.W_out-k25', 'kernels-mlp.W_out-k25-cf8324')
     """
-    return f"kernels-{_digest({name: getattr(settings, name) for name in _KERNELS})}"
+    weight = re.sub(r"[^A-Za-z0-9._]+", "-", settings.weight)
+    said = ("k", "weight") if weight == settings.weight else ("k",)
+    return f"kernels-{weight}-k{settings.k}" + _digest(settings, _KERNELS, said)
 
 
 def _about(settings: LanguageSettings) -> str:
-    parts = [settings.model, settings.dataset]
-    short = [re.sub(r"[^A-Za-z0-9.]+", "-", part.rstrip("/").split("/")[-1]) for part in parts]
-    return f"{short[0]}-{short[1]}-n{len(DEFAULT_TAGS) * settings.per_tag}"
+    about = _short(settings.model)
+    if settings.dataset != _DEFAULTS["dataset"]:
+        # a sign that neither part has
+        about += f"_{_short(settings.dataset)}"
+    return f"{about}-n{settings.n_windows}"
 
 
-def _digest(values: dict[str, Any]) -> str:
-    text = json.dumps(values, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+def _short(path: str) -> str:
+    """The last part of a path or of a hub's name."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", path.rstrip("/").split("/")[-1]).strip("-")
+
+
+def _digest(settings: LanguageSettings, names: Sequence[str], said: Sequence[str]) -> str:
+    """Digits of what the name does not say and is not the default; nothing where nothing is."""
+    values: dict[str, Any] = {name: getattr(settings, name) for name in names}
+    # a name that was cut could be another's too
+    whole = [name for name in said if name not in _TEXT or _PLAIN.fullmatch(values[name])]
+    unsaid = {
+        name: value
+        for name, value in values.items()
+        if name not in whole and value != _DEFAULTS[name]
+    }
+    if not unsaid:
+        return ""
+    text = json.dumps(unsaid, sort_keys=True, default=str)
+    return f"-{hashlib.sha256(text.encode()).hexdigest()[:6]}"

@@ -39,6 +39,7 @@ from tl_entk.experiments.rotations import (
 from tl_entk.kernel.blocks import kernel_blocks
 from tl_entk.linearization.build_jacobian import jacobian
 from tl_entk.model.readouts import ReadoutLike
+from tl_entk.tools.progress import Progress
 
 FULL, LAYER_1, LAYER_2 = "total", "W1.weight", "W2.weight"
 FAMILIES = ("a", "b", "a+b", "a-b")
@@ -144,7 +145,7 @@ def run_modular_mlp(
         folder: where the course is written.
         collapses: also single classes, the class mean and the flattened kernel.
         fits: also the linearization, before and after grokking.
-        progress: show a progress bar.
+        progress: show progress bars.
 
     Returns:
         The analysis, and the course of eigenvalues, overlaps and metrics.
@@ -168,10 +169,12 @@ def run_modular_mlp(
     train_mlp(settings, callback=callback, progress=progress)
     clock.lap("training and tracking")
     course = track.course()
-    result = analyze(settings, models, data, features, collapses=collapses, clock=clock)
-    if fits:
-        result.fits.extend(_fit_linearly(settings, models, data))
-        clock.lap("linearization")
+    with Progress("analyzing", 1 + fits, progress) as bar:
+        result = analyze(settings, models, data, features, collapses=collapses, clock=clock)
+        bar.advance(1, "the linearization")
+        if fits:
+            result.fits.extend(_fit_linearly(settings, models, data))
+            clock.lap("linearization")
     result.seconds.update(clock.seconds, tracking=course.tracking_seconds)
     return result, course
 

@@ -30,12 +30,13 @@ from tl_entk.dynamics.course import Course
 from tl_entk.experiments.clock import Clock
 from tl_entk.experiments.modular_transformer.course import UNEMBED, follow_checkpoints
 from tl_entk.experiments.modular_transformer.model import weights_of
-from tl_entk.experiments.modular_transformer.task import ModelClass, ModularData, ModularSettings
+from tl_entk.experiments.modular_transformer.settings import ModularSettings, run_name
+from tl_entk.experiments.modular_transformer.task import ModularData
 from tl_entk.experiments.modular_transformer.training import TrainedModel, train
-from tl_entk.experiments.records import settings_name
 from tl_entk.experiments.rotations import mark_residues, measure_purities, rotate_every_way
 from tl_entk.kernel.blocks import kernel_blocks
 from tl_entk.kernel.kernel_blocks import KernelBlocks
+from tl_entk.model.classes import ModelClass
 
 TOTAL = "total"
 # the biases are frozen at zero
@@ -141,18 +142,6 @@ def run_modular_transformer(
         course_file=home / "course.safetensors",
         progress=progress,
     )
-
-
-def run_name(settings: ModularSettings, model_class: ModelClass) -> str:
-    """A folder name that two runs share only if every setting is the same.
-
-    Example:
-        >>> run_name(ModularSettings(seed=3), "bridge")
-        'bridge-seed3-p29-epochs4000'
-        >>> run_name(ModularSettings(d_mlp=128), "hooked")
-        'hooked-seed2-p29-epochs4000-d_mlp128'
-    """
-    return settings_name(model_class, settings, ("seed", "p", "epochs"))
 
 
 def analyze(

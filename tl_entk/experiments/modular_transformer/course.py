@@ -15,7 +15,7 @@ from tl_entk.dynamics.course import Course
 from tl_entk.dynamics.track import Track
 from tl_entk.dynamics.watch import Watch
 from tl_entk.experiments.modular_transformer.model import load_weights, weights_of
-from tl_entk.experiments.modular_transformer.task import ModularSettings
+from tl_entk.experiments.modular_transformer.settings import ModularSettings
 from tl_entk.experiments.modular_transformer.training import TrainedModel
 from tl_entk.kernel.blocks import kernel_blocks
 from tl_entk.model.provenance import hash_of

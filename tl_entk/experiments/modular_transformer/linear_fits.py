@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from tl_entk.experiments.linear_fits import linear_fits
 from tl_entk.experiments.modular_transformer.model import load_weights
-from tl_entk.experiments.modular_transformer.task import ModularSettings
+from tl_entk.experiments.modular_transformer.settings import ModularSettings
 from tl_entk.experiments.modular_transformer.training import TrainedModel
 from tl_entk.tools.files import read_tensors
 

@@ -12,13 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from feature_sets.errors import UserError
-from tl_entk.experiments.modular_transformer.task import (
-    ModelClass,
-    ModularSettings,
-    Weights,
-    seeded_start,
-)
+from tl_entk.experiments.modular_transformer.settings import ModularSettings
+from tl_entk.experiments.modular_transformer.task import Weights, seeded_start
 from tl_entk.model.adapters import adapt
+from tl_entk.model.classes import ModelClass
 from tl_entk.model.sites import Site
 
 

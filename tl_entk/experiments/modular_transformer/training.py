@@ -13,13 +13,9 @@ from torch.nn.functional import cross_entropy
 
 from tl_entk.experiments.modular_transformer.last_position import LastPosition
 from tl_entk.experiments.modular_transformer.model import build_model, load_weights
-from tl_entk.experiments.modular_transformer.task import (
-    ModelClass,
-    ModularData,
-    ModularSettings,
-    Weights,
-    seeded_start,
-)
+from tl_entk.experiments.modular_transformer.settings import ModularSettings
+from tl_entk.experiments.modular_transformer.task import ModularData, Weights, seeded_start
+from tl_entk.model.classes import ModelClass
 from tl_entk.tools.files import read_tensors, write_json, write_tensors
 from tl_entk.tools.progress import Progress
 

@@ -16,19 +16,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from feature_sets.errors import UserError
 from feature_sets.superposition import superposition
 from tl_entk.directions.cliffs import Cliff, find_cliffs
 from tl_entk.experiments.linear_fits import linear_fits
 from tl_entk.experiments.superposition.model import (
-    SuperpositionSettings,
     TrainedToyModel,
     seeded_toy_model,
     train_toy_model,
 )
+from tl_entk.experiments.superposition.settings import BETAS, SuperpositionSettings, check_betas
 from tl_entk.linearization.build_jacobian import jacobian
 
-BETAS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 MODES = 120
 # W^T W has about 1 on the diagonal where a feature is represented
 REPRESENTED = 0.75
@@ -123,16 +121,6 @@ def run_superposition(
     trained = train_toy_model(settings, progress=progress)
     seconds = {"training": time.perf_counter() - started}
     return analyze(trained, betas, fits=fits, seconds=seconds)
-
-
-def check_betas(betas: Sequence[float]) -> None:
-    """Refuse exponents that rescale nothing that is meant.
-
-    Raises:
-        UserError: unless there is at least one, each from 0 to 1.
-    """
-    if not betas or not all(0 <= beta <= 1 for beta in betas):
-        raise UserError(f"betas = {list(betas)}: pass one or more numbers from 0 to 1.")
 
 
 def analyze(

@@ -1,4 +1,4 @@
-"""Toy models of superposition: settings, data, model and training."""
+"""Toy models of superposition: data, model and training."""
 
 from __future__ import annotations
 
@@ -8,64 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from feature_sets.errors import UserError
 from feature_sets.superposition import sparse_features
-from tl_entk.experiments.settings import Settings, check_counts, check_seed
+from tl_entk.experiments.superposition.settings import SuperpositionSettings
 from tl_entk.model.linear_map import Bias, LinearMap
 from tl_entk.tools.progress import Progress
-
-
-@dataclass(frozen=True)
-class SuperpositionSettings(Settings):
-    """Settings of a toy model of superposition (arXiv 2510.00468, section 3).
-
-    Attributes:
-        m: width of the bottleneck.
-        sparsity: S, the probability that a feature is zero.
-        seed: of weights and data.
-        features: features n. The model has as many inputs and outputs.
-        examples: samples N. They are fixed.
-        decay: feature i has importance decay^i.
-        steps: steps of Adam. Each is on the whole batch.
-        learning_rate: of Adam.
-
-    Raises:
-        UserError: if a setting is out of its range.
-    """
-
-    m: int = 10
-    sparsity: float = 0.3
-    seed: int = 0
-    features: int = 50
-    examples: int = 500
-    decay: float = 0.8
-    steps: int = 5001
-    learning_rate: float = 1e-3
-
-    def __post_init__(self) -> None:
-        check_counts(2, m=self.m, features=self.features, examples=self.examples)
-        check_counts(1, steps=self.steps)
-        check_seed(self.seed)
-        if not 0 <= self.sparsity < 1:
-            raise UserError(f"sparsity = {self.sparsity}: pass a probability from 0 to below 1.")
-        if not 0 < self.decay <= 1:
-            raise UserError(f"decay = {self.decay}: pass a factor above 0, up to 1.")
-
-    @property
-    def name(self) -> str:
-        """What the regime is called in figures and tables."""
-        return f"m = {self.m}, S = {self.sparsity:g}"
-
-
-def paper_regimes(seed: int = 0) -> list[SuperpositionSettings]:
-    """The paper's three regimes.
-
-    Example:
-        >>> [settings.name for settings in paper_regimes()]
-        ['m = 10, S = 0.3', 'm = 10, S = 0.9', 'm = 40, S = 0.9']
-    """
-    pairs = ((10, 0.3), (10, 0.9), (40, 0.9))
-    return [SuperpositionSettings(m=m, sparsity=S, seed=seed) for m, S in pairs]
 
 
 class ToyModel(nn.Module):

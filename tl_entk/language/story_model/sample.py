@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,14 +80,16 @@ def sample_stories(
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = Gemma3ForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     stories: list[str] = []
-    with Progress("writing stories", n, progress) as bar:
+    # counted in tokens: all stories of a batch end together
+    with Progress("writing stories", -(-n // batch_size) * max_tokens, progress) as bar:
         for rows in torch.arange(n).split(batch_size):
             uniform = np.stack(
                 [np.random.default_rng([seed, row]).random(max_tokens) for row in rows.tolist()]
             )
-            written = _write(model, tokenizer, torch.from_numpy(uniform), temperature, top_p)
+            count = partial(bar.advance, 1, f"{len(stories)} to {len(stories) + len(rows)} of {n}")
+            written = _write(model, tokenizer, torch.from_numpy(uniform), temperature, top_p, count)
             stories += [_text(tokenizer, row) for row in written.tolist()]
-            bar.advance(len(rows))
+            bar.advance(max_tokens - written.shape[1])
     return stories
 
 
@@ -96,8 +100,9 @@ def _write(
     uniform: Float[Tensor, "b t"],
     temperature: float,
     top_p: float,
+    count: Callable[[], object] = lambda: None,
 ) -> Int[Tensor, "b s"]:
-    """Tokens after the start, until every row has had an <eos>."""
+    """Tokens after the start, until every row has had an <eos>; each step is counted."""
     bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
     new = torch.tensor([[bos, eos]]).expand(len(uniform), -1)
     cache = DynamicCache(config=model.config)
@@ -107,6 +112,7 @@ def _write(
         logits = model(new, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
         token = _draw(logits / temperature, numbers, top_p)
         written.append(token)
+        count()
         ended |= token == eos
         if ended.all():
             break

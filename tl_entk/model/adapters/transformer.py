@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from feature_sets.errors import UserError
 from tl_entk.model.adapters.base import Inputs, ModelAdapter, depends_on_mode
 from tl_entk.model.sites import EMBEDDING, TIED, UNEMBEDDING, Cut, Site, Tap
-from tl_entk.tools.values import INTEGERS
+from tl_entk.tools.indices import INTEGERS
 
 # tokens to logits
 Outputs = Callable[[Int[Tensor, "n t"]], Float[Tensor, "n read d_vocab_out"]]

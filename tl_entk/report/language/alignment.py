@@ -202,7 +202,11 @@ def layer_figure(result: LanguageResult, metric: str) -> Picture:
     }
     label = f"macro {METRIC_NAMES[metric]}"
     chart = charts.by_layer(curves, f"Macro {METRIC_NAMES[metric]}, layer by layer", label)
-    return Picture(f"layers_{metric}", f"Macro {METRIC_NAMES[metric]} of each layer alone; bands are intervals.", chart)
+    return Picture(
+        f"layers_{metric}",
+        f"Macro {METRIC_NAMES[metric]} of each layer alone; bands are intervals.",
+        chart,
+    )
 
 
 def layer_table(result: LanguageResult, metric: str) -> Table:

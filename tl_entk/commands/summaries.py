@@ -1,0 +1,159 @@
+"""What a command prints of its result: a table, and the answer in a sentence.
+
+Apart from the commands, since results bring torch and scikit-learn.
+"""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from tl_entk.alignment.names import PCA
+from tl_entk.commands.console import console
+from tl_entk.dynamics.course import Course
+from tl_entk.experiments.language.run import LanguageResult
+from tl_entk.experiments.language.verdict import verdicts
+from tl_entk.experiments.modular_mlp.analysis import FULL_SECOND, SUM, MLPResult
+from tl_entk.experiments.modular_transformer.analysis import (
+    PCA_ROW,
+    UNEMBED,
+    ModularResult,
+    headline,
+)
+from tl_entk.experiments.paper import PaperResult
+from tl_entk.experiments.superposition.analysis import SuperpositionResult
+from tl_entk.report.toys.dynamics import timing
+from tl_entk.report.toys.mlp_cliffs import overlap_bound
+from tl_entk.report.toys.paper_table import paper_table
+from tl_entk.report.toys.wording import NONE, format_cliff
+
+
+def show_language(result: LanguageResult) -> None:
+    """What every method reaches, what holds, and how long the parts took."""
+    console.print(result.data.windows.report())
+    console.print(
+        f"labels by {result.data.pipeline}: {len(result.data.features)} kept, "
+        f"{len(result.data.dropped)} dropped"
+    )
+    others = dict.fromkeys([PCA, result.judged.strongest_baseline])
+    columns = [f"AP less {other}" for other in others]
+    table = Table("best direction over layers", "AP", "AUROC", *columns, box=None)
+    for name, found in result.judged.tables.items():
+        ap, auroc = found.macro(), found.macro("auroc")
+        differences = {other: found.difference(result.judged.tables[other]) for other in others}
+        table.add_row(
+            name,
+            f"{ap.value:.3f} ({ap.low:.3f} to {ap.high:.3f})",
+            f"{auroc.value:.3f}",
+            *[
+                "" if name == other else f"{less.value:+.3f} ({less.low:+.3f} to {less.high:+.3f})"
+                for other, less in differences.items()
+            ],
+        )
+    console.print(table)
+    for sentence in verdicts(result):
+        console.print(sentence)
+    console.print(", ".join(f"{part} {value:.0f} s" for part, value in result.seconds.items()))
+
+
+def show_transformer(result: ModularResult) -> None:
+    """Headline figures of the modular-addition Transformer."""
+    found, most = headline(result), 2 * result.n_frequencies
+    table = Table(show_header=False, box=None)
+    rows = {
+        "model": "reused"
+        if found["model_reused"]
+        else f"trained in {result.seconds['training']:.0f} s",
+        "test accuracy": f"{found['test_accuracy']:.1%}",
+        "key frequencies from W_E": str(result.weight_frequencies),
+        "key frequencies from the kernel": str(result.kernel_frequencies),
+        f"{UNEMBED}, modes 0..2F on a+b": f"{found['W_U_modes_0_to_2F_on_a+b']:.2f} of {most}",
+        f"{UNEMBED}, modes 2F+1..4F on axis sum": (
+            f"{found['W_U_modes_2F+1_to_4F_on_axis_sum']:.2f} of {most}"
+        ),
+        "kernel blocks": f"{len(result.blocks)} in {result.seconds['blocks']:.2f} s",
+    }
+    for label, value in rows.items():
+        table.add_row(label, value)
+    console.print(table)
+
+
+def answer_transformer(result: ModularResult) -> str:
+    """Whether the kernel has the model's features, beside PCA."""
+    first = {row.component: row.first["a+b"] for row in result.overlaps}
+    most = 2 * result.n_frequencies
+    same = set(result.weight_frequencies) == set(result.kernel_frequencies)
+    return (
+        f"the kernel's key frequencies {result.kernel_frequencies} are "
+        f"{'those' if same else 'not those'} of the embedding {result.weight_frequencies}; the "
+        f"leading eigendirections of {UNEMBED} hold {first[UNEMBED]:.2f} of the {most} dimensions "
+        f"of a + b, as many principal components {first[PCA_ROW]:.2f}."
+    )
+
+
+def show_superposition(found: dict[int, list[SuperpositionResult]]) -> None:
+    """Where the spectra drop."""
+    table = Table("regime", "seed", "last cliff", "first cliff", "W^T W > 0.75", box=None)
+    for seed, results in found.items():
+        for result in results:
+            cliffs = (result.cliff(), result.first_cliff())
+            places = map(format_cliff, cliffs)
+            table.add_row(result.name, str(seed), *places, str(result.represented))
+    console.print(table)
+
+
+def answer_superposition(found: dict[int, list[SuperpositionResult]]) -> str:
+    """Whether the spectrum drops where the features end."""
+    regimes = [result for results in found.values() for result in results]
+    at_features = sum(
+        cliff is not None and cliff.position == len(result.products)
+        for result in regimes
+        for cliff in [result.cliff()]
+    )
+    n = len(regimes[0].products)
+    return (
+        f"the spectrum of the flattened kernel drops right after mode {n}, the number of features, "
+        f"in {at_features} of {len(regimes)} toy models."
+    )
+
+
+def show_mlp(found: dict[int, tuple[MLPResult, Course]]) -> None:
+    """What the second cliff holds, and when."""
+    table = Table("seed", "test accuracy", "on a+b", "on a-b", "peak", "onset", box=None)
+    for seed, (result, course) in found.items():
+        when, second = timing(course, SUM), result.overlaps[FULL_SECOND]
+        table.add_row(
+            str(seed),
+            f"{float(course.metrics['test_accuracy'][-1]):.1%}",
+            f"{second['a+b']:.2f}",
+            f"{second['a-b']:.2f}",
+            NONE if when.peak is None else str(when.peak),
+            NONE if when.onset is None else str(when.onset),
+        )
+    console.print(table)
+
+
+def answer_mlp(found: dict[int, tuple[MLPResult, Course]]) -> str:
+    """What the second cliff holds of the sum, and when it does beside grokking."""
+    result, course = next(iter(found.values()))
+    when = timing(course, SUM)
+    held = f"{result.overlaps[FULL_SECOND]['a+b']:.2f} of {overlap_bound(result)}"
+    said = f"the directions of the second cliff hold {held} dimensions of a + b"
+    if when.peak is None or when.onset is None:
+        return f"{said}; this training does not grok."
+    return f"{said}; they come most at epoch {when.peak}, grokking begins at {when.onset}."
+
+
+def show_paper(result: PaperResult) -> None:
+    """Figures of the paper beside ours."""
+    table = Table("setting", "figure", "paper's", "ours", box=None)
+    for setting, figure, theirs, ours, _, _ in paper_table(result).rows:
+        table.add_row(str(setting), str(figure), str(theirs), str(ours))
+    console.print(table)
+
+
+def answer_paper(result: PaperResult) -> str:
+    """How much there is to compare."""
+    return (
+        f"{len(paper_table(result).rows)} figures of the paper stand beside ours, above and in the "
+        "report."
+    )
