@@ -95,7 +95,7 @@
   }
 
   // ---- views
-  const visible = (element) => element.offsetParent !== null;
+  const visible = (element) => element.checkVisibility();
   function fill(view) {
     all(".chart[data-chart]", view).forEach((box) => {
       if (box.dataset.drawn !== root.dataset.theme && visible(box)) drawChart(box);
