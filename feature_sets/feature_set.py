@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Shaped
 
+from feature_sets.display import Shown, list_some
 from feature_sets.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True, eq=False)
-class FeatureSet:
+@dataclass(frozen=True, eq=False, repr=False)
+class FeatureSet(Shown):
     """Feature values of N examples.
 
     Attributes:
@@ -165,6 +166,35 @@ class FeatureSet:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def _lines(self) -> list[str]:
+        n, binary = len(self.values), sum(self.is_binary)
+        return [
+            f"FeatureSet: {len(self)} features of {n} examples, {binary} binary; families "
+            f"{list_some(self.family_names())}",
+            list_some(self.names),
+        ]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row per example, a column per feature: what ``from_frame`` takes."""
+        import pandas as pd
+
+        return pd.DataFrame(self.values, columns=list(self.names))
+
+    def _shown_table(self) -> pd.DataFrame:
+        """A row per feature: more telling than the examples' zeros and ones."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            {
+                "feature": self.names,
+                "family": self.families,
+                "group": self.groups,
+                "binary": self.is_binary,
+                "mean": self.values.mean(0),
+                "examples with it": (self.values != 0).sum(0),
+            }
+        )
 
     @property
     def is_binary(self) -> list[bool]:

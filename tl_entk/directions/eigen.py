@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from feature_sets.display import Shown, list_some
 from feature_sets.errors import UserError
 from tl_entk.directions.scores import choose_signs
 from tl_entk.tools.arrays import Matrix, Rows, to_matrix, to_tensor
@@ -19,10 +20,12 @@ from tl_entk.tools.arrays import Matrix, Rows, to_matrix, to_tensor
 # what numbers an example's part of an eigenvector has: one; one for each output; the coordinates of
 # the final hidden vector, whitened by the unembedding
 Space = Literal["examples", "outputs", "final_hidden"]
+# what the d numbers of an example are
+_EACH = {"examples": "numbers", "outputs": "outputs", "final_hidden": "of the final hidden vector"}
 
 
-@dataclass(frozen=True, eq=False)
-class EigenDirections:
+@dataclass(frozen=True, eq=False, repr=False)
+class EigenDirections(Shown):
     """Leading eigenpairs of a kernel, largest eigenvalue first.
 
     Attributes:
@@ -46,6 +49,36 @@ class EigenDirections:
     converged: Bool[Tensor, " k"]
     provenance: dict[str, Any] = field(default_factory=dict)
     space: Space = "examples"
+
+    def _lines(self) -> list[str]:
+        n, k = self.scores.shape
+        each = "" if self.vectors.ndim == 2 else f" x {self.vectors.shape[1]} {_EACH[self.space]}"
+        about = self.provenance
+        made_of = [str(about["component"])] if "component" in about else []
+        made_of += [f"readout {about['readout']}"] if "readout" in about else []
+        return [
+            f"EigenDirections: {k} directions over {n} examples{each}",
+            *([f"of {'; '.join(made_of)}"] if made_of else []),
+            f"eigenvalues {list_some(self.eigenvalues)}; {int(self.converged.sum())} of {k} "
+            "converged",
+        ]
+
+    def to_pandas(self) -> Any:
+        """A row per direction: eigenvalue, over the first, residual, converged, rank-1 share."""
+        import pandas as pd
+
+        values = self.eigenvalues.detach().cpu().double()
+        first = values[0] if len(values) and values[0] > 0 else 1.0
+        return pd.DataFrame(
+            {
+                "direction": range(len(values)),
+                "eigenvalue": values,
+                "relative": values / first,
+                "residual": self.residuals.detach().cpu().double(),
+                "converged": self.converged.cpu(),
+                "rank1_share": self.rank1_share.detach().cpu().double(),
+            }
+        )
 
     def take(self, columns: Sequence[int]) -> EigenDirections:
         """Some of the directions, in this order."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from jaxtyping import Float
 from scipy.sparse import csr_array, sparray, spmatrix
 from torch import Tensor
 
+from feature_sets.display import Shown, list_some
 from feature_sets.errors import UserError
 from tl_entk.directions.basis import numerical_rank
 from tl_entk.directions.scores import choose_signs
@@ -23,8 +24,8 @@ from tl_entk.directions.scores import choose_signs
 Laplacian: TypeAlias = sparray | spmatrix | Float[np.ndarray, "n n"]
 
 
-@dataclass(frozen=True, eq=False)
-class Rotation:
+@dataclass(frozen=True, eq=False, repr=False)
+class Rotation(Shown):
     """Directions rotated within their span.
 
     Attributes:
@@ -37,6 +38,27 @@ class Rotation:
     vectors: Float[Tensor, "n k"]
     roughness: Float[Tensor, "k l"]
     converged: bool = True
+
+    def _lines(self) -> list[str]:
+        n, k = self.vectors.shape
+        graphs = self.roughness.shape[1]
+        lines = [f"Rotation: {k} directions over {n} examples"]
+        if not self.converged:
+            lines[0] += ", not converged"
+        if graphs:
+            lines.append(f"roughness on the first Laplacian {list_some(self.roughness[:, 0])}")
+        return lines
+
+    def to_pandas(self) -> Any:
+        """A row per direction: its roughness on every Laplacian, and its largest entry."""
+        import pandas as pd
+
+        columns: dict[str, Any] = {"direction": range(self.vectors.shape[1])}
+        columns |= {
+            f"roughness {number}": values.numpy()
+            for number, values in enumerate(self.roughness.unbind(1))
+        }
+        return pd.DataFrame({**columns, "largest_entry": self.vectors.abs().amax(0).numpy()})
 
 
 def rotate_by_smoothness(

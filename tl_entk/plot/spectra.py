@@ -46,13 +46,14 @@ def spectrum_frame(eigen: Spectrum | Mapping[str, Spectrum]) -> pd.DataFrame:
 
 
 def _one_spectrum(name: str, eigen: Spectrum) -> pd.DataFrame:
-    directions = eigen if isinstance(eigen, EigenDirections) else None
-    tensor = to_tensor(directions.eigenvalues if directions else eigen, name)
-    if tensor.ndim != 1:
+    if isinstance(eigen, EigenDirections):
+        frame = eigen.to_pandas().rename(columns={"direction": "mode"})
+        return frame.drop(columns="rank1_share").assign(name=name)
+    values = to_tensor(eigen, name).cpu().double().numpy()
+    if values.ndim != 1:
         raise UserError(
-            f"eigenvalues of {name!r} have shape {tuple(tensor.shape)}: pass (k,), or directions."
+            f"eigenvalues of {name!r} have shape {values.shape}: pass (k,), or directions."
         )
-    values = tensor.cpu().double().numpy()
     first = values[0] if len(values) and values[0] > 0 else 1.0
     return pd.DataFrame(
         {
@@ -60,8 +61,8 @@ def _one_spectrum(name: str, eigen: Spectrum) -> pd.DataFrame:
             "mode": np.arange(len(values)),
             "eigenvalue": values,
             "relative": values / first,
-            "converged": directions.converged.cpu().numpy() if directions else True,
-            "residual": directions.residuals.cpu().numpy() if directions else np.nan,
+            "converged": True,
+            "residual": np.nan,
         }
     )
 
