@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-# rows of a table, numbers in a row of text, characters of a cell
-_ROWS, _NUMBERS, _CELL = 10, 4, 80
+# rows of a table; numbers in a row of text, characters of a cell
+ROWS = 10
+_NUMBERS, _CELL = 4, 80
 
 _LINE = "border:0;border-bottom:1px solid rgba(128,128,128,.35);background:transparent;"
 _SPACE = "padding:.15em .7em .15em 0;"
@@ -50,8 +51,8 @@ class Shown(ABC):
                 f"<div><p><b>{escape(first)}</b>",
                 *(f"<br>{escape(line)}" for line in further),
                 "</p>",
-                html_table(list(table.columns), table.head(_ROWS).itertuples(index=False)),
-                f"<p>{len(table) - _ROWS} more rows: .to_pandas()</p>" * (len(table) > _ROWS),
+                html_table(list(table.columns), table.head(ROWS).itertuples(index=False)),
+                f"<p>{len(table) - ROWS} more rows: .to_pandas()</p>" * (len(table) > ROWS),
                 _html_details("provenance", about) if about else "",
                 "</div>",
             ]
@@ -120,7 +121,7 @@ def keep_end(text: str, most: int = _CELL - 2) -> str:
         >>> keep_end("once upon\na time", 11)
         '… / a time'
     """
-    text = text.replace("\n", " / ")
+    text = text.rstrip().replace("\n", " / ")
     if len(text) <= most:
         return text
     end = text[-most:]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import scipy.linalg
@@ -16,6 +16,9 @@ from feature_sets.display import Shown, list_some
 from feature_sets.errors import UserError
 from tl_entk.directions.scores import choose_signs
 from tl_entk.tools.arrays import Matrix, Rows, to_matrix, to_tensor
+
+if TYPE_CHECKING:
+    from tl_entk.directions.examples import TopExamples, TopTokens
 
 # what numbers an example's part of an eigenvector has: one; one for each output; the coordinates of
 # the final hidden vector, whitened by the unembedding
@@ -79,6 +82,18 @@ class EigenDirections(Shown):
                 "rank1_share": self.rank1_share.detach().cpu().double(),
             }
         )
+
+    def top_examples(self, direction: int, windows: Any = None, **options: Any) -> TopExamples:
+        """The examples that a direction scores highest and lowest: :func:`top_examples`."""
+        from tl_entk.directions.examples import top_examples
+
+        return top_examples(self, direction, windows, **options)
+
+    def top_tokens(self, direction: int, model: Any, windows: Any, **options: Any) -> TopTokens:
+        """The tokens that go up and down with a direction's scores: :func:`top_tokens`."""
+        from tl_entk.directions.examples import top_tokens
+
+        return top_tokens(self, direction, model, windows, **options)
 
     def take(self, columns: Sequence[int]) -> EigenDirections:
         """Some of the directions, in this order."""
