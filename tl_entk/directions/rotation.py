@@ -20,6 +20,7 @@ from feature_sets.display import Shown, list_some
 from feature_sets.errors import UserError
 from tl_entk.directions.basis import numerical_rank
 from tl_entk.directions.scores import choose_signs
+from tl_entk.tools.arrays import Rows, to_tensor
 
 Laplacian: TypeAlias = sparray | spmatrix | Float[np.ndarray, "n n"]
 
@@ -61,9 +62,7 @@ class Rotation(Shown):
         return pd.DataFrame({**columns, "largest_entry": self.vectors.abs().amax(0).numpy()})
 
 
-def rotate_by_smoothness(
-    vectors: Float[Tensor, "n k"], laplacians: Sequence[Laplacian]
-) -> Rotation:
+def rotate_by_smoothness(vectors: Rows, laplacians: Sequence[Laplacian]) -> Rotation:
     """Rotate directions within their span so that they are smooth, then less and less so.
 
     V <- V U with V^T L_1 V = U diag U^T, ascending; then the same with L_2 inside the first
@@ -130,7 +129,7 @@ def _check_laplacian(laplacian: Laplacian, number: int, n: int) -> csr_array:
     return matrix
 
 
-def orthonormal_directions(vectors: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
+def orthonormal_directions(vectors: Rows) -> Float[Tensor, "n k"]:
     """The nearest orthonormal directions of the same span, V (V^T V)^(-1/2).
 
     Args:
@@ -146,16 +145,17 @@ def orthonormal_directions(vectors: Float[Tensor, "n k"]) -> Float[Tensor, "n k"
         >>> orthonormal_directions(torch.tensor([[2.0, 0.0], [0.0, 3.0]])).tolist()
         [[1.0, 0.0], [0.0, 1.0]]
     """
-    if vectors.ndim != 2 or vectors.shape[1] == 0:
+    given = to_tensor(vectors, "directions")
+    if given.ndim != 2 or given.shape[1] == 0:
         raise UserError(
-            f"directions of shape {tuple(vectors.shape)}: pass (N, k) with at least one, for "
+            f"directions of shape {tuple(given.shape)}: pass (N, k) with at least one, for "
             "example eigen.vectors[:, 1:57]."
         )
-    values = vectors.detach().cpu().double()
+    values = given.cpu().double()
     if not bool(torch.isfinite(values).all()):
         raise UserError("the directions are not finite: leave those columns out.")
     left, singular, right = torch.linalg.svd(values, full_matrices=False)
-    rank, k = numerical_rank(singular, tuple(vectors.shape), vectors.dtype), values.shape[1]
+    rank, k = numerical_rank(singular, tuple(given.shape), given.dtype), values.shape[1]
     if rank < k:
         raise UserError(
             f"{k} directions span {rank} dimensions only: drop the dependent ones, for example by "
