@@ -44,6 +44,13 @@ class FeatureSet(Shown):
     frequencies: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        given: Any = self.values
+        if isinstance(given, Mapping) or hasattr(given, "columns"):
+            maker = "from_dict" if isinstance(given, Mapping) else "from_frame"
+            raise UserError(
+                f"values is a {type(given).__name__}: call FeatureSet.{maker}, which takes its "
+                "names too."
+            )
         values = np.asarray(self.values)
         if values.ndim != 2:
             raise UserError(f"values has shape {values.shape}: pass (examples, features).")
@@ -143,6 +150,11 @@ class FeatureSet(Shown):
             >>> features.names, features.families
             (('tag=NOUN', 'tag=VERB', 'length'), ('tag', 'tag', 'features'))
         """
+        unknown = set() if isinstance(families, str) else {*families} - {*frame.columns}
+        if unknown:
+            raise UserError(f"families of {sorted(unknown)}: there are {list(frame.columns)}.")
+        if not frame.columns.is_unique:
+            raise UserError("two columns have one name: make the names unique.")
         columns: dict[str, Any] = {}
         family: dict[str, str] = {}
         for name in frame.columns:
