@@ -64,6 +64,11 @@ Directions beside features
     embedding_spectrum     power of each frequency in an embedding
     kernel_spectrum        energy of each frequency in a kernel
     key_frequencies        those that stand out
+    top_examples           examples at either end of a direction
+    top_tokens             tokens that go up and down with it
+
+Figures
+    plot                   spectrum, alignment, shares, directions, compare, course, windows
 
 Training
     Track                  a callback that follows kernels
@@ -109,6 +114,7 @@ from tl_entk.directions.cliffs import Cliff, find_cliffs
 from tl_entk.directions.cost import Estimate
 from tl_entk.directions.default import default_directions
 from tl_entk.directions.eigen import EigenDirections, eigendecompose
+from tl_entk.directions.examples import top_examples, top_tokens
 from tl_entk.directions.laplacians import kernel_laplacian, torus_laplacians
 from tl_entk.directions.rotation import Rotation, rotate_by_smoothness
 from tl_entk.directions.solver import leading_eigenpairs
@@ -137,6 +143,7 @@ from tl_entk.operator.top_directions import top_eigendirections
 from tl_entk.results import load, save
 
 if TYPE_CHECKING:
+    from tl_entk import plot
     from tl_entk.language.loading import load_language_model
     from tl_entk.language.next_words import greedy_continuation
     from tl_entk.language.story_model.sample import sample_stories
@@ -211,6 +218,10 @@ __all__ = [  # noqa: RUF022 - grouped, as the docstring is
     "embedding_spectrum",
     "kernel_spectrum",
     "key_frequencies",
+    "top_examples",
+    "top_tokens",
+    # figures
+    "plot",
     # training
     "Track",
     "Watch",
@@ -230,10 +241,12 @@ __all__ = [  # noqa: RUF022 - grouped, as the docstring is
 
 
 def __getattr__(name: str) -> Any:
+    if name == "plot":  # brings matplotlib and Altair
+        return import_module("tl_entk.plot")
     if name in _LAZY:
         return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return sorted({*globals(), *_LAZY, "plot"})

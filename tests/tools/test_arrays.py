@@ -7,7 +7,6 @@ import torch
 import tl_entk
 from feature_sets import FeatureSet
 from feature_sets.errors import UserError
-from tl_entk.directions.examples import top_examples
 from tl_entk.tools.arrays import to_matrix, to_tensor
 
 pytestmark = pytest.mark.plain
@@ -53,7 +52,7 @@ TAKES = {
     "kernel_laplacian": lambda x: tl_entk.kernel_laplacian(x @ x.T).toarray(),
     "find_cliffs": lambda x: [cliff.ratio for cliff in tl_entk.find_cliffs(0 * x[:5, 0] + 1)],
     "embedding_spectrum": lambda x: list(tl_entk.embedding_spectrum(x).values()),
-    "top_examples": lambda x: [one.score for one in top_examples(x, 1).highest],
+    "top_examples": lambda x: [one.score for one in tl_entk.top_examples(x, 1).highest],
 }
 
 
