@@ -4,12 +4,12 @@ VENV := .venv
 VENV4 := .venv-tl4
 VENV_LOWEST := .venv-lowest
 VENV_DOCS := .venv-docs
-# what calls scikit-learn, statsmodels, transformers, spaCy, datasets, joblib, typer, safetensors ...
+# what calls scikit-learn, statsmodels, pandas, Altair, transformers, spaCy, datasets, joblib, typer, safetensors ...
 LEANS_ON_PACKAGES := $(addprefix tests/,alignment/test_comparison.py \
 	alignment/test_model_baselines.py commands/test_options.py directions/test_rotation.py \
 	directions/test_solver.py experiments/test_jobs.py feature_sets/test_grammar.py \
 	feature_sets/test_texts.py language/test_gguf.py language/test_loading.py report/test_page.py \
-	test_results.py tools)
+	plot test_display.py test_results.py tools)
 # what is imported is compiled then; compiling everything doubles the set-up
 PIP_INSTALL := pip install --quiet --no-compile --disable-pip-version-check
 

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Shaped
 
+from feature_sets.display import Shown, list_some
 from feature_sets.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True, eq=False)
-class FeatureSet:
+@dataclass(frozen=True, eq=False, repr=False)
+class FeatureSet(Shown):
     """Feature values of N examples.
 
     Attributes:
@@ -43,6 +44,13 @@ class FeatureSet:
     frequencies: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        given: Any = self.values
+        if isinstance(given, Mapping) or hasattr(given, "columns"):
+            maker = "from_dict" if isinstance(given, Mapping) else "from_frame"
+            raise UserError(
+                f"values is a {type(given).__name__}: call FeatureSet.{maker}, which takes its "
+                "names too."
+            )
         values = np.asarray(self.values)
         if values.ndim != 2:
             raise UserError(f"values has shape {values.shape}: pass (examples, features).")
@@ -142,6 +150,11 @@ class FeatureSet:
             >>> features.names, features.families
             (('tag=NOUN', 'tag=VERB', 'length'), ('tag', 'tag', 'features'))
         """
+        unknown = set() if isinstance(families, str) else {*families} - {*frame.columns}
+        if unknown:
+            raise UserError(f"families of {sorted(unknown)}: there are {list(frame.columns)}.")
+        if not frame.columns.is_unique:
+            raise UserError("two columns have one name: make the names unique.")
         columns: dict[str, Any] = {}
         family: dict[str, str] = {}
         for name in frame.columns:
@@ -165,6 +178,35 @@ class FeatureSet:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def _lines(self) -> list[str]:
+        n, binary = len(self.values), sum(self.is_binary)
+        return [
+            f"FeatureSet: {len(self)} features of {n} examples, {binary} binary; families "
+            f"{list_some(self.family_names())}",
+            list_some(self.names),
+        ]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row per example, a column per feature: what ``from_frame`` takes."""
+        import pandas as pd
+
+        return pd.DataFrame(self.values, columns=list(self.names))
+
+    def _shown_table(self) -> pd.DataFrame:
+        """A row per feature: more telling than the examples' zeros and ones."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            {
+                "feature": self.names,
+                "family": self.families,
+                "group": self.groups,
+                "binary": self.is_binary,
+                "mean": self.values.mean(0),
+                "examples with it": (self.values != 0).sum(0),
+            }
+        )
 
     @property
     def is_binary(self) -> list[bool]:

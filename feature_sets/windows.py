@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Int
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from feature_sets.agreement import REASONS, Continuation, OwnWord, OwnWords
 from feature_sets.boundaries import check_tokenizer
+from feature_sets.display import Shown, keep_end
 from feature_sets.drawing import Candidate, Draw, Judge, Reader
 from feature_sets.errors import UserError
 from feature_sets.progress import Progress
@@ -21,9 +23,12 @@ from feature_sets.tags import DEFAULT_TAGS
 from feature_sets.texts import Text
 from feature_sets.warn import warn_user
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-@dataclass(frozen=True, eq=False)
-class Windows:
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Windows(Shown):
     """Windows of one length, each ending right before a word of a story.
 
     Attributes:
@@ -72,6 +77,36 @@ class Windows:
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    def _lines(self) -> list[str]:
+        counts = Counter(self.tags)
+        return [
+            f"Windows: {len(self)} windows of {self.tokens.shape[1]} tokens from "
+            f"{len(self.stories)} stories",
+            f"tags of the next word: {', '.join(f'{t} {c}' for t, c in counts.most_common(8))}",
+        ]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row per window: text, word, tag, the model's own, pieces, story, kept columns."""
+        import pandas as pd
+
+        columns: dict[str, Any] = {
+            "text": [self.text(i) for i in range(len(self))],
+            "word": self.words,
+            "tag": self.tags,
+            "pieces": self.pieces.numpy(),
+            "story": self.story.numpy(),
+        }
+        if self.model_words is not None:
+            columns["model_word"] = self.model_words
+        if self.model_tags is not None:
+            columns["model_tag"] = self.model_tags
+        return pd.DataFrame({**columns, **self.columns})
+
+    def _shown_table(self) -> pd.DataFrame:
+        frame = self.to_pandas()[["text", "word", "tag"]]
+        # what stands right before the word is what one looks for
+        return frame.assign(text=[keep_end(text) for text in frame.text])
 
     def text(self, i: int) -> str:
         """The window's own text, up to the first character of the next word."""

@@ -64,6 +64,11 @@ Directions beside features
     embedding_spectrum     power of each frequency in an embedding
     kernel_spectrum        energy of each frequency in a kernel
     key_frequencies        those that stand out
+    top_examples           examples at either end of a direction
+    top_tokens             tokens that go up and down with it
+
+Figures
+    plot                   spectrum, alignment, shares, directions, compare, course, windows
 
 Training
     Track                  a callback that follows kernels
@@ -110,6 +115,7 @@ if TYPE_CHECKING:
     from tl_entk.directions.cost import Estimate
     from tl_entk.directions.default import default_directions
     from tl_entk.directions.eigen import EigenDirections, eigendecompose
+    from tl_entk.directions.examples import top_examples, top_tokens
     from tl_entk.directions.laplacians import kernel_laplacian, torus_laplacians
     from tl_entk.directions.rotation import Rotation, rotate_by_smoothness
     from tl_entk.directions.solver import leading_eigenpairs
@@ -205,6 +211,10 @@ __all__ = [  # noqa: RUF022 - grouped, as the docstring is
     "embedding_spectrum",
     "kernel_spectrum",
     "key_frequencies",
+    "top_examples",
+    "top_tokens",
+    # figures
+    "plot",
     # training
     "Track",
     "Watch",
@@ -244,6 +254,7 @@ _MODULES = {
     "tl_entk.directions.cost": "Estimate",
     "tl_entk.directions.default": "default_directions",
     "tl_entk.directions.eigen": "EigenDirections eigendecompose",
+    "tl_entk.directions.examples": "top_examples top_tokens",
     "tl_entk.directions.laplacians": "kernel_laplacian torus_laplacians",
     "tl_entk.directions.rotation": "Rotation rotate_by_smoothness",
     "tl_entk.directions.solver": "leading_eigenpairs",
@@ -274,6 +285,8 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 
 
 def __getattr__(name: str) -> Any:
+    if name == "plot":
+        return import_module("tl_entk.plot")
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(_MODULE_OF[name]), name)

@@ -10,7 +10,7 @@ from tests.models import T, V, build
 from tl_entk.alignment.controls import center_within, shared_groups, varying_labels
 from tl_entk.alignment.model_baselines import baseline_scores
 from tl_entk.alignment.splitting import halves, too_rare
-from tl_entk.language.next_words import last_logits
+from tl_entk.model.last_logits import last_logits
 
 N, K = 400, 6
 RNG = np.random.default_rng(0)

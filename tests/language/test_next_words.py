@@ -8,12 +8,13 @@ from torch import nn
 
 from tests.language.test_loading import sharpened
 from tests.models import HAS_HOOKED, MODELS, build, tokens
-from tl_entk.language.next_words import greedy_continuation, last_logits
+from tl_entk.language.next_words import greedy_continuation
 from tl_entk.language.story_model import sample
 from tl_entk.language.story_model.architecture import CONTEXT, story_config
 from tl_entk.language.story_model.sample import sample_stories
 from tl_entk.language.story_model.train import train_tokenizer
 from tl_entk.model.adapters import adapt_transformer
+from tl_entk.model.last_logits import last_logits
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -63,6 +63,13 @@ def test_charts_are_valid_and_say_what_they_show(name):
     assert vl_convert.vegalite_to_svg(spec).startswith("<svg")
 
 
+@pytest.mark.parametrize("name", BOTH)
+def test_vega_lite_has_nothing_to_warn_of(name, capfd):
+    vl_convert.vegalite_to_vega(BOTH[name](interactive=True).to_dict(), show_warnings=True)
+    said = capfd.readouterr()
+    assert not said.out + said.err
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_charts_fit_the_width_they_are_given(name):
     assert CASES[name](interactive=True, width="container").to_dict()["width"] == "container"

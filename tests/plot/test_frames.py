@@ -11,7 +11,6 @@ from feature_sets.errors import UserError
 from tests.plot.cases import (
     HIDDEN,
     OTHER_SHARES,
-    OVERLAP,
     SHARES,
     TAGS,
     comparison,
@@ -21,7 +20,7 @@ from tests.plot.cases import (
     tables,
 )
 from tl_entk.plot import style
-from tl_entk.plot.alignments import alignment_frame, angles_frame
+from tl_entk.plot.alignments import alignment_frame
 from tl_entk.plot.attributions import OUTSIDE, shares_frame
 from tl_entk.plot.curves import course_frame
 from tl_entk.plot.forests import compare_frame, directions_frame
@@ -48,11 +47,6 @@ def test_alignment_is_that_of_the_cosines():
     np.testing.assert_allclose(grid.loc["direction 2", "DET"], expected[2, 1], atol=1e-10)
     by_group = alignment_frame(eigen(), features(), by="group")
     np.testing.assert_allclose(by_group.value, expected.ravel() ** 2, atol=1e-10)
-
-
-def test_angles_are_degrees():
-    frame = angles_frame(OVERLAP)
-    np.testing.assert_allclose(np.cos(np.radians(frame.degrees)), frame.cosine)
 
 
 def test_shares_of_one_feature_lie_by_layer_and_nothing_is_counted_twice():

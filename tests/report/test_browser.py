@@ -201,7 +201,7 @@ def test_keys_and_links(tab):
     assert tab.get_attribute("html", "data-theme") == "dark"
     go(tab, "charts")
     tab.wait_for_selector("#charts svg.marks")
-    tab.click("#charts svg.marks .mark-rect path >> nth=0")
+    tab.click("#charts svg.marks .mark-text.role-mark text >> nth=0")
     tab.wait_for_selector("#direction-0.shown")
     assert tab.get_attribute("nav a[href='#directions']", "aria-current") == "page"
     tab.click("#direction-0 .near a")

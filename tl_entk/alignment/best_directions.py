@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool
 
+from feature_sets.display import Shown
 from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
 from tl_entk.alignment.bootstrap import (
@@ -23,13 +24,11 @@ from tl_entk.alignment.bootstrap import (
     check_bootstrap,
     rows_of,
 )
-from tl_entk.alignment.ranking import AP, METRICS, Ranking, resamples
+from tl_entk.alignment.direction_search import Search
+from tl_entk.alignment.ranking import AP, METRICS, resamples
 from tl_entk.alignment.splitting import Groups, halves, number_groups, take_groups
 from tl_entk.directions.eigen import EigenDirections, scores_of
 from tl_entk.tools.arrays import Rows
-
-# label vectors scored together: many, to call numpy seldom; few, to stay near the cache
-_BLOCK = 2048
 
 
 class LayerDirection(NamedTuple):
@@ -83,8 +82,8 @@ class DirectionRow:
     p_value: float
 
 
-@dataclass(frozen=True)
-class DirectionTable:
+@dataclass(frozen=True, repr=False)
+class DirectionTable(Shown):
     """The best single direction for every feature.
 
     Attributes:
@@ -147,6 +146,48 @@ class DirectionTable:
         if feature not in names:
             raise UserError(f"no feature {feature!r}: there are {', '.join(names[:8])} ...")
         return self._paired_samples(other, metric).mean([names.index(feature)])
+
+    def _lines(self) -> list[str]:
+        best = max(self.rows, key=lambda row: row.ap.value, default=None)
+        macro = self.macro()
+        lines = [
+            f"DirectionTable: {len(self.rows)} features, the best of {self.k} directions for each, "
+            f"judged on {self.n_test} examples",
+            f"mean AP {macro.value:.2f} ({macro.low:.2f} to {macro.high:.2f})",
+        ]
+        if best:
+            lines[1] += f"; best {best.feature}: {best.ap.value:.2f} by {best.column}"
+        return lines
+
+    def to_pandas(self) -> Any:
+        """A row per feature, as ``rows`` has them; of a metric "ap" also "ap_low", "ap_high"."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            [
+                {
+                    "feature": row.feature,
+                    "family": row.family,
+                    "positives": row.positives,
+                    "column": row.column,
+                    "layer": row.place.layer,
+                    "direction": row.place.direction,
+                    "sign": row.sign,
+                    **{
+                        name: value
+                        for metric in METRICS
+                        for name, value in getattr(row, metric).columns(metric).items()
+                    },
+                    "train_ap": row.train_ap,
+                    "p_value": row.p_value,
+                }
+                for row in self.rows
+            ]
+        )
+
+    def _shown_table(self) -> Any:
+        shown = ["feature", "family", "positives", "column", "sign", "ap", "ap_low", "ap_high"]
+        return self.to_pandas()[[*shown, "auroc", "p_value"]].sort_values("ap", ascending=False)
 
     def _rows_of(self, family: str | None) -> list[int]:
         return rows_of([row.family for row in self.rows], family)
@@ -232,7 +273,7 @@ def best_directions(
     _check_scores(table, features)
     check_bootstrap(n_bootstrap)
     train, test = halves(features, split, seed, groups)
-    search = _Search(table[train], table[test])
+    search = Search(table[train], table[test])
     labels = features.values[train], features.values[test]
     choice = search.choose(labels[0])
     # examples of one group depend on each other: the bootstrap draws whole groups
@@ -299,80 +340,3 @@ def _check_scores(scores: np.ndarray, features: FeatureSet) -> None:
         )
     if k == 0:
         raise UserError("no directions to choose from: pass scores of one column or more.")
-
-
-@dataclass(frozen=True, eq=False)
-class _Choice:
-    columns: Int[np.ndarray, " m"]
-    signs: Int[np.ndarray, " m"]
-    ap: Float[np.ndarray, " m"]
-
-
-class _Search:
-    """The columns of either half, sorted once."""
-
-    def __init__(self, train: Float[np.ndarray, "a k"], test: Float[np.ndarray, "b k"]) -> None:
-        self.scores = test
-        self.train = [Ranking(column) for column in train.T]
-        self.test = [Ranking(column) for column in test.T]
-
-    def choose(self, labels: Float[np.ndarray, "a m"]) -> _Choice:
-        """Column and sign of the highest average precision on the train half."""
-        ap = np.stack([ranking.average_precisions(labels) for ranking in self.train])
-        ap = ap.reshape(-1, labels.shape[1])
-        # where only rounding tells two apart, the first of them: the larger eigenvalue
-        best = (ap >= ap.max(0) - _rounding_error(ap)).argmax(0)
-        return _Choice(best // 2, 1 - 2 * (best % 2), ap[best, np.arange(len(best))])
-
-    def test_ap(self, choice: _Choice, labels: Float[np.ndarray, "b m"]) -> np.ndarray:
-        """Average precision of the chosen columns on the test half."""
-        found = np.empty(labels.shape[1])
-        for column in np.unique(choice.columns):
-            cases = np.flatnonzero(choice.columns == column)
-            both = self.test[column].average_precisions(labels[:, cases])
-            found[cases] = np.where(choice.signs[cases] > 0, both[0], both[1])
-        return found
-
-    def judge(
-        self, choice: _Choice, labels: Float[np.ndarray, "b f"], times: Int[np.ndarray, "r b"]
-    ) -> dict[str, Samples]:
-        """Every metric of the chosen columns on the test half and its resamples."""
-        # the test half itself goes first, as one more resample
-        weights = np.concatenate([np.ones((1, len(labels))), times]).T.copy()
-        cases = [
-            Ranking(sign * self.scores[:, column]).curve(labels[:, [i]], weights).metrics()
-            for i, (column, sign) in enumerate(zip(choice.columns, choice.signs, strict=True))
-        ]
-        figures = {metric: np.stack([case[metric] for case in cases], 1) for metric in METRICS}
-        return {
-            metric: Samples(found[0], found[1:], METRICS[metric])
-            for metric, found in figures.items()
-        }
-
-    def p_values(
-        self,
-        choice: _Choice,
-        train: Float[np.ndarray, "a f"],
-        test: Float[np.ndarray, "b f"],
-        count: int,
-        seed: int,
-    ) -> Float[np.ndarray, " f"]:
-        """Share of permutations that do as well; the labels as they are count as one."""
-        observed = self.test_ap(choice, test)
-        rng = np.random.default_rng([seed, 1])  # not the stream of the bootstrap
-        at_least = np.zeros(len(observed))
-        step = max(1, _BLOCK // len(observed))
-        for start in range(0, count, step):
-            several = range(start, min(start + step, count))
-            shuffled = [(rng.permutation(train), rng.permutation(test)) for _ in several]
-            # a choice that hangs on the eighth digit is a draw; single precision makes it faster
-            first = np.concatenate([half for half, _ in shuffled], 1, dtype=np.float32)
-            second = np.concatenate([half for _, half in shuffled], 1)
-            null = self.test_ap(self.choose(first), second).reshape(len(several), -1)
-            at_least += (null >= observed - _rounding_error(null)).sum(0)
-        return (1 + at_least) / (1 + count)
-
-
-def _rounding_error(values: np.ndarray) -> float:
-    """By how much two equal figures up to 1 may differ."""
-    return 100 * float(np.finfo(values.dtype).eps)

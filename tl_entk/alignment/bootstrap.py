@@ -46,6 +46,15 @@ class IntervalEstimate:
     low: float
     high: float
 
+    def columns(self, name: str) -> dict[str, float]:
+        """The figure and its interval as columns of a table.
+
+        Example:
+            >>> IntervalEstimate(0.5, 0.25, 0.75).columns("ap")
+            {'ap': 0.5, 'ap_low': 0.25, 'ap_high': 0.75}
+        """
+        return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
+
 
 @dataclass(frozen=True, eq=False)
 class Samples:

@@ -10,8 +10,7 @@ always of one metric.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -21,7 +20,8 @@ from torch import Tensor
 from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
 from tl_entk.alignment.baselines import leading_scores, pca_scores, random_directions
-from tl_entk.alignment.bootstrap import IntervalEstimate, Samples, check_bootstrap, rows_of
+from tl_entk.alignment.bootstrap import Samples, check_bootstrap
+from tl_entk.alignment.comparison_result import BOUNDS, R2, Comparison, ComparisonRow
 from tl_entk.alignment.names import PCA, RANDOM, STANDARDIZED, Probe
 from tl_entk.alignment.probes import probe_scores
 from tl_entk.alignment.ranking import AP, METRICS, Ranking, resamples
@@ -29,120 +29,6 @@ from tl_entk.alignment.splitting import halves, too_rare
 from tl_entk.directions.eigen import EigenDirections, scores_of
 from tl_entk.tools.arrays import Rows, to_matrix
 from tl_entk.tools.progress import Progress
-
-R2 = "r2"
-# metric to the values it can take
-BOUNDS = {**METRICS, R2: (-float("inf"), 1.0)}
-
-
-@dataclass(frozen=True)
-class ComparisonRow:
-    """One feature group.
-
-    Attributes:
-        group: its name; a group of several features is judged by their mean.
-        family: its family.
-        metric: "ap" of a binary group, "r2" of a real one.
-        scores: basis to its figure on the test half, by ``metric``.
-        difference: the first basis less the second (eNTK less PCA), paired over the same
-            bootstrap examples.
-        metrics: every metric ("ap", "auroc", "precision", "enrichment"; "r2" of real features)
-            to basis to its figure.
-    """
-
-    group: str
-    family: str
-    metric: str
-    scores: dict[str, IntervalEstimate]
-    difference: IntervalEstimate
-    metrics: dict[str, dict[str, IntervalEstimate]]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Probes on several bases side by side.
-
-    Attributes:
-        rows: one per feature group.
-        k: directions of the first basis, and of all that have a budget.
-        n_test: examples judged on.
-        provenance: of the eNTK directions, with split, seed and probe.
-        samples: basis to metric to the rows' bootstrap samples, NaN where a row does not have
-            the metric.
-    """
-
-    rows: tuple[ComparisonRow, ...]
-    k: int
-    n_test: int
-    provenance: dict[str, Any] = field(default_factory=dict)
-    samples: dict[str, dict[str, Samples]] = field(default_factory=dict, repr=False, compare=False)
-
-    @property
-    def bases(self) -> list[str]:
-        """The bases in order."""
-        return list(self.samples)
-
-    def macro(
-        self, basis: str, metric: str | None = None, family: str | None = None
-    ) -> IntervalEstimate:
-        """Mean over the rows (of one family) that have the metric, with its interval.
-
-        Args:
-            basis: one of ``bases``.
-            metric: "ap", "auroc", "precision", "enrichment" or "r2"; None for AP or R^2, whichever
-                all the rows are judged by.
-            family: None for all rows.
-
-        Raises:
-            UserError: if the basis, the metric or the family is unknown, no row has the metric,
-                or without a metric if some rows are judged by AP and some by R^2.
-        """
-        metric, rows = self._choose_rows(metric, family)
-        return self._samples_of(basis, metric).mean(rows)
-
-    def difference(
-        self, basis: str, other: str, metric: str | None = None, family: str | None = None
-    ) -> IntervalEstimate:
-        """Macro mean of one basis less that of another, over the same bootstrap examples.
-
-        Args:
-            basis: one of ``bases``.
-            other: another of them.
-            metric: as for ``macro``.
-            family: as for ``macro``.
-
-        Raises:
-            UserError: as ``macro``.
-        """
-        metric, rows = self._choose_rows(metric, family)
-        return (self._samples_of(basis, metric) - self._samples_of(other, metric)).mean(rows)
-
-    def _samples_of(self, basis: str, metric: str) -> Samples:
-        if basis not in self.samples:
-            raise UserError(f"no basis {basis!r}: there are {', '.join(self.samples)}.")
-        return self.samples[basis][metric]
-
-    def _choose_rows(self, metric: str | None, family: str | None) -> tuple[str, list[int]]:
-        """The metric to take the mean of, and the rows of the family that have it."""
-        rows = rows_of([row.family for row in self.rows], family)
-        of_what = f"features of {family}" if family else "features"
-        if metric is None:
-            judged_by = sorted({self.rows[row].metric for row in rows})
-            if len(judged_by) > 1:
-                raise UserError(
-                    f"some {of_what} are judged by AP and some by R^2, which have no mean: pass "
-                    f"metric={AP!r} or {R2!r}."
-                )
-            metric = judged_by[0]
-        if metric not in BOUNDS:
-            raise UserError(f"no metric {metric!r}: there are {', '.join(BOUNDS)}.")
-        having = [row for row in rows if metric in self.rows[row].metrics]
-        if not having:
-            raise UserError(
-                f"no {of_what} have {metric!r}: choose another family, or one of "
-                f"{', '.join(self.rows[rows[0]].metrics)}."
-            )
-        return metric, having
 
 
 def compare(

@@ -13,16 +13,18 @@ from torch import Tensor
 
 from feature_sets.feature_set import FeatureSet
 from tl_entk.alignment.splitting import Groups, number_groups
+from tl_entk.directions.eigen import EigenDirections, scores_of
+from tl_entk.tools.arrays import Rows
 
 # what is left of scores that are the same all over a group, over the largest score
 _ROUNDING = 1e-9
 
 
-def center_within(scores: Float[Tensor, "n k"], groups: Groups) -> Float[Tensor, "n k"]:
+def center_within(scores: EigenDirections | Rows, groups: Groups) -> Float[Tensor, "n k"]:
     """Scores less the mean of their group: what is left within it.
 
     Args:
-        scores: of N examples.
+        scores: (N, k), or directions.
         groups: what each example belongs to, such as its predicted token.
 
     Raises:
@@ -32,8 +34,8 @@ def center_within(scores: Float[Tensor, "n k"], groups: Groups) -> Float[Tensor,
         >>> center_within(torch.tensor([[1.0], [3.0], [7.0]]), ["a", "a", "b"]).flatten().tolist()
         [-1.0, 1.0, 0.0]
     """
-    index, count = number_groups(groups, len(scores))
-    values = scores.detach().cpu().double()
+    values = scores_of(scores).cpu().double()
+    index, count = number_groups(groups, len(values))
     where = torch.from_numpy(index)
     sums = torch.zeros(count, values.shape[1], dtype=values.dtype).index_add_(0, where, values)
     sizes = torch.bincount(where, minlength=count)

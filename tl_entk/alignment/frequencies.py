@@ -6,15 +6,15 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
 from tl_entk.alignment.attribution import energies
+from tl_entk.directions.eigen import check_kernel
+from tl_entk.tools.arrays import Matrix, Rows, to_matrix
 
 
-def embedding_spectrum(embedding: Float[Tensor, "p d"]) -> dict[int, float]:
+def embedding_spectrum(embedding: Rows) -> dict[int, float]:
     """Power of each frequency in the rows of an embedding along the input axis.
 
     P_k = ||sum_a exp(-2 pi i k a / p) W_E[a]||^2 / p for k = 1 to p // 2.
@@ -28,14 +28,12 @@ def embedding_spectrum(embedding: Float[Tensor, "p d"]) -> dict[int, float]:
         >>> max(spectrum, key=spectrum.get)
         3
     """
-    rows = embedding.detach().cpu().double()
+    rows = to_matrix(embedding, "embedding").cpu().double()
     power = torch.fft.rfft(rows, dim=0).abs().square().sum(1) / len(rows)
     return {k: float(power[k]) for k in range(1, len(rows) // 2 + 1)}
 
 
-def kernel_spectrum(
-    kernel: Float[Tensor, "n n"], features: FeatureSet, family: str = "a+b"
-) -> dict[int, float]:
+def kernel_spectrum(kernel: Matrix, features: FeatureSet, family: str = "a+b") -> dict[int, float]:
     """Energy of each frequency of a feature family in a kernel; the weights are not looked at.
 
     Args:
@@ -57,7 +55,9 @@ def kernel_spectrum(
         raise UserError("the features have no frequencies: pass those of feature_sets.fourier.")
     frequency = dict(zip(chosen.groups, chosen.frequencies, strict=True))
     spans = {name: torch.from_numpy(chosen.group(name).values) for name in frequency}
-    return {frequency[name]: energy for name, energy in energies(kernel, spans).items()}
+    return {
+        frequency[name]: energy for name, energy in energies(check_kernel(kernel), spans).items()
+    }
 
 
 def key_frequencies(spectrum: Mapping[int, float]) -> list[int]:

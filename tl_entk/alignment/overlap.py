@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from feature_sets.display import Shown, list_some
 from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
 from tl_entk.directions.basis import orthonormal_basis
@@ -20,8 +21,8 @@ Directions = EigenDirections | Rows
 Features = FeatureSet | Rows
 
 
-@dataclass(frozen=True, eq=False)
-class SubspaceOverlap:
+@dataclass(frozen=True, eq=False, repr=False)
+class SubspaceOverlap(Shown):
     """Overlap of two subspaces.
 
     Attributes:
@@ -38,6 +39,25 @@ class SubspaceOverlap:
     def share(self) -> float:
         """Overlap over its maximum."""
         return self.overlap / self.max_overlap
+
+    def _lines(self) -> list[str]:
+        return [
+            f"SubspaceOverlap: {self.overlap:.3g} of {self.max_overlap} ({self.share:.0%})",
+            f"cosines of the principal angles {list_some(self.singular_values)}",
+        ]
+
+    def to_pandas(self) -> Any:
+        """A row per principal angle: angle (from 1), cosine, degrees."""
+        import pandas as pd
+
+        cosines = self.singular_values.detach().cpu().double().numpy()
+        return pd.DataFrame(
+            {
+                "angle": np.arange(1, len(cosines) + 1),
+                "cosine": cosines,
+                "degrees": np.degrees(np.arccos(cosines.clip(-1, 1))),
+            }
+        )
 
 
 def _feature_values(features: Features, n: int) -> Float[Tensor, "n f"]:

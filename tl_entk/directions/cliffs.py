@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from feature_sets.errors import UserError
+from tl_entk.tools.arrays import Array, to_tensor
 from tl_entk.tools.values import check_at_least
 
 
@@ -29,7 +28,7 @@ class Cliff:
 
 
 def find_cliffs(
-    eigenvalues: Float[Tensor, " k"],
+    eigenvalues: Array,
     count: int = 5,
     *,
     skip: int = 0,
@@ -39,7 +38,7 @@ def find_cliffs(
     """The largest relative drops lambda_i / lambda_{i+1} of a spectrum, largest first.
 
     Args:
-        eigenvalues: in descending order.
+        eigenvalues: (k,) in descending order.
         count: how many drops to report at most.
         skip: leave out drops before this position: 2 leaves out the drop after the first mode, 0
             and 1 nothing.
@@ -58,7 +57,7 @@ def find_cliffs(
     """
     check_at_least("count", count, 0)
     check_at_least("skip", skip, 0)
-    values = eigenvalues.detach().cpu().double()
+    values = to_tensor(eigenvalues, "eigenvalues").cpu().double()
     if len(values) < 2:
         return []
     if bool((values.diff() > 1e-9 * values.abs().max()).any()):

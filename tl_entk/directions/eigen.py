@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import scipy.linalg
@@ -12,17 +12,23 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from feature_sets.display import Shown, list_some
 from feature_sets.errors import UserError
 from tl_entk.directions.scores import choose_signs
 from tl_entk.tools.arrays import Matrix, Rows, to_matrix, to_tensor
 
+if TYPE_CHECKING:
+    from tl_entk.directions.examples import TopExamples, TopTokens
+
 # what numbers an example's part of an eigenvector has: one; one for each output; the coordinates of
 # the final hidden vector, whitened by the unembedding
 Space = Literal["examples", "outputs", "final_hidden"]
+# what the d numbers of an example are
+_EACH = {"examples": "numbers", "outputs": "outputs", "final_hidden": "of the final hidden vector"}
 
 
-@dataclass(frozen=True, eq=False)
-class EigenDirections:
+@dataclass(frozen=True, eq=False, repr=False)
+class EigenDirections(Shown):
     """Leading eigenpairs of a kernel, largest eigenvalue first.
 
     Attributes:
@@ -46,6 +52,48 @@ class EigenDirections:
     converged: Bool[Tensor, " k"]
     provenance: dict[str, Any] = field(default_factory=dict)
     space: Space = "examples"
+
+    def _lines(self) -> list[str]:
+        n, k = self.scores.shape
+        each = "" if self.vectors.ndim == 2 else f" x {self.vectors.shape[1]} {_EACH[self.space]}"
+        about = self.provenance
+        made_of = [str(about["component"])] if "component" in about else []
+        made_of += [f"readout {about['readout']}"] if "readout" in about else []
+        return [
+            f"EigenDirections: {k} directions over {n} examples{each}",
+            *([f"of {'; '.join(made_of)}"] if made_of else []),
+            f"eigenvalues {list_some(self.eigenvalues)}; {int(self.converged.sum())} of {k} "
+            "converged",
+        ]
+
+    def to_pandas(self) -> Any:
+        """A row per direction: eigenvalue, over the first, residual, converged, rank-1 share."""
+        import pandas as pd
+
+        values = self.eigenvalues.detach().cpu().double()
+        first = values[0] if len(values) and values[0] > 0 else 1.0
+        return pd.DataFrame(
+            {
+                "direction": range(len(values)),
+                "eigenvalue": values,
+                "relative": values / first,
+                "residual": self.residuals.detach().cpu().double(),
+                "converged": self.converged.cpu(),
+                "rank1_share": self.rank1_share.detach().cpu().double(),
+            }
+        )
+
+    def top_examples(self, direction: int, windows: Any = None, **options: Any) -> TopExamples:
+        """The examples that a direction scores highest and lowest: :func:`top_examples`."""
+        from tl_entk.directions.examples import top_examples
+
+        return top_examples(self, direction, windows, **options)
+
+    def top_tokens(self, direction: int, model: Any, windows: Any, **options: Any) -> TopTokens:
+        """The tokens that go up and down with a direction's scores: :func:`top_tokens`."""
+        from tl_entk.directions.examples import top_tokens
+
+        return top_tokens(self, direction, model, windows, **options)
 
     def take(self, columns: Sequence[int]) -> EigenDirections:
         """Some of the directions, in this order."""

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Float, Integer
+from jaxtyping import Integer
 from scipy.sparse import coo_array, csr_array, eye_array
 from scipy.sparse.csgraph import laplacian
-from torch import Tensor
 
 from feature_sets.errors import UserError
 from tl_entk.directions.eigen import check_kernel
 from tl_entk.kernel.normalize import center
+from tl_entk.tools.arrays import Matrix
 
 # one step along each direction of the torus, which leaves every wave of the others' kind alone
 _STEPS = {"a": (1, 0), "b": (0, 1), "a+b": (1, 1), "a-b": (1, -1)}
@@ -86,7 +86,7 @@ def _check_pairs(a: Integer[np.ndarray, " n"], b: Integer[np.ndarray, " m"], p: 
         raise UserError(f"{missing} of the {p * p} pairs are missing, others repeat: {advice}")
 
 
-def kernel_laplacian(kernel: Float[Tensor, "n n"], neighbours: int = 8) -> csr_array:
+def kernel_laplacian(kernel: Matrix, neighbours: int = 8) -> csr_array:
     """Laplacian of the graph that joins examples with alike rows of the kernel.
 
     L = D - A. A_nm = 1 if m is among the ``neighbours`` nearest to n or n among those of m,
@@ -116,7 +116,8 @@ def kernel_laplacian(kernel: Float[Tensor, "n n"], neighbours: int = 8) -> csr_a
         >>> kernel_laplacian(kernel, neighbours=1).toarray()[:2].tolist()
         [[1.0, -1.0, 0.0, 0.0], [-1.0, 1.0, 0.0, 0.0]]
     """
-    rows = center(check_kernel(kernel))
+    checked = check_kernel(kernel)
+    rows = center(checked)
     n = len(rows)
     if not 1 <= neighbours < n:
         raise UserError(
@@ -124,7 +125,7 @@ def kernel_laplacian(kernel: Float[Tensor, "n n"], neighbours: int = 8) -> csr_a
         )
     norms = rows.norm(dim=1)
     # relative to what was centered: rounding leaves a little of a row that ought to vanish
-    empty = norms <= 1e-12 * kernel.detach().double().norm(dim=1).max().cpu()
+    empty = norms <= 1e-12 * checked.norm(dim=1).max()
     if bool(empty.any()):
         raise UserError(
             f"row {int(empty.nonzero()[0])} of the centered kernel is zero: leave that example out."

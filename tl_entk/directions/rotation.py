@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -16,15 +16,17 @@ from jaxtyping import Float
 from scipy.sparse import csr_array, sparray, spmatrix
 from torch import Tensor
 
+from feature_sets.display import Shown, list_some
 from feature_sets.errors import UserError
 from tl_entk.directions.basis import numerical_rank
 from tl_entk.directions.scores import choose_signs
+from tl_entk.tools.arrays import Rows, to_tensor
 
 Laplacian: TypeAlias = sparray | spmatrix | Float[np.ndarray, "n n"]
 
 
-@dataclass(frozen=True, eq=False)
-class Rotation:
+@dataclass(frozen=True, eq=False, repr=False)
+class Rotation(Shown):
     """Directions rotated within their span.
 
     Attributes:
@@ -38,10 +40,29 @@ class Rotation:
     roughness: Float[Tensor, "k l"]
     converged: bool = True
 
+    def _lines(self) -> list[str]:
+        n, k = self.vectors.shape
+        graphs = self.roughness.shape[1]
+        lines = [f"Rotation: {k} directions over {n} examples"]
+        if not self.converged:
+            lines[0] += ", not converged"
+        if graphs:
+            lines.append(f"roughness on the first Laplacian {list_some(self.roughness[:, 0])}")
+        return lines
 
-def rotate_by_smoothness(
-    vectors: Float[Tensor, "n k"], laplacians: Sequence[Laplacian]
-) -> Rotation:
+    def to_pandas(self) -> Any:
+        """A row per direction: its roughness on every Laplacian, and its largest entry."""
+        import pandas as pd
+
+        columns: dict[str, Any] = {"direction": range(self.vectors.shape[1])}
+        columns |= {
+            f"roughness {number}": values.numpy()
+            for number, values in enumerate(self.roughness.unbind(1))
+        }
+        return pd.DataFrame({**columns, "largest_entry": self.vectors.abs().amax(0).numpy()})
+
+
+def rotate_by_smoothness(vectors: Rows, laplacians: Sequence[Laplacian]) -> Rotation:
     """Rotate directions within their span so that they are smooth, then less and less so.
 
     V <- V U with V^T L_1 V = U diag U^T, ascending; then the same with L_2 inside the first
@@ -108,7 +129,7 @@ def _check_laplacian(laplacian: Laplacian, number: int, n: int) -> csr_array:
     return matrix
 
 
-def orthonormal_directions(vectors: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
+def orthonormal_directions(vectors: Rows) -> Float[Tensor, "n k"]:
     """The nearest orthonormal directions of the same span, V (V^T V)^(-1/2).
 
     Args:
@@ -124,16 +145,17 @@ def orthonormal_directions(vectors: Float[Tensor, "n k"]) -> Float[Tensor, "n k"
         >>> orthonormal_directions(torch.tensor([[2.0, 0.0], [0.0, 3.0]])).tolist()
         [[1.0, 0.0], [0.0, 1.0]]
     """
-    if vectors.ndim != 2 or vectors.shape[1] == 0:
+    given = to_tensor(vectors, "directions")
+    if given.ndim != 2 or given.shape[1] == 0:
         raise UserError(
-            f"directions of shape {tuple(vectors.shape)}: pass (N, k) with at least one, for "
+            f"directions of shape {tuple(given.shape)}: pass (N, k) with at least one, for "
             "example eigen.vectors[:, 1:57]."
         )
-    values = vectors.detach().cpu().double()
+    values = given.cpu().double()
     if not bool(torch.isfinite(values).all()):
         raise UserError("the directions are not finite: leave those columns out.")
     left, singular, right = torch.linalg.svd(values, full_matrices=False)
-    rank, k = numerical_rank(singular, tuple(vectors.shape), vectors.dtype), values.shape[1]
+    rank, k = numerical_rank(singular, tuple(given.shape), given.dtype), values.shape[1]
     if rank < k:
         raise UserError(
             f"{k} directions span {rank} dimensions only: drop the dependent ones, for example by "

@@ -16,12 +16,12 @@ import torch
 from jaxtyping import Float
 from sklearn.decomposition import FastICA
 from sklearn.exceptions import ConvergenceWarning
-from torch import Tensor
 
 from feature_sets.warn import warn_user
 from tl_entk.directions.laplacians import kernel_laplacian
 from tl_entk.directions.rotation import Rotation, orthonormal_directions, rotate_by_smoothness
 from tl_entk.directions.scores import choose_signs
+from tl_entk.tools.arrays import Matrix, Rows
 
 _ADVICE = (
     "raise max_iterations or try another seed. What is returned spans the same, but take the "
@@ -30,8 +30,8 @@ _ADVICE = (
 
 
 def rotate_by_kernel(
-    vectors: Float[Tensor, "n k"],
-    kernel: Float[Tensor, "n n"] | None = None,
+    vectors: Rows,
+    kernel: Matrix | None = None,
     neighbours: int = 8,
 ) -> Rotation:
     """Rotate directions to be smooth on the graph of examples that a kernel holds alike.
@@ -65,9 +65,7 @@ def rotate_by_kernel(
     return rotate_by_smoothness(vectors, [kernel_laplacian(kernel, neighbours)])
 
 
-def rotate_by_varimax(
-    vectors: Float[Tensor, "n k"], seed: int = 0, *, max_iterations: int = 1000
-) -> Rotation:
+def rotate_by_varimax(vectors: Rows, seed: int = 0, *, max_iterations: int = 1000) -> Rotation:
     """Rotate directions until each rests on few examples: varimax (statsmodels).
 
     Maximizes the sum over directions of the variance over examples of v_n^2. All rotations of
@@ -113,9 +111,7 @@ def rotate_by_varimax(
     return _make_rotation(rotated, "varimax", max_iterations, converged)
 
 
-def rotate_by_ica(
-    vectors: Float[Tensor, "n k"], seed: int = 0, *, max_iterations: int = 1000
-) -> Rotation:
+def rotate_by_ica(vectors: Rows, seed: int = 0, *, max_iterations: int = 1000) -> Rotation:
     """Rotate directions to be as independent over the examples as can be: FastICA (scikit-learn).
 
     Maximizes the non-Gaussianity of every direction's entries (log cosh contrast). Orthonormal

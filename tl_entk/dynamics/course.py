@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from feature_sets.display import Shown, list_some
 from feature_sets.errors import UserError
 from tl_entk.tools.files import (
     locate_saved,
@@ -33,8 +34,8 @@ class Peak:
     value: float
 
 
-@dataclass(frozen=True, eq=False)
-class Course:
+@dataclass(frozen=True, eq=False, repr=False)
+class Course(Shown):
     """What a ``Track`` gathered: one row per record, in the order of the steps.
 
     Attributes:
@@ -67,6 +68,39 @@ class Course:
 
     def __len__(self) -> int:
         return len(self.steps)
+
+    def _lines(self) -> list[str]:
+        span = f", steps {int(self.steps[0])} to {int(self.steps[-1])}" if len(self) else ""
+        ends = [
+            f"{name} {float(values[-1]):.3g} of {self.max_overlap[name]}"
+            for name, values in self.overlaps.items()
+            if len(values)
+        ]
+        return [
+            f"Course: {len(self)} records{span}, kernels {list_some(self.eigenvalues)}",
+            *([f"overlaps at the end: {list_some(ends)}"] if ends else []),
+        ]
+
+    def to_pandas(self) -> Any:
+        """A row per record: step, every overlap and metric by name, and the kernels' eigenvalues.
+
+        Columns are "overlap: NAME", "metric: NAME" and "eigenvalue: KERNEL 0" and so on.
+        """
+        import pandas as pd
+
+        columns = {"step": self.steps.numpy()}
+        columns |= {f"overlap: {name}": t.numpy() for name, t in self.overlaps.items()}
+        columns |= {f"metric: {name}": t.numpy() for name, t in self.metrics.items()}
+        columns |= {
+            f"eigenvalue: {name} {mode}": values.numpy()
+            for name, table in self.eigenvalues.items()
+            for mode, values in enumerate(table.unbind(1))
+        }
+        return pd.DataFrame(columns)
+
+    def _shown_table(self) -> Any:
+        whole = self.to_pandas()
+        return whole[[name for name in whole if not name.startswith("eigenvalue")]]
 
     def derivative(self, name: str) -> Float[Tensor, " s"]:
         """Derivative of an overlap per step, by central differences on the steps as they lie.

@@ -10,12 +10,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from feature_sets.display import Shown, list_some
 from tl_entk.kernel.normalize import normalize
 from tl_entk.model.sites import match_names, partition
 
 
-@dataclass(frozen=True, eq=False)
-class KernelBlocks(Mapping[str, Tensor]):
+@dataclass(frozen=True, eq=False, repr=False)
+class KernelBlocks(Shown, Mapping[str, Tensor]):
     """Kernel blocks by component name, each (N, N), symmetric and positive semidefinite.
 
     Attributes:
@@ -53,9 +54,30 @@ class KernelBlocks(Mapping[str, Tensor]):
     def __contains__(self, name: object) -> bool:
         return name in self.blocks
 
-    def __repr__(self) -> str:
+    def _lines(self) -> list[str]:
         n = len(next(iter(self.blocks.values()))) if self.blocks else 0
-        return f"KernelBlocks({len(self)} blocks of {n} x {n}: {', '.join(list(self)[:4])}, ...)"
+        readout = self.provenance.get("readout")
+        of = f", readout {readout}" if readout else ""
+        return [f"KernelBlocks: {len(self)} blocks of {n} x {n}{of}", list_some(self)]
+
+    def to_pandas(self) -> Any:
+        """A row per block: component, trace, share of the total's trace, in the total.
+
+        A share that is not ``in_total`` is part of another block's, as a head's is of its weight's.
+        """
+        import pandas as pd
+
+        traces = {name: float(block.double().trace()) for name, block in self.items()}
+        parts = set(self.partition())
+        total = sum(traces[name] for name in parts) or 1.0
+        return pd.DataFrame(
+            {
+                "component": list(traces),
+                "trace": list(traces.values()),
+                "share": [trace / total for trace in traces.values()],
+                "in_total": [name in parts for name in traces],
+            }
+        )
 
     def partition(self) -> list[str]:
         """Names that make up the total: no head beside its weight, no role beside its whole."""

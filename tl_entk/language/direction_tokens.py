@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from feature_sets.errors import UserError
 from tl_entk.directions.eigen import EigenDirections
-from tl_entk.language.next_words import last_logits
+from tl_entk.directions.token_scores import score_covariances as score_covariances
+from tl_entk.directions.token_scores import unit_columns
 from tl_entk.model.adapters import adapt_transformer
 from tl_entk.operator.whitening import Whitening, whitening
 
@@ -50,30 +51,4 @@ def logit_directions(
     r = torch.einsum("ndk,nk->dk", vectors, scores)
     # in the format of W_U: a copy of a large vocabulary in float64 would be gigabytes
     towards = (white.inverse.cpu() @ white.root.cpu() @ r).to(W_U.dtype)
-    return _unit((W_U.T @ towards).double())
-
-
-def score_covariances(
-    model: Any, tokens: Int[Tensor, "n t"], scores: Float[Tensor, "n k"], *, batch_size: int = 64
-) -> Float[Tensor, "d_vocab k"]:
-    """How each token's logit goes along with the scores of any directions.
-
-    The covariance of scores and logits over the examples, columns of norm 1.
-
-    Args:
-        model: whose logits at the last position.
-        tokens: (n, t).
-        scores: (n, k).
-        batch_size: examples per forward pass.
-    """
-    centered = scores.cpu().double() - scores.cpu().double().mean(0)
-    total: Tensor | None = None
-    for rows in torch.arange(len(tokens)).split(batch_size):
-        part = last_logits(model, tokens[rows]).cpu().double().T @ centered[rows]
-        total = part if total is None else total + part
-    assert total is not None
-    return _unit(total)
-
-
-def _unit(columns: Float[Tensor, "c k"]) -> Float[Tensor, "c k"]:
-    return columns / columns.norm(dim=0).clamp_min(torch.finfo(columns.dtype).tiny)
+    return unit_columns((W_U.T @ towards).double())

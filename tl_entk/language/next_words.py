@@ -6,50 +6,19 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from feature_sets.errors import UserError
 from tl_entk.model.adapters import TransformerAdapter, adapt_transformer
-from tl_entk.model.adapters.transformer import Outputs
-from tl_entk.model.capture import reading
 from tl_entk.model.checks import check_model
+from tl_entk.model.last_logits import last_logits_of
 from tl_entk.tools.progress import Progress
 
 # by how much logits of the same window may differ, over the largest
 _SAME = 1e-4
 # model to lengths, number format and hooks to whether its cache gives the same logits
 _TRIED: WeakKeyDictionary[Any, dict[tuple[Any, ...], bool]] = WeakKeyDictionary()
-
-
-def last_logits(
-    model: Any, tokens: Int[Tensor, "n t"], batch_size: int = 64
-) -> Float[Tensor, "n d_vocab"]:
-    """Logits of the token after each window; no other position's are computed.
-
-    Args:
-        model: a TransformerLens model.
-        tokens: windows of one length, without padding.
-        batch_size: windows per forward pass.
-
-    Returns:
-        ``model(tokens)[:, -1]``.
-
-    Raises:
-        UserError: if the model is in train mode or the tokens do not fit it.
-
-    Example:
-        >>> from tl_entk.experiments import ModularSettings, build_model, modular_data
-        >>> settings = ModularSettings(p=5)
-        >>> model, data = build_model(settings), modular_data(settings)
-        >>> last_logits(model, data.tokens).shape
-        torch.Size([25, 6])
-    """
-    adapter = adapt_transformer(model)
-    check_model(adapter)
-    tokens = adapter.check_tokens(tokens)
-    rows = tokens.split(batch_size)
-    return torch.cat([_last_logits(adapter, batch, adapter.outputs) for batch in rows])
 
 
 def greedy_continuation(
@@ -105,21 +74,12 @@ def greedy_continuation(
             outputs = start_cache(len(rows)) if start_cache else adapter.outputs
             read = rows
             for _ in range(n_new):
-                following = _last_logits(adapter, read, outputs).argmax(1, keepdim=True)
+                following = last_logits_of(adapter, read, outputs).argmax(1, keepdim=True)
                 rows = torch.cat([rows, following], 1)
                 read = following if start_cache else rows
                 bar.advance()
             found.append(rows[:, length:])
     return torch.cat(found)
-
-
-def _last_logits(
-    adapter: TransformerAdapter, tokens: Int[Tensor, "b t"], outputs: Outputs
-) -> Float[Tensor, "b d_vocab"]:
-    n, length = tokens.shape
-    last = torch.full((n,), length - 1, device=tokens.device)
-    with torch.no_grad(), reading([], adapter.final_hidden, last, n):
-        return outputs(tokens)[:, 0]
 
 
 def _cache_is_right(adapter: TransformerAdapter, tokens: Int[Tensor, "b t"], n_new: int) -> bool:
@@ -145,8 +105,8 @@ def _try_cache(adapter: TransformerAdapter, rows: Int[Tensor, "b t"], n_new: int
     try:
         outputs = adapter.start_cache(len(rows))
         for _ in range(n_new):
-            whole = _last_logits(adapter, rows, adapter.outputs)
-            kept = _last_logits(adapter, read, outputs)
+            whole = last_logits_of(adapter, rows, adapter.outputs)
+            kept = last_logits_of(adapter, read, outputs)
             same = _SAME * float(whole.abs().max())
             if not torch.allclose(kept, whole, rtol=0, atol=same):
                 return False

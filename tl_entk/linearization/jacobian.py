@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from feature_sets.display import Shown, list_some
 from feature_sets.errors import UserError
 from tl_entk.directions.eigen import EigenDirections
 from tl_entk.directions.scores import score_vectors
@@ -30,8 +31,8 @@ _DENSE, _WORK = 4096, 10**11
 _SLICE = 2**20
 
 
-@dataclass(frozen=True, eq=False)
-class Jacobian:
+@dataclass(frozen=True, eq=False, repr=False)
+class Jacobian(Shown):
     """J (N R x P) of N examples' R outputs by P weights; rows are example-major (row n R + r).
 
     Attributes:
@@ -56,6 +57,22 @@ class Jacobian:
         widths = {part.key: torch.Size(part.shape).numel() for part in self.maps}
         ends = torch.tensor([0, *widths.values()]).cumsum(0).tolist()
         return {key: slice(*ends[i : i + 2]) for i, key in enumerate(widths)}
+
+    def _lines(self) -> list[str]:
+        rows, width = self.shape
+        return [
+            f"Jacobian: {rows:,} x {width:,}, {self.outputs} outputs of {self.n} examples by the "
+            f"weights of {len(self.columns)} components",
+            list_some(self.columns),
+        ]
+
+    def to_pandas(self) -> Any:
+        """A row per component: its columns, from start to stop - 1, and how many weights it has."""
+        import pandas as pd
+
+        rows = [(key, part.start, part.stop) for key, part in self.columns.items()]
+        frame = pd.DataFrame(rows, columns=["component", "start", "stop"])
+        return frame.assign(weights=frame.stop - frame.start)
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -124,26 +124,6 @@ def alignment(
     return heatmap_chart(heatmap, width) if interactive else heatmap_axes(heatmap, ax)
 
 
-def angles_frame(overlap: SubspaceOverlap) -> pd.DataFrame:
-    """The principal angles of two subspaces as a table: angle (from 1), cosine, degrees.
-
-    Example:
-        >>> import torch
-        >>> from tl_entk import subspace_overlap
-        >>> found = subspace_overlap(torch.eye(3)[:, :1] - 1 / 3, torch.eye(3)[:, :1])
-        >>> angles_frame(found).cosine.round(3).tolist()
-        [1.0]
-    """
-    cosines = overlap.singular_values.cpu().double().numpy()
-    return pd.DataFrame(
-        {
-            "angle": np.arange(1, len(cosines) + 1),
-            "cosine": cosines,
-            "degrees": np.degrees(np.arccos(cosines.clip(-1, 1))),
-        }
-    )
-
-
 def _angles(
     overlap: SubspaceOverlap,
     title: str | None,
@@ -152,7 +132,7 @@ def _angles(
     width: style.Width,
 ) -> style.Figure:
     """Cosines of the principal angles as bars; full bars are shared dimensions."""
-    frame = angles_frame(overlap)
+    frame = overlap.to_pandas()
     said = f"overlap {overlap.overlap:.2f} of {overlap.max_overlap} ({overlap.share:.0%})"
     labels = style.Labels(
         title or f"Two subspaces: {said}", "principal angle, smallest first", "cosine of the angle"

@@ -135,9 +135,8 @@ def both_charts(forests: Sequence[Forest], width: style.Width) -> alt.HConcatCha
         )
         for forest, share in zip(forests, (0.55, 0.45), strict=True)
     ]
-    return alt.hconcat(*charts, spacing=16).properties(
-        description=" ".join(_describe(forest) for forest in forests)
-    )
+    both = alt.hconcat(*charts, spacing=16).resolve_scale(yOffset="independent")
+    return both.properties(description=" ".join(_describe(forest) for forest in forests))
 
 
 def _height(forest: Forest) -> int:

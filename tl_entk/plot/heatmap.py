@@ -12,6 +12,8 @@ from matplotlib.colors import CenteredNorm, Normalize, PowerNorm
 
 from tl_entk.plot import style
 
+# pixels of a row
+_STEP = 18
 # columns up to which numbers stand in the cells
 _MOST_NUMBERS = 14
 # columns up to which each has its name, by matplotlib and by Altair
@@ -159,7 +161,7 @@ def heatmap_chart(heatmap: Heatmap, width: style.Width) -> alt.LayerChart:
         title=heatmap.labels.title,
         description=_describe(heatmap),
         width=width,
-        height=alt.Step(18),
+        height=_STEP * len(rows),
     )
 
 

@@ -171,7 +171,12 @@ def _ridge_chart(frame: pd.DataFrame, labels: style.Labels, width: style.Width) 
     y: dict[str, Any] = {"axis": axis, "scale": alt.Scale(domain=[0, len(names)], nice=False)}
     base = alt.Chart(style.inline(bars)).mark_bar(color=style.PALETTE[0], binSpacing=0)
     drawn = base.encode(
-        x=alt.X("start:Q", title=labels.x, bin="binned", axis=alt.Axis(grid=False, format="~g")),
+        x=alt.X(
+            "start:Q",
+            title=labels.x,
+            bin="binned",
+            axis=alt.Axis(grid=False, format="~g", tickCount=8),
+        ),
         x2="end:Q",
         y=alt.Y("bottom:Q", **y),
         y2="top:Q",

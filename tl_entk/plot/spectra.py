@@ -46,13 +46,14 @@ def spectrum_frame(eigen: Spectrum | Mapping[str, Spectrum]) -> pd.DataFrame:
 
 
 def _one_spectrum(name: str, eigen: Spectrum) -> pd.DataFrame:
-    directions = eigen if isinstance(eigen, EigenDirections) else None
-    tensor = to_tensor(directions.eigenvalues if directions else eigen, name)
-    if tensor.ndim != 1:
+    if isinstance(eigen, EigenDirections):
+        frame = eigen.to_pandas().rename(columns={"direction": "mode"})
+        return frame.drop(columns="rank1_share").assign(name=name)
+    values = to_tensor(eigen, name).cpu().double().numpy()
+    if values.ndim != 1:
         raise UserError(
-            f"eigenvalues of {name!r} have shape {tuple(tensor.shape)}: pass (k,), or directions."
+            f"eigenvalues of {name!r} have shape {values.shape}: pass (k,), or directions."
         )
-    values = tensor.cpu().double().numpy()
     first = values[0] if len(values) and values[0] > 0 else 1.0
     return pd.DataFrame(
         {
@@ -60,8 +61,8 @@ def _one_spectrum(name: str, eigen: Spectrum) -> pd.DataFrame:
             "mode": np.arange(len(values)),
             "eigenvalue": values,
             "relative": values / first,
-            "converged": directions.converged.cpu().numpy() if directions else True,
-            "residual": directions.residuals.cpu().numpy() if directions else np.nan,
+            "converged": True,
+            "residual": np.nan,
         }
     )
 
@@ -178,7 +179,7 @@ def _spectrum_chart(
     look = style.encode_names("name", names)
     picked = style.pick_names()
     scale = alt.Scale(type="log", nice=False, padding=8) if log else alt.Scale(zero=True)
-    modes = alt.Axis(tickMinStep=1, format="d", grid=False)
+    modes = alt.Axis(tickMinStep=1, tickCount=12, format="d", grid=False)
     sizes = alt.Axis(format="~g", gridOpacity=0.5, tickCount=6)
     base = alt.Chart(style.inline(frame)).encode(
         x=alt.X("mode:Q", title=labels.x, axis=modes, scale=alt.Scale(nice=False, padding=8)),
@@ -196,12 +197,13 @@ def _spectrum_chart(
     )
     lines = base.mark_line(strokeWidth=1.2, clip=True).encode(strokeDash=look.dash)
     points = base.encode(shape=look.shape)
-    layers = [
-        lines.add_params(picked),
-        points.transform_filter("datum.converged").mark_point(filled=True, size=34, opacity=1),
-        points.transform_filter("!datum.converged").mark_point(size=34),
-        *_cliff_marks(expected, len(frame["mode"].unique())),
-    ]
+    layers = [lines.add_params(picked)]
+    # a layer without rows would have no extent
+    if frame.converged.any():
+        layers.append(points.transform_filter("datum.converged").mark_point(filled=True, size=34))
+    if not frame.converged.all():
+        layers.append(points.transform_filter("!datum.converged").mark_point(size=34))
+    layers += _cliff_marks(expected, len(frame["mode"].unique()))
     return style.finish(
         alt.layer(*layers),
         title=labels.title,

@@ -133,7 +133,7 @@ def encode_names(field: str, names: Sequence[str], *, columns: int = 3) -> Encod
     return Encodings(
         alt.Color(kind, scale=scale([look.color for look in looks]), legend=legend),
         alt.Shape(kind, scale=scale([look.shape for look in looks]), legend=legend),
-        alt.StrokeDash(kind, scale=scale([list(look.dash) for look in looks]), legend=None),
+        alt.StrokeDash(kind, scale=scale([list(look.dash) for look in looks]), legend=legend),
     )
 
 
@@ -174,7 +174,7 @@ def finish(
     title: str,
     description: str,
     width: Width,
-    height: Any = 260,
+    height: int = 260,
     subtitle: str | Sequence[str] = (),
 ) -> Any:
     """Title, size and text for screen readers of a single chart or of layers.
@@ -184,7 +184,7 @@ def finish(
         title: above it.
         description: what a screen reader says of it.
         width: of the whole, with labels.
-        height: pixels, or ``alt.Step``.
+        height: of the plot itself, in pixels.
         subtitle: smaller, below the title.
     """
     check_width(width)

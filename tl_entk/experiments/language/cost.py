@@ -18,8 +18,9 @@ from tl_entk.experiments.language.settings import LanguageSettings
 from tl_entk.kernel.blocks import estimate_kernel_blocks
 from tl_entk.kernel.normalizations import NORMALIZATIONS
 from tl_entk.language.loading import LanguageModel
-from tl_entk.language.next_words import greedy_continuation, last_logits
+from tl_entk.language.next_words import greedy_continuation
 from tl_entk.model.adapters import adapt_transformer
+from tl_entk.model.last_logits import last_logits
 from tl_entk.operator.build import kernel_operator
 from tl_entk.tools.timing import seconds
 
