@@ -66,6 +66,8 @@ Directions beside features
     key_frequencies        those that stand out
     top_examples           examples at either end of a direction
     top_tokens             tokens that go up and down with it
+    position_contributions what each position of a window adds to its score, exactly
+    PositionContributions  what comes out
 
 Figures
     plot                   spectrum, alignment, shares, directions, compare, course, windows
@@ -134,6 +136,10 @@ if TYPE_CHECKING:
     from tl_entk.kernel.normalize import center, cosine_normalize
     from tl_entk.language.loading import load_language_model
     from tl_entk.language.next_words import greedy_continuation
+    from tl_entk.language.position_contributions import (
+        PositionContributions,
+        position_contributions,
+    )
     from tl_entk.language.story_model.sample import sample_stories
     from tl_entk.linearization.build_jacobian import jacobian
     from tl_entk.linearization.fit import Linearized, linearized
@@ -213,6 +219,8 @@ __all__ = [  # noqa: RUF022 - grouped, as the docstring is
     "key_frequencies",
     "top_examples",
     "top_tokens",
+    "position_contributions",
+    "PositionContributions",
     # figures
     "plot",
     # training
@@ -267,6 +275,7 @@ _MODULES = {
     "tl_entk.kernel.blocks": "kernel_blocks list_components",
     "tl_entk.kernel.kernel_blocks": "KernelBlocks",
     "tl_entk.kernel.normalize": "center cosine_normalize",
+    "tl_entk.language.position_contributions": "PositionContributions position_contributions",
     "tl_entk.language.loading": "load_language_model",
     "tl_entk.language.next_words": "greedy_continuation",
     "tl_entk.language.story_model.sample": "sample_stories",
