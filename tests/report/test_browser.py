@@ -172,7 +172,7 @@ def test_tables_sort_and_filter(tab):
         tab.click("#numbers thead th:nth-child(2)")
         tab.wait_for_selector(f"#numbers thead th.dt-ordering-{order}:nth-child(2)")
     assert tab.inner_text(first) == "label 19"
-    tab.fill("#numbers .dt-search input", "label 7")
+    tab.fill("#numbers .dt-search input", '"label 7"')
     tab.wait_for_selector(f"{first}:text-is('label 7')")
     assert tab.locator("#numbers tbody tr").count() == 1
 
@@ -230,6 +230,7 @@ def test_windows_show_what_each_token_contributes_as_text(tab):
     assert "not known" in tab.inner_text("#direction-1")
     tenth = tab.locator("#direction-1 details").nth(4)
     tenth.locator("summary").click()
+    tenth.locator("li").nth(4).wait_for()
     assert tenth.locator("li").count() == 5
 
 

@@ -21,9 +21,9 @@ TABLE = Table("squares", "Squares.", ("name", "R²"), [["ü, \u2026", 0.5]])
 def test_tables_are_utf_8_whatever_the_machine_s_encoding(tmp_path):
     script = (
         "import pathlib, sys\n"
-        "from tl_entk.report.page import Table\n"
+        "from tl_entk.report.parts import Table\n"
         r"table = Table('squares', '', ('name', 'R\u00b2'), [['\u00fc, \u2026', 0.5]])" "\n"
-        "table.write_csv(pathlib.Path(sys.argv[1]))\n"
+        "table.write(pathlib.Path(sys.argv[1]))\n"
     )  # fmt: skip
     plain = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     command = [sys.executable, "-W", "ignore", "-c", script, str(tmp_path)]

@@ -13,7 +13,6 @@ from tl_entk.experiments.modular_transformer.analysis import run_modular_transfo
 from tl_entk.experiments.modular_transformer.task import ModularSettings
 from tl_entk.experiments.superposition import analysis as superposition
 from tl_entk.experiments.superposition.model import SuperpositionSettings
-from tl_entk.report import figures
 from tl_entk.report.parts import Picture
 from tl_entk.report.toys import dynamics
 from tl_entk.report.toys import figures as toy_figures
@@ -55,7 +54,7 @@ def test_a_course_that_shows_little_is_reported(name):
         assert found.plateau is None
     (row,) = dynamics.timing_rows({0: course}, "sum", "x")
     assert row[-1] == "no grokking"
-    assert dynamics.timing_table("x", [row]).cells()[0][5] == "none"
+    assert dynamics.timing_table("x", [row]).rows[0][5] == "none"
     assert dynamics.course_picture("x", "", course, "sum").png()
     assert not dynamics.timing_pictures({"x": {0: found}})
     assert dynamics.cost_table({"x": (course, 1.0)}).rows
@@ -137,6 +136,5 @@ def test_a_toy_model_of_one_step_or_many_features(features, steps, tmp_path, mon
 def test_spectra_of_nothing_are_drawn():
     zeros = np.zeros(4)
     # a scale that does not suit the data shows when the figure is drawn
-    assert Picture("x", "", figures.spectra({"zero": zeros}, ())).png()
     panels = toy_figures.spectrum_panels({"zero": {"zero": zeros}}, {})
     assert Picture("x", "", panels).png()

@@ -30,8 +30,9 @@ def modular_transformer(
     target = out / f"modular-transformer-{run_name(call.settings, chosen)}"
     doing = "training (or reusing) the model, then analyzing it"
     with run_folder(target, call, doing, device):
-        from tl_entk.commands.summaries import answer_transformer, show_transformer
+        from tl_entk.commands.summaries import show_transformer
         from tl_entk.experiments.modular_transformer.analysis import run_modular_transformer
+        from tl_entk.report.toys.answers import answer_transformer
         from tl_entk.report.toys.modular_transformer import write_outputs
 
         choose_speed(device)

@@ -32,8 +32,9 @@ def paper(
     check_workers(workers)
     target = out / "paper"
     with run_folder(target, call):
-        from tl_entk.commands.summaries import answer_paper, show_paper
+        from tl_entk.commands.summaries import show_paper
         from tl_entk.experiments.paper import run_paper
+        from tl_entk.report.toys.answers import answer_paper
         from tl_entk.report.toys.paper import write_paper
 
         start = time.perf_counter()

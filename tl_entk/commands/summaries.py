@@ -14,7 +14,6 @@ from tl_entk.experiments.language.run import LanguageResult
 from tl_entk.experiments.language.verdict import verdicts
 from tl_entk.experiments.modular_mlp.analysis import FULL_SECOND, SUM, MLPResult
 from tl_entk.experiments.modular_transformer.analysis import (
-    PCA_ROW,
     UNEMBED,
     ModularResult,
     headline,
@@ -22,7 +21,6 @@ from tl_entk.experiments.modular_transformer.analysis import (
 from tl_entk.experiments.paper import PaperResult
 from tl_entk.experiments.superposition.analysis import SuperpositionResult
 from tl_entk.report.toys.dynamics import timing
-from tl_entk.report.toys.mlp_cliffs import overlap_bound
 from tl_entk.report.toys.paper_table import paper_table
 from tl_entk.report.toys.wording import NONE, format_cliff
 
@@ -77,19 +75,6 @@ def show_transformer(result: ModularResult) -> None:
     console.print(table)
 
 
-def answer_transformer(result: ModularResult) -> str:
-    """Whether the kernel has the model's features, beside PCA."""
-    first = {row.component: row.first["a+b"] for row in result.overlaps}
-    most = 2 * result.n_frequencies
-    same = set(result.weight_frequencies) == set(result.kernel_frequencies)
-    return (
-        f"the kernel's key frequencies {result.kernel_frequencies} are "
-        f"{'those' if same else 'not those'} of the embedding {result.weight_frequencies}; the "
-        f"leading eigendirections of {UNEMBED} hold {first[UNEMBED]:.2f} of the {most} dimensions "
-        f"of a + b, as many principal components {first[PCA_ROW]:.2f}."
-    )
-
-
 def show_superposition(found: dict[int, list[SuperpositionResult]]) -> None:
     """Where the spectra drop."""
     table = Table("regime", "seed", "last cliff", "first cliff", "W^T W > 0.75", box=None)
@@ -99,21 +84,6 @@ def show_superposition(found: dict[int, list[SuperpositionResult]]) -> None:
             places = map(format_cliff, cliffs)
             table.add_row(result.name, str(seed), *places, str(result.represented))
     console.print(table)
-
-
-def answer_superposition(found: dict[int, list[SuperpositionResult]]) -> str:
-    """Whether the spectrum drops where the features end."""
-    regimes = [result for results in found.values() for result in results]
-    at_features = sum(
-        cliff is not None and cliff.position == len(result.products)
-        for result in regimes
-        for cliff in [result.cliff()]
-    )
-    n = len(regimes[0].products)
-    return (
-        f"the spectrum of the flattened kernel drops right after mode {n}, the number of features, "
-        f"in {at_features} of {len(regimes)} toy models."
-    )
 
 
 def show_mlp(found: dict[int, tuple[MLPResult, Course]]) -> None:
@@ -132,28 +102,9 @@ def show_mlp(found: dict[int, tuple[MLPResult, Course]]) -> None:
     console.print(table)
 
 
-def answer_mlp(found: dict[int, tuple[MLPResult, Course]]) -> str:
-    """What the second cliff holds of the sum, and when it does beside grokking."""
-    result, course = next(iter(found.values()))
-    when = timing(course, SUM)
-    held = f"{result.overlaps[FULL_SECOND]['a+b']:.2f} of {overlap_bound(result)}"
-    said = f"the directions of the second cliff hold {held} dimensions of a + b"
-    if when.peak is None or when.onset is None:
-        return f"{said}; this training does not grok."
-    return f"{said}; they come most at epoch {when.peak}, grokking begins at {when.onset}."
-
-
 def show_paper(result: PaperResult) -> None:
     """Figures of the paper beside ours."""
     table = Table("setting", "figure", "paper's", "ours", box=None)
     for setting, figure, theirs, ours, _, _ in paper_table(result).rows:
         table.add_row(str(setting), str(figure), str(theirs), str(ours))
     console.print(table)
-
-
-def answer_paper(result: PaperResult) -> str:
-    """How much there is to compare."""
-    return (
-        f"{len(paper_table(result).rows)} figures of the paper stand beside ours, above and in the "
-        "report."
-    )

@@ -71,9 +71,10 @@ def superposition(
     )
     target = out / (settings_name(kind, regimes[0], always) + _more_seeds(seeds))
     with run_folder(target, call, "training, decomposing, comparing"):
-        from tl_entk.commands.summaries import answer_superposition, show_superposition
+        from tl_entk.commands.summaries import show_superposition
         from tl_entk.experiments.jobs import run_jobs
         from tl_entk.experiments.toy_jobs import superposition_job, superposition_result
+        from tl_entk.report.toys.answers import answer_superposition
         from tl_entk.report.toys.superposition import write_superposition
 
         jobs = {
@@ -134,9 +135,10 @@ def modular_mlp(
     name = settings_name("modular-mlp", settings, ("seed", "p", "epochs"))
     target = out / (name + _more_seeds(seeds))
     with run_folder(target, call, "training, following, analyzing"):
-        from tl_entk.commands.summaries import answer_mlp, show_mlp
+        from tl_entk.commands.summaries import show_mlp
         from tl_entk.experiments.jobs import run_jobs
         from tl_entk.experiments.toy_jobs import mlp_job, mlp_result
+        from tl_entk.report.toys.answers import answer_mlp
         from tl_entk.report.toys.modular_mlp import write_mlp
 
         jobs = {

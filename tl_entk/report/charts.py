@@ -10,6 +10,7 @@ import pandas as pd
 
 from tl_entk.alignment.bootstrap import IntervalEstimate
 from tl_entk.alignment.readout_sweep import TOGETHER
+from tl_entk.dynamics.course import Course
 from tl_entk.plot import style
 from tl_entk.plot.forest import Forest, forest_chart
 from tl_entk.plot.heatmap import Heatmap, heatmap_chart
@@ -72,6 +73,56 @@ def by_layer(curves: Mapping[str, Mapping[str, IntervalEstimate]], title: str, l
         width="container",
         height=300,
     )
+
+
+def spectrum_course(course: Course) -> Any:
+    """Eigenvalues over the first at one step of training, with a slider over the steps.
+
+    Args:
+        course: of two records or more.
+    """
+    rows = [
+        {"name": name, "record": record, "step": int(step), "mode": mode, "value": value}
+        for name, eigenvalues in course.eigenvalues.items()
+        for record, (step, values) in enumerate(
+            zip(course.steps.tolist(), eigenvalues.tolist(), strict=True)
+        )
+        for mode, value in enumerate(_over_first(values))
+    ]
+    frame = pd.DataFrame(rows)
+    names = style.encode_names("name", list(course.eigenvalues))
+    last = len(course) - 1
+    slider = alt.binding_range(min=0, max=last, step=1, name="record ")
+    chosen = alt.param(name="record", value=last, bind=slider)
+    base = alt.Chart(style.inline(frame)).transform_filter(alt.datum.record == chosen)
+    line = base.mark_line(strokeWidth=1.4, point=alt.OverlayMarkDef(size=34)).encode(
+        x=alt.X("mode:Q", title="mode (counted from 0)", axis=alt.Axis(tickMinStep=1)),
+        y=alt.Y(
+            "value:Q",
+            title="eigenvalue / first",
+            scale=alt.Scale(type="log", domain=[float(frame.value.min()), 1]),
+        ),
+        color=names.color,
+        tooltip=["name:N", "step:Q", "mode:Q", alt.Tooltip("value:Q", format=".3g")],
+    )
+    said = base.transform_aggregate(step="max(step)").mark_text(
+        align="right", dx=-6, dy=14, fontSize=12, color=style.GRAY
+    )
+    step = said.encode(
+        x=alt.value("width"), y=alt.value(0), text=alt.Text("label:N")
+    ).transform_calculate(label="'step ' + datum.step")
+    return style.finish(
+        (line + step).add_params(chosen),
+        title="The spectrum through training",
+        description=f"Eigenvalues at each of {last + 1} records of the training, by a slider.",
+        width="container",
+        height=260,
+    )
+
+
+def _over_first(values: Sequence[float]) -> list[float]:
+    first = max(values[0], 1e-300)
+    return [max(value / first, 1e-8) for value in values]
 
 
 def intervals(

@@ -62,7 +62,7 @@ def write_report(
     text = _environment().from_string(_asset("page.html.j2")).render(
         title=title,
         lead=lead,
-        answer=answer,
+        answer=answer[:1].upper() + answer[1:],
         figures=figures,
         hero=[writer.show(part) for part in hero],
         views=[_show_section(section, writer) for section in sections],

@@ -4,27 +4,50 @@ from __future__ import annotations
 
 import numpy as np
 
+from tl_entk import plot
 from tl_entk.alignment.comparison import Comparison
-from tl_entk.report import figures as draw
-from tl_entk.report.parts import Cells, Picture, Table
+from tl_entk.report import charts
+from tl_entk.report.parts import Cells, Fold, Part, Picture, Signed, Table
 
 
-def comparison_parts(name: str, comparison: Comparison) -> list[Picture | Table]:
-    """A figure of every feature's R², its table, and the means by family.
+def comparison_parts(name: str, comparison: Comparison) -> list[Part]:
+    """Figures by family, the means, and every feature's figures to be opened.
 
     Args:
         name: of the kernel block.
         comparison: of its directions.
     """
-    rows = {row.group: row.scores for row in comparison.rows}
-    return [
+    captions = {
+        "scores": f"eNTK of {name}: probes on {comparison.k} directions per basis, R² on the test "
+        "half.",
+        "difference": f"eNTK of {name} less PCA, over the same bootstrap examples.",
+    }
+    pictures = [
         Picture(
-            f"comparison_{name}",
-            f"eNTK of {name}: probes on {comparison.k} directions per basis, R² on the test half.",
-            draw.intervals(rows, "R² on the test half"),
-        ),
+            f"comparison_{name}_{panel}",
+            caption,
+            plot.compare(
+                comparison,
+                panel=panel,  # type: ignore[arg-type]
+                title=f"Probes on the eNTK of {name}" if panel == "scores" else None,
+                interactive=True,
+                width="container",
+            ),
+        )
+        for panel, caption in captions.items()
+    ]
+    rows = {row.group: row.scores for row in comparison.rows}
+    features = charts.intervals(rows, "Feature by feature", "R² on the test half", "feature")
+    return [
+        *pictures,
         _family_table(name, comparison),
-        _feature_table(name, comparison),
+        Fold(
+            f"eNTK of {name}, feature by feature",
+            [
+                Picture(f"comparison_{name}", "R² of every feature.", features),
+                _feature_table(name, comparison),
+            ],
+        ),
     ]
 
 
@@ -43,15 +66,13 @@ def _family_table(name: str, comparison: Comparison) -> Table:
 
 
 def _feature_table(name: str, comparison: Comparison) -> Table:
-    rows: list[Cells] = []
-    for row in comparison.rows:
-        judged = [*[row.scores[basis] for basis in comparison.bases], row.difference]
-        rows.append([row.group, *[x for j in judged for x in (j.value, j.low, j.high)]])
-    names = (*comparison.bases, "eNTK - PCA")
-    columns = [f"{name}{end}" for name in names for end in ("", " low", " high")]
+    rows: list[Cells] = [
+        [row.group, *[row.scores[basis] for basis in comparison.bases], Signed(row.difference)]
+        for row in comparison.rows
+    ]
     return Table(
         f"comparison_{name}",
         f"eNTK of {name}: every feature, with 95 % intervals.",
-        ("feature", *columns),
+        ("feature", *comparison.bases, "eNTK - PCA"),
         rows,
     )

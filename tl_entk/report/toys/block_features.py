@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
 from feature_sets.fourier import FAMILIES
+from tl_entk import plot
 from tl_entk.alignment.attribution import head_shares
 from tl_entk.alignment.overlap import group_projections
 from tl_entk.experiments.modular_transformer.analysis import (
@@ -13,7 +14,7 @@ from tl_entk.experiments.modular_transformer.analysis import (
     ModularResult,
     OverlapRow,
 )
-from tl_entk.report import figures as draw
+from tl_entk.report import charts
 from tl_entk.report.parts import Cells, Picture, Table
 
 SPECTRA = (UNEMBED, "blocks.0.mlp.W_out", "blocks.0.mlp.W_in", "blocks.0.attn.W_O", TOTAL)
@@ -21,27 +22,41 @@ SPECTRA = (UNEMBED, "blocks.0.mlp.W_out", "blocks.0.mlp.W_in", "blocks.0.attn.W_
 
 def spectra_picture(result: ModularResult) -> Picture:
     """Leading eigenvalues of some blocks, with the cliffs that the paper expects."""
-    values = {name: result.eigen[name].eigenvalues.numpy() for name in SPECTRA}
     f = result.n_frequencies
-    picture = draw.spectra(values, (2 * f + 1, 4 * f + 1))
-    return Picture("spectra", "Leading eigenvalues, relative to the first.", picture)
+    chart = plot.spectrum(
+        {name: result.eigen[name] for name in SPECTRA},
+        expected=(2 * f + 1, 4 * f + 1),
+        title="Spectra of the kernel blocks",
+        interactive=True,
+        width="container",
+    )
+    return Picture("spectra", "Leading eigenvalues, relative to the first.", chart)
 
 
-def overlap_heatmap(result: ModularResult) -> Picture:
-    """Every block's overlap with every family: modes 0..2F on the left, 2F+1..4F on the right."""
+def overlap_heatmaps(result: ModularResult) -> list[Picture]:
+    """Every block's overlap with every family: of modes 0..2F, and of 2F+1..4F."""
     most = 2 * result.n_frequencies
-    values = (
-        np.array([[*row.first.values(), *row.second.values()] for row in result.overlaps]) / most
-    )
-    picture = draw.heatmap(
-        values,
-        [row.component for row in result.overlaps],
-        FAMILIES * 2,
-        label="overlap / 2F",
-        numbers=True,
-        halves=(f"modes 0..{most}", f"modes {most + 1}..{2 * most}"),
-    )
-    return Picture("overlaps", "Overlap of each block's modes with each family, over 2F.", picture)
+    halves = {
+        f"modes 0..{most}": {row.component: row.first for row in result.overlaps},
+        f"modes {most + 1}..{2 * most}": {row.component: row.second for row in result.overlaps},
+    }
+    return [
+        Picture(
+            f"overlaps_{name}",
+            f"Overlap of each block's {modes} with each family, over 2F.",
+            charts.grid(
+                {
+                    component: {family: value / most for family, value in found.items()}
+                    for component, found in overlaps.items()
+                },
+                FAMILIES,
+                f"What {modes} of each block hold",
+                ("family of features", "block"),
+                "overlap / 2F",
+            ),
+        )
+        for name, (modes, overlaps) in zip(("first", "second"), halves.items(), strict=True)
+    ]
 
 
 def overlap_tables(result: ModularResult) -> list[Table]:
@@ -80,43 +95,48 @@ def _cliff_cells(row: OverlapRow) -> Cells:
 
 def direction_heatmap(result: ModularResult, name: str) -> Picture:
     """Share of each of a block's directions on each family and frequency."""
-    f = result.n_frequencies
     vectors = result.eigen[name].vectors
     values, groups = group_projections(vectors, result.features)
-    picture = draw.heatmap(
-        values.numpy(),
-        [str(i) for i in range(vectors.shape[1])],
+    chart = charts.grid(
+        {
+            str(mode): dict(zip(groups, row, strict=True))
+            for mode, row in enumerate(values.tolist())
+        },
         groups,
-        label="share of squared norm",
-        row_label="mode",
-        cuts=(2 * f + 1, 4 * f + 1),
+        f"Modes of {name}",
+        ("family and frequency", "mode"),
+        "share of squared norm",
     )
     caption = f"{name}: modes against families and frequencies."
-    return Picture(f"directions_{name}", caption, picture)
+    return Picture(f"directions_{name}", caption, chart)
 
 
-def share_bars(result: ModularResult) -> Picture:
-    """Share of every weight in each family's kernel energy."""
-    shares = {
+def share_pictures(result: ModularResult) -> list[Picture]:
+    """Share of every weight, and of every head, in each family's kernel energy."""
+    weights = {
         family: {name: share[name] for name in result.blocks.partition()}
         for family, share in result.shares.items()
     }
-    return Picture(
-        "shares", "Shares of the weights, by feature family.", draw.stacked_shares(shares)
-    )
-
-
-def head_share_heatmap(result: ModularResult) -> Picture:
-    """Share of every attention head in each family's kernel energy."""
-    by_family = {family: head_shares(share) for family, share in result.shares.items()}
-    heads = sorted(next(iter(by_family.values())))
-    values = np.array([[share[head] for head in heads] for share in by_family.values()])
-    picture = draw.heatmap(
-        values, list(by_family), heads, label="share", highest=float(values.max()) or 1.0
-    )
-    return Picture(
-        "head_shares", "Shares of the attention heads (all four slices together).", picture
-    )
+    heads = {family: head_shares(share) for family, share in result.shares.items()}
+    options: dict[str, Any] = {"interactive": True, "width": "container"}
+    return [
+        Picture(
+            "head_shares",
+            "Shares of the attention heads, all four slices together, less the mean family's: "
+            "which head carries a family.",
+            plot.shares(heads, less_mean=True, title="The heads of each family", **options),
+        ),
+        Picture(
+            "shares",
+            "Shares of the weights, by feature family.",
+            plot.shares(weights, title="Where each family lives", **options),
+        ),
+        Picture(
+            "head_shares_whole",
+            "Shares of the attention heads, as they are.",
+            plot.shares(heads, title="The heads' shares", **options),
+        ),
+    ]
 
 
 def share_table(result: ModularResult) -> Table:

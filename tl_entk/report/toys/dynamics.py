@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 
 from tl_entk.dynamics.course import Course
 from tl_entk.dynamics.grokking import Relation, midpoint, onset, relation
+from tl_entk.report import charts
 from tl_entk.report.parts import Cells, Picture, Table
 from tl_entk.report.toys import figures as draw
 from tl_entk.report.toys.wording import NONE
@@ -114,6 +115,14 @@ def course_picture(
         until=until,
     )
     return Picture(name, caption, picture)
+
+
+def spectrum_pictures(name: str, course: Course) -> list[Picture]:
+    """The spectrum at every record, to be moved through; none of a course with one record."""
+    if len(course) < 2:
+        return []
+    caption = "Eigenvalues at one step, over the first; the slider goes through training."
+    return [Picture(f"{name}_spectrum_course", caption, charts.spectrum_course(course))]
 
 
 def timing_rows(courses: Mapping[int, Course], overlap: str, label: str) -> list[Cells]:

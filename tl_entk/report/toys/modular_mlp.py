@@ -8,6 +8,7 @@ from tl_entk.dynamics.course import Course
 from tl_entk.experiments.modular_mlp.analysis import CLIFFS, FULL_SECOND, SUM, MLPResult
 from tl_entk.report.page import write_report
 from tl_entk.report.parts import Section
+from tl_entk.report.toys.answers import answer_mlp
 from tl_entk.report.toys.dynamics import (
     ONSET_RULE,
     cost_table,
@@ -172,4 +173,5 @@ def write_mlp(seeds: Seeds, out: Path) -> Path:
             ("derivative's peak", format_epoch(found.peak)),
         ],
         [*mlp_sections(seeds), mlp_dynamics_section(seeds)],
+        answer=answer_mlp(seeds),
     )

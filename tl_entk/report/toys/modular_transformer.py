@@ -10,17 +10,23 @@ from tl_entk.experiments.modular_transformer.course import SUM
 from tl_entk.report import figures as draw
 from tl_entk.report.page import write_report
 from tl_entk.report.parts import Cells, Picture, Section, Table
+from tl_entk.report.toys.answers import answer_transformer
 from tl_entk.report.toys.basis_comparison import comparison_parts
 from tl_entk.report.toys.block_features import (
     direction_heatmap,
-    head_share_heatmap,
-    overlap_heatmap,
+    overlap_heatmaps,
     overlap_tables,
-    share_bars,
+    share_pictures,
     share_table,
     spectra_picture,
 )
-from tl_entk.report.toys.dynamics import ONSET_RULE, course_picture, timing_rows, timing_table
+from tl_entk.report.toys.dynamics import (
+    ONSET_RULE,
+    course_picture,
+    spectrum_pictures,
+    timing_rows,
+    timing_table,
+)
 from tl_entk.report.toys.rotations import rotation_bars, rotation_table
 from tl_entk.report.toys.wording import format_overlap, join_numbers
 
@@ -49,6 +55,8 @@ def write_outputs(result: ModularResult, out: Path) -> Path:
         "position, over all pairs (a, b); method of arXiv 2510.00468.",
         _key_figures(result),
         transformer_sections(result),
+        answer=answer_transformer(result),
+        hero=overlap_heatmaps(result)[:1],
         results={"blocks": result.blocks, "features": result.features, **eigen},
         summary={
             "settings": result.settings.as_dict(),
@@ -132,6 +140,7 @@ def _block_sections(result: ModularResult) -> list[Section]:
             f"2F + 1 = {2 * f + 1} and after 4F + 1 = {4 * f + 1} modes (dotted): one mode for the "
             "mean, then one cosine and one sine per frequency of a + b, then of the axis sums.",
             [spectra_picture(result)],
+            question="Where do the spectra drop?",
         ),
         Section(
             "Alignment",
@@ -139,13 +148,16 @@ def _block_sections(result: ModularResult) -> list[Section]:
             f"key frequencies. The most there can be is 2F = {2 * f}. Families overlap with each "
             "other: an axis sum lies in the span of a and b, and twice a key frequency may be "
             "another one.",
-            [overlap_heatmap(result), *overlap_tables(result)],
+            [*overlap_heatmaps(result), *overlap_tables(result)],
+            question="Which block has which features?",
         ),
         Section(
             "Eigendirections, one by one",
             "Share of each direction's squared norm in the span of the cosine and sine of one "
-            "family and frequency: the best match over phases. White lines: 2F + 1 and 4F + 1.",
+            "family and frequency: the best match over phases. The paper expects "
+            "drops before modes 2F + 1 and 4F + 1.",
             [direction_heatmap(result, name) for name in HEATMAPS],
+            question="What is each direction?",
         ),
     ]
 
@@ -155,7 +167,8 @@ def _share_section(result: ModularResult) -> Section:
         "Where a feature lives",
         "Share of each weight in a family's kernel energy, u·K_b u / u·K u summed over the "
         "family's span. The shares of a row add up to 1; heads are parts of their weights.",
-        [share_bars(result), head_share_heatmap(result), share_table(result)],
+        [*share_pictures(result), share_table(result)],
+        question="Which head or weight carries a family of features?",
     )
 
 
@@ -168,6 +181,7 @@ def _comparison_section(result: ModularResult) -> Section:
         "matrix of just those activations, not centered: what sets its directions apart from "
         "PCA's is the centering. The total kernel holds all weights.",
         [part for name, c in result.comparisons.items() for part in comparison_parts(name, c)],
+        question="Does it beat PCA and probes?",
     )
 
 
@@ -194,6 +208,7 @@ def _dynamics_section(result: ModularResult) -> Section:
         f"{ONSET_RULE}",
         [
             course_picture("transformer_course", "The course.", result.course, SUM),
+            *spectrum_pictures("transformer", result.course),
             timing_table(
                 "transformer",
                 timing_rows({result.settings.seed: result.course}, SUM, "Transformer"),

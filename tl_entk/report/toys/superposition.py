@@ -9,6 +9,7 @@ from tl_entk.experiments.superposition.analysis import SuperpositionResult
 from tl_entk.report.page import write_report
 from tl_entk.report.parts import Cells, Picture, Section, Table
 from tl_entk.report.toys import figures as draw
+from tl_entk.report.toys.answers import answer_superposition
 from tl_entk.report.toys.linear_fits import fit_parts
 from tl_entk.report.toys.wording import format_cliff, join_numbers
 
@@ -225,4 +226,5 @@ def write_superposition(seeds: Seeds, out: Path) -> Path:
         f"{join_numbers(seeds)}; the first is drawn.",
         figures,
         superposition_sections(seeds),
+        answer=answer_superposition(seeds),
     )
