@@ -17,6 +17,7 @@ from tl_entk.commands.list_components import list_components
 from tl_entk.commands.modular_transformer import modular_transformer
 from tl_entk.commands.paper import paper
 from tl_entk.commands.replay import replay
+from tl_entk.commands.report import report
 from tl_entk.commands.toys import modular_mlp, superposition
 
 # what the process ends with: a fault of ours, what the caller can fix, an interruption
@@ -42,6 +43,10 @@ _EXAMPLES = {
     list_components: (
         "tl-entk list-components stories",
         "tl-entk list-components gemma-3-270m --model-class bridge",
+    ),
+    report: (
+        "tl-entk report runs/language-stories-n256-k25-seed0",
+        "tl-entk report runs/language-stories-n256-k25-seed0 runs/language-stories-n256-k25-seed1",
     ),
     replay: (
         "tl-entk replay runs/language-stories-n256-k25-seed0",

@@ -31,6 +31,19 @@ def replay(
 
     In the same place it reuses what is there; with another --out it computes everything anew.
     """
+    return replay_call(folder, out)
+
+
+def replay_call(folder: Path, out: Path | None) -> Any:
+    """Run the command of a run folder again.
+
+    Args:
+        folder: with its config.json.
+        out: folder for results and reports; default the one that the run folder lies in.
+
+    Raises:
+        UserError: for a file that is damaged, or does not fit this version.
+    """
     kept = read_call(folder)
     arguments = kept.arguments()
     again = [*arguments, "--out", str(out or kept.path.resolve().parent.parent)]

@@ -33,16 +33,22 @@ def spectra_picture(result: ModularResult) -> Picture:
     return Picture("spectra", "Leading eigenvalues, relative to the first.", chart)
 
 
-def overlap_heatmaps(result: ModularResult) -> list[Picture]:
-    """Every block's overlap with every family: of modes 0..2F, and of 2F+1..4F."""
+def overlap_heatmaps(result: ModularResult, *, heads: bool = True) -> list[Picture]:
+    """Every block's overlap with every family: of modes 0..2F, and of 2F+1..4F.
+
+    Args:
+        result: of the run.
+        heads: draw those of single heads too.
+    """
+    shown = [row for row in result.overlaps if heads or not row.component.endswith("]")]
     most = 2 * result.n_frequencies
     halves = {
-        f"modes 0..{most}": {row.component: row.first for row in result.overlaps},
-        f"modes {most + 1}..{2 * most}": {row.component: row.second for row in result.overlaps},
+        f"modes 0..{most}": {row.component: row.first for row in shown},
+        f"modes {most + 1}..{2 * most}": {row.component: row.second for row in shown},
     }
     return [
         Picture(
-            f"overlaps_{name}",
+            f"overlaps_{name}" if heads else f"overlaps_{name}_weights",
             f"Overlap of each block's {modes} with each family, over 2F.",
             charts.grid(
                 {

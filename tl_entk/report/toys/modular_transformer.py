@@ -56,7 +56,7 @@ def write_outputs(result: ModularResult, out: Path) -> Path:
         _key_figures(result),
         transformer_sections(result),
         answer=answer_transformer(result),
-        hero=overlap_heatmaps(result)[:1],
+        hero=overlap_heatmaps(result, heads=False)[:1],
         results={"blocks": result.blocks, "features": result.features, **eigen},
         summary={
             "settings": result.settings.as_dict(),
