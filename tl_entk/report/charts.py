@@ -16,7 +16,13 @@ from tl_entk.plot.forest import Forest, forest_chart
 from tl_entk.plot.heatmap import Heatmap, heatmap_chart
 
 
-def by_layer(curves: Mapping[str, Mapping[str, IntervalEstimate]], title: str, label: str) -> Any:
+def by_layer(
+    curves: Mapping[str, Mapping[str, IntervalEstimate]],
+    title: str,
+    label: str,
+    *,
+    names: Sequence[str] = (),
+) -> Any:
     """One line per method over the layers, with its interval as a band.
 
     What belongs to all layers together has one figure: a line across.
@@ -25,6 +31,7 @@ def by_layer(curves: Mapping[str, Mapping[str, IntervalEstimate]], title: str, l
         curves: method to layer to figure.
         title: above the chart.
         label: of the vertical axis.
+        names: of all methods of a page, so that a method looks the same in each of its figures.
     """
     layers = {layer for curve in curves.values() for layer in curve if layer != TOGETHER}
     ends = sorted(layers, key=int)
@@ -36,7 +43,10 @@ def by_layer(curves: Mapping[str, Mapping[str, IntervalEstimate]], title: str, l
             for layer, found in points.items()
         ]
     frame = pd.DataFrame(rows)
-    names = style.encode_names("name", list(curves), columns=2)
+    look = style.encode_names("name", list(names or curves), columns=2)
+    for channel in (look.color, look.shape):
+        if len(names or curves) > 1:
+            channel["legend"]["values"] = list(curves)
     picked = style.pick_names()
     shown = alt.condition(picked, alt.value(1), alt.value(0.12))
     x = alt.X("layer:Q", title="layer", axis=alt.Axis(tickMinStep=1, format="d"))
@@ -46,17 +56,17 @@ def by_layer(curves: Mapping[str, Mapping[str, IntervalEstimate]], title: str, l
         x=x,
         y=alt.Y("low:Q", title=label),
         y2="high:Q",
-        color=names.color,
+        color=look.color,
         opacity=alt.condition(picked, alt.value(0.14), alt.value(0.02)),
     )
     line = base.mark_line(strokeWidth=1.8).encode(
-        x=x, y=y, color=names.color, strokeDash=names.dash, opacity=shown
+        x=x, y=y, color=look.color, strokeDash=look.dash, opacity=shown
     )
     dots = base.mark_point(filled=True, size=46).encode(
         x=x,
         y=y,
-        color=names.color,
-        shape=names.shape,
+        color=look.color,
+        shape=look.shape,
         opacity=shown,
         tooltip=[
             alt.Tooltip("name:N", title="method"),

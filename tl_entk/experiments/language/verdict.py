@@ -35,14 +35,19 @@ def answer(result: LanguageResult) -> str:
 
 
 def verdicts(result: LanguageResult) -> list[str]:
-    """Sentences on the flattened kernel and on the best readouts, each with its figures.
+    """Sentences on the flattened kernel and on the best readouts, and what speaks against them."""
+    return [*_introductions(result), *comparisons(result), *caveats(result)]
+
+
+def comparisons(result: LanguageResult) -> list[str]:
+    """A sentence for every kernel, with its figures beside the baselines'.
 
     A method is said to beat another only where the whole 95 % interval of the paired difference
     of macro averages is above zero.
     """
     judged = result.judged
     strongest = judged.strongest_baseline
-    found = _introductions(result)
+    found = []
     others = list(dict.fromkeys([strongest, PCA]))
     for name in judged.entk_methods:
         table = judged.tables[name]
@@ -59,12 +64,24 @@ def verdicts(result: LanguageResult) -> list[str]:
         ]
         chosen = "" if name in (FLATTENED, BY_DEFAULT) else " (chosen within the train half)"
         found.append(f"{name}{chosen}: {'; '.join(parts)}.")
-    found.append(
-        f"The intervals are over test windows, given the directions chosen; "
+    return found
+
+
+def remarks(result: LanguageResult) -> list[str]:
+    """What the methods are, and what speaks against their figures: verdicts but comparisons."""
+    return [*_introductions(result), *caveats(result)]
+
+
+def caveats(result: LanguageResult) -> list[str]:
+    """What speaks against the figures."""
+    judged = result.judged
+    others = list(dict.fromkeys([judged.strongest_baseline, PCA]))
+    found = [
+        "The intervals are over test windows, given the directions chosen; "
         f"{len(judged.entk_methods)} methods are set against {' and '.join(others)} here, each at "
-        "95 %, with no correction for their number."
-    )
-    found += _under_controls(result)
+        "95 %, with no correction for their number.",
+        *_under_controls(result),
+    ]
     if result.settings.agree and _PREDICTING.intersection(result.settings.readouts):
         found.append(
             "Windows are kept only where the model's own next word has the label's tag. "

@@ -52,6 +52,7 @@ def probe_figure(result: LanguageResult) -> Picture:
             {name: curve for name, curve in curves.items() if curve},
             "Ridge probes, layer by layer",
             "macro average precision",
+            names=list(order),
         ),
     )
 

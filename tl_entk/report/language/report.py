@@ -11,7 +11,13 @@ from tl_entk.alignment.readout_sweep import CLASS_TRACE_SIGNS
 from tl_entk.experiments.language.judging import BY_DEFAULT, FLATTENED
 from tl_entk.experiments.language.run import LanguageResult
 from tl_entk.experiments.language.settings import CONTROLS, windows_name
-from tl_entk.experiments.language.verdict import METRIC_NAMES, answer, verdicts
+from tl_entk.experiments.language.verdict import (
+    METRIC_NAMES,
+    answer,
+    comparisons,
+    remarks,
+    verdicts,
+)
 from tl_entk.model.adapters import adapt_transformer
 from tl_entk.model.provenance import versions
 from tl_entk.report.language import alignment, details, probes
@@ -145,10 +151,11 @@ def _alignment_sections(
     return [
         Section(
             "What holds",
-            "\n\n".join(verdicts(result)),
+            "\n\n".join(remarks(result)),
             [
                 difference,
                 alignment.macro_table(result),
+                Fold("Every kernel in words", [], "\n\n".join(comparisons(result))),
                 Fold("By family, in numbers", [alignment.family_table(result)]),
             ],
             question="Does the kernel beat the baselines?",
