@@ -9,6 +9,7 @@ import unicodedata
 from pathlib import Path
 
 import matplotlib
+import matplotlib.pyplot as plt
 import pytest
 import torch
 
@@ -62,8 +63,10 @@ def _loaded_once(monkeypatch, tmp_path):
     monkeypatch.setattr(tl_entk, "sample_stories", some_stories)
     monkeypatch.setattr(feature_sets, "load_pipeline", load_pipeline)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(matplotlib, "use", lambda backend: None)
+    matplotlib.use("Agg")
     torch.manual_seed(0)
+    yield
+    plt.close("all")
 
 
 def _workflow(names, shown):
