@@ -9,6 +9,7 @@ import unicodedata
 from pathlib import Path
 
 import matplotlib
+import matplotlib.pyplot as plt
 import pytest
 import torch
 
@@ -62,8 +63,10 @@ def _loaded_once(monkeypatch, tmp_path):
     monkeypatch.setattr(tl_entk, "sample_stories", some_stories)
     monkeypatch.setattr(feature_sets, "load_pipeline", load_pipeline)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(matplotlib, "use", lambda backend: None)
+    matplotlib.use("Agg")
     torch.manual_seed(0)
+    yield
+    plt.close("all")
 
 
 def _workflow(names, shown):
@@ -80,6 +83,7 @@ def _large_models(names, shown):
 
 
 def _own_labels(names, shown):
+    assert names["features"].names == ("tag=NOUN", "tag=VERB", "tag=DET", "length")
     *rows, difference = shown.splitlines()
     tags = list(names["labels"].features.family("tag").names)
     assert difference.startswith("IntervalEstimate(value=")
@@ -102,10 +106,21 @@ def _rotate(names, shown):
 
 
 def _directions(names, shown):
-    low, high, cliff = shown.splitlines()
-    assert "play with'" in low
-    assert "tasty treat'" in high
-    assert cliff == "3 7.5"
+    lines = shown.splitlines()
+    assert lines[1].endswith("tasty treat")
+    assert "to play with" in lines[2]
+    assert lines[4].strip().startswith("raised: 'oon' '.' ' near'")
+    assert lines[6:8] == [" he    0.20", " went  0.02"]
+    assert lines[-2:] == ["True", "3 7.5"]
+
+
+def _plots(names, shown):
+    for drawn in ("spectrum.png", "both.pdf", "directions.svg", "directions.html"):
+        assert Path(drawn).stat().st_size > 10_000
+    fetched = re.findall(
+        r"<(?:script|link)[^>]*(?:src|href)=", Path("directions.html").read_text(encoding="utf-8")
+    )
+    assert not fetched  # opens without a network
 
 
 def _dynamics(names, shown):
@@ -121,6 +136,7 @@ CHECKS = {
     "how-to/own-module.md": _own_module,
     "how-to/rotate.md": _rotate,
     "how-to/dynamics.md": _dynamics,
+    "how-to/plots.md": _plots,
     "concepts/directions.md": _directions,
 }
 

@@ -66,7 +66,7 @@ Directions beside features
     key_frequencies        those that stand out
     top_examples           examples at either end of a direction
     top_tokens             tokens that go up and down with it
-    position_contributions what each position of a window adds to its score, exactly
+    position_contributions  what each position of a window adds to its score, exactly
     PositionContributions  what comes out
 
 Figures

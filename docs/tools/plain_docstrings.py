@@ -15,6 +15,7 @@ import griffe
 ROOT = Path(__file__).parents[2]
 _ROLE = re.compile(r":(?:func|class|meth|attr|mod):`~?([\w.]+)`")
 _MATH = re.compile(r"^( *)\.\. math::((?:.+\n?)+(?:\1   +.*\n?)*)", re.MULTILINE)
+_IMPORTS = re.compile(r"\n+May import: .*\Z", re.DOTALL)  # of a folder, for who works on it
 _EXAMPLE = re.compile(r"^( *)Example:$", re.MULTILINE)  # Google's section is called Examples
 _CODE = re.compile(r"(``.+?``|`[^`\n]+`|\$\$.+?\$\$)", re.DOTALL)
 
@@ -54,8 +55,11 @@ def as_markdown(docstring: str) -> str:
         '$$a \\\\ + b$$\n\nwhere it is.'
         >>> as_markdown("Example:\n    >>> f('<a>')\n    '*b*'")
         "Examples:\n    >>> f('<a>')\n    '*b*'"
+        >>> as_markdown("Figures.\n\nMay import: tools, model.")
+        'Figures.'
     """
-    text = _ROLE.sub(_link, _MATH.sub(_formula, _EXAMPLE.sub(r"\1Examples:", docstring)))
+    text = _EXAMPLE.sub(r"\1Examples:", _IMPORTS.sub("", docstring))
+    text = _ROLE.sub(_link, _MATH.sub(_formula, text))
     blocks, inside = [], False
     for line in text.splitlines():
         inside = line.strip().startswith(">>>") or (inside and bool(line.strip()))
