@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import altair as alt
 import vl_convert
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from tl_entk.alignment.bootstrap import IntervalEstimate
@@ -119,7 +120,9 @@ class Picture:
         """The figure as SVG."""
         if isinstance(self.figure, Figure):
             buffer = io.StringIO()
-            self.figure.savefig(buffer, format="svg", metadata={"Date": None})
+            # the same figure is the same file
+            with rc_context({"svg.hashsalt": self.name}):
+                self.figure.savefig(buffer, format="svg", metadata={"Date": None})
             return buffer.getvalue()
         return str(vl_convert.vegalite_to_svg(self._sized))
 
