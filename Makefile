@@ -13,7 +13,9 @@ LEANS_ON_PACKAGES := $(addprefix tests/,alignment/test_comparison.py \
 # what is imported is compiled then; compiling everything doubles the set-up
 PIP_INSTALL := pip install --quiet --no-compile --disable-pip-version-check
 
-.PHONY: demo gemma paper test test-bridge test-lowest test-gemma benchmark benchmark-operator docs pipeline story-model clean
+NOTEBOOKS := $(wildcard demos/*.ipynb)
+
+.PHONY: demo gemma notebooks paper test test-bridge test-lowest test-gemma benchmark benchmark-operator docs pipeline story-model clean
 
 demo: $(VENV)/ready  ## modular addition (trained here), then grammar in the embedded story model
 	$(VENV)/bin/tl-entk modular-transformer --out runs
@@ -25,6 +27,9 @@ test-gemma: $(VENV)/ready  ## Gemma-3-270M's own weights, where the package inde
 
 gemma: $(VENV)/ready  ## the paper's language model with its own weights (TEXT=file, PAPER=1 for N = 1024)
 	$(VENV)/bin/python demos/gemma.py --out runs $(if $(TEXT),--text "$(TEXT)") $(if $(PAPER),--paper)
+
+notebooks: $(VENV)/ready  ## run the notebooks at full size, in place (three minutes)
+	$(VENV)/bin/python -m demos.run_notebooks $(NOTEBOOKS)
 
 paper: $(VENV)/ready  ## every setting of the paper but the language model, one report
 	$(VENV)/bin/tl-entk paper --out runs
