@@ -29,7 +29,7 @@ gemma: $(VENV)/ready  ## the paper's language model with its own weights (TEXT=f
 	$(VENV)/bin/python demos/gemma.py --out runs $(if $(TEXT),--text "$(TEXT)") $(if $(PAPER),--paper)
 
 notebooks: $(VENV)/ready  ## run the notebooks at full size, in place (three minutes)
-	$(VENV)/bin/python -m demos.run_notebooks $(NOTEBOOKS)
+	$(VENV)/bin/python -m tests.run_notebooks $(NOTEBOOKS)
 
 paper: $(VENV)/ready  ## every setting of the paper but the language model, one report
 	$(VENV)/bin/tl-entk paper --out runs

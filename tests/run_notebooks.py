@@ -1,6 +1,6 @@
 """Run notebooks at full size and keep their outputs, without what other packages say beside.
 
-python -m demos.run_notebooks demos/*.ipynb
+python -m tests.run_notebooks demos/*.ipynb
 """
 
 import os
