@@ -192,8 +192,8 @@ def interval(found: IntervalEstimate, sign: str = "") -> str:
     """A figure with its interval, as text.
 
     Example:
-        >>> interval(IntervalEstimate(0.5, 0.41, 0.6)), interval(IntervalEstimate(0.1, 0, 0.2), "+")
-        ('0.50 (0.41 to 0.60)', '+0.10 (+0.00 to +0.20)')
+        >>> interval(IntervalEstimate(0.1, 0.0, 0.2)), interval(IntervalEstimate(0.1, 0.0, 0.2), "+")
+        ('0.10 (0.00 to 0.20)', '+0.10 (+0.00 to +0.20)')
     """
     return f"{found.value:{sign}.2f} ({found.low:{sign}.2f} to {found.high:{sign}.2f})"
 
