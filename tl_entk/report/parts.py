@@ -192,7 +192,8 @@ def interval(found: IntervalEstimate, sign: str = "") -> str:
     """A figure with its interval, as text.
 
     Example:
-        >>> interval(IntervalEstimate(0.1, 0.0, 0.2)), interval(IntervalEstimate(0.1, 0.0, 0.2), "+")
+        >>> found = IntervalEstimate(0.1, 0.0, 0.2)
+        >>> interval(found), interval(found, "+")
         ('0.10 (0.00 to 0.20)', '+0.10 (+0.00 to +0.20)')
     """
     return f"{found.value:{sign}.2f} ({found.low:{sign}.2f} to {found.high:{sign}.2f})"
