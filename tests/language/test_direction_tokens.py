@@ -10,7 +10,8 @@ import torch
 import tl_entk
 from tests import models
 from tests.models import HAS_HOOKED, build, tokens
-from tl_entk.language.direction_tokens import logit_directions, score_covariances
+from tl_entk.directions.token_scores import score_covariances
+from tl_entk.language.direction_tokens import logit_directions
 from tl_entk.language.loading import load_language_model
 
 # with attention over several positions, float64 from end to end; "many_logits" has more than

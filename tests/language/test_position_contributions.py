@@ -116,3 +116,16 @@ def test_what_does_not_belong_together_is_refused():
     zero = tl_entk.eigendecompose(torch.zeros(N, N), 1)
     with pytest.raises(tl_entk.UserError, match="eigenvalue 0"):
         position_contributions(model, batch, weight, zero, readout="logsumexp")
+
+
+def test_parts_of_a_centered_kernel_of_all_logits_add_up_to_the_scores():
+    """The mean is over all windows, whichever are taken apart."""
+    model, batch = build("native:layer_norm"), tokens(N)
+    weight = "blocks.0.mlp.W_out"
+    eigen = tl_entk.top_eigendirections(
+        model, batch, weight, K, normalization="centered", tol=1e-10
+    )
+    rows = torch.tensor([4, 1])
+    parts = position_contributions(model, batch, weight, eigen, normalization="centered", rows=rows)
+    assert torch.allclose(parts.scores, eigen.scores[rows], atol=1e-7)
+    assert bool((parts.offset != 0).all())

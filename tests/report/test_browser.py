@@ -45,19 +45,19 @@ HOSTILE = [
 ]
 
 
-def windows():
-    index = torch.arange(N)
+def windows(n=N):
+    index = torch.arange(n)
     return Windows(
-        tokens=torch.arange(N * T).reshape(N, T) % 50,
-        words=tuple(HOSTILE[i % len(HOSTILE)] for i in range(N)),
-        model_words=tuple(HOSTILE[-1 - i % len(HOSTILE)] for i in range(N)),
-        tags=tuple("NOUN" if i % 3 else "VERB" for i in range(N)),
-        model_tags=tuple("NOUN" for _ in range(N)),
+        tokens=torch.arange(n * T).reshape(n, T) % 50,
+        words=tuple(HOSTILE[i % len(HOSTILE)] for i in range(n)),
+        model_words=tuple(HOSTILE[-1 - i % len(HOSTILE)] for i in range(n)),
+        tags=tuple("NOUN" if i % 3 else "VERB" for i in range(n)),
+        model_tags=tuple("NOUN" for _ in range(n)),
         stories=tuple(HOSTILE),
         story=index % len(HOSTILE),
-        start=torch.full((N,), 10),
-        window_start=torch.zeros(N, dtype=torch.long),
-        pieces=torch.ones(N, dtype=torch.long),
+        start=torch.full((n,), 10),
+        window_start=torch.zeros(n, dtype=torch.long),
+        pieces=torch.ones(n, dtype=torch.long),
     )
 
 

@@ -9,10 +9,12 @@ import torch
 import vl_convert
 from matplotlib.figure import Figure
 
+from tests.report.test_browser import windows
 from tl_entk import plot
 from tl_entk.alignment.bootstrap import IntervalEstimate
 from tl_entk.dynamics.course import Course
 from tl_entk.report import charts
+from tl_entk.report.direction_pages import rows_shown, window_groups
 from tl_entk.report.parts import Link, Picture, Signed, Table, show_cell
 
 pytestmark = pytest.mark.plain
@@ -103,3 +105,17 @@ def test_the_spectrum_goes_through_training_by_a_slider():
     assert [row["value"] for row in values if row["step"] == 100] == [1.0, 0.125, 0.0625]
     # a zero is drawn at the end of the scale
     assert min(row["value"] for row in values) == 1e-8
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_what_a_page_shows_is_what_contributions_are_computed_of(sign):
+    """Of any number of windows: tenths are of unequal sizes, and ties have one order."""
+    scores = torch.arange(83.0) % 7
+    examples = windows(83)
+    groups, data = window_groups(scores, torch.ones(83, 4), examples, sign)
+    shown = {row for group in groups for row in data[group.key]["rows"]}
+    assert shown == set(rows_shown(scores[:, None]).tolist())
+    assert groups[0].key == ("highest" if sign > 0 else "lowest")
+    tenths = [data[f"decile-{i + 1}"]["scores"] for i in range(10)]
+    means = [sign * sum(part) / len(part) for part in tenths]
+    assert means == sorted(means, reverse=True)

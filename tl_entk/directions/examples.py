@@ -245,10 +245,10 @@ def top_tokens(
     chosen = chosen[chosen < len(weights)]
     return TopTokens(
         direction,
-        _take_top(weights, chosen, n, tokenizer),
+        take_top(weights, chosen, n, tokenizer),
         tuple(
             TokenWeight(one.token, one.text, -one.weight)
-            for one in _take_top(-weights, chosen, n, tokenizer)
+            for one in take_top(-weights, chosen, n, tokenizer)
         ),
         len(chosen),
     )
@@ -312,7 +312,7 @@ def _first_tokens(words: Iterable[str], tokenizer: Any) -> Iterable[int]:
             yield from ids[:1]
 
 
-def _take_top(
+def take_top(
     weights: Float[Tensor, " d_vocab"], chosen: Int[Tensor, " m"], n: int, tokenizer: Any
 ) -> tuple[TokenWeight, ...]:
     """Up to n of the chosen tokens of positive weight, the largest first."""

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from feature_sets.errors import UserError
 from tl_entk.directions.eigen import EigenDirections
-from tl_entk.directions.token_scores import score_covariances as score_covariances
 from tl_entk.directions.token_scores import unit_columns
 from tl_entk.model.adapters import adapt_transformer
 from tl_entk.operator.whitening import Whitening, whitening
@@ -23,8 +22,8 @@ def logit_directions(
 
     An eigenvector v of the whitened kernel is N x d. Its rank-1 part is the score of each example
     times one vector r of d numbers; the logits go along W_U^T S^(-1/2) r, S = W_U W_U^T. As v and
-    -v are one direction, the sign of a column says nothing: :func:`score_covariances` says which
-    tokens go up with the scores. Of a normalized kernel, every example's change is divided by its
+    -v are one direction, the sign of a column says nothing: ``score_covariances`` says which tokens
+    go up with the scores. Of a normalized kernel, every example's change is divided by its
     gradient's norm.
 
     Args:

@@ -105,10 +105,13 @@ def position_contributions(
     read = check_readout(readout) if readout == FINAL_HIDDEN else readout
     request = read_request(adapter, tokens, components, read, position=position)
     work = _read_work(adapter, request, eigen, normalization, each_component)
-    chosen = torch.arange(len(tokens)) if rows is None else rows
+    everything = torch.arange(len(tokens))
+    chosen = everything if rows is None else rows
+    # of a centered kernel, the mean over all windows is needed too
+    visited = everything if work.centered else chosen
     budget = check_memory_budget(memory_budget)
     groups = _split_directions(work, budget)
-    total = len(groups) * (len(tokens) + len(chosen))
+    total = len(groups) * (len(tokens) + len(visited))
     found = []
     with (
         frozen(adapter.model),
@@ -118,13 +121,15 @@ def position_contributions(
     ):
         for group in groups:
             batch = _batch_size(group, request, budget)
-            weights, offset = _gather(group, batch, bar.advance)
-            found.append(_take_apart(group, weights, offset, chosen, batch, bar.advance))
-    return PositionContributions(
-        torch.cat([one.values for one in found], 2),
-        torch.cat([one.elsewhere for one in found], 1),
-        torch.cat([one.offset for one in found]),
-    )
+            weights = _gather(group, batch, bar.advance)
+            found.append(_take_apart(group, weights, visited, batch, bar.advance))
+    values = torch.cat([values for values, _ in found], 2)
+    elsewhere = torch.cat([elsewhere for _, elsewhere in found], 1)
+    offset = torch.zeros_like(elsewhere[0])
+    if work.centered:
+        offset = -(values.sum(1) + elsewhere).mean(0)
+        values, elsewhere = values[chosen], elsewhere[chosen]
+    return PositionContributions(values, elsewhere, offset)
 
 
 @dataclass(frozen=True, eq=False)
@@ -279,36 +284,23 @@ def _factors(
         advance(len(part))
 
 
-def _gather(work: _Work, batch: int, advance: Any) -> tuple[dict[str, Tensor], Float[Tensor, " k"]]:
-    """Sum_n v_n J_n of every site, (k, ...), and what centering adds to all scores."""
+def _gather(work: _Work, batch: int, advance: Any) -> dict[str, Tensor]:
+    """Sum_n v_n J_n of every site, (k, ...)."""
     task = _read_along(work, work.vectors) if work.flattened else work.task
-    vocabulary = work.adapter.vocabulary
     total: dict[str, Tensor] = {}
-    means: dict[str, Tensor] = {}
     for rows, factors in _factors(work, task, torch.arange(len(task)), batch, advance):
-        scales = _scales(work, factors)
+        scales = _scales(work, factors, len(rows))
         for name, one in factors.items():
-            weights = torch.ones_like(work.vectors[rows][:, 0])
-            if not work.flattened:
-                weights = work.vectors[rows] * scales[name][:, None]
-            found = _add_examples(one, weights, work.directions, work.flattened, vocabulary)
+            weights = None if work.flattened else work.vectors[rows] * scales[name][:, None]
+            found = _add_examples(one, weights, work.directions, work.adapter.vocabulary)
             total[name] = total[name] + found if name in total else found
-            if work.centered and not work.flattened:
-                even = scales[name][:, None] / len(work.task)
-                mean = _add_examples(one, even, 1, False, vocabulary)
-                means[name] = means[name] + mean if name in means else mean
-    offset = torch.zeros_like(work.over)
-    for name, mean in means.items():
-        offset -= (total[name] * mean).flatten(1).sum(1)
-    return total, offset / work.over
+    return total
 
 
-def _scales(work: _Work, factors: Mapping[str, Factors]) -> dict[str, Float[Tensor, " b"]]:
-    """What every example's gradient is multiplied by."""
-    ones = torch.ones(_examples(next(iter(factors.values()))), dtype=work.vectors.dtype)
-    ones = ones.to(work.vectors.device)
+def _scales(work: _Work, factors: Mapping[str, Factors], n: int) -> dict[str, Float[Tensor, " b"]]:
+    """What the gradient of each of n examples is multiplied by."""
     if not work.cosine:
-        return dict.fromkeys(factors, ones)
+        return dict.fromkeys(factors, work.vectors.new_ones(n))
     scale = work.task.readout.scale
     squares = {name: scale * gram_diagonal(one).sum(0) for name, one in factors.items()}
     if not work.each:
@@ -316,36 +308,28 @@ def _scales(work: _Work, factors: Mapping[str, Factors]) -> dict[str, Float[Tens
     return {name: 1 / norms_of(found) for name, found in squares.items()}
 
 
-def _examples(factors: Factors) -> int:
-    match factors:
-        case Outer(x):
-            return x.shape[2]
-        case OneHot(tokens):
-            return len(tokens)
-        case Direct(v):
-            return v.shape[1]
-
-
 def _add_examples(
-    factors: Factors, weights: Float[Tensor, "n k"], k: int, flattened: bool, vocabulary: int
+    factors: Factors, weights: Float[Tensor, "n k"] | None, k: int, vocabulary: int
 ) -> Float[Tensor, "k ..."]:
-    """sum_n w_n J_n, a direction of the weight for each of k."""
+    """sum_n w_n J_n, a direction of the weight for each of k; weights lie in g where None."""
     match factors:
         case Outer(x, g):
             heads = max(len(x), len(g))
             x, g = x.expand(heads, -1, -1, -1), g.expand(heads, -1, -1, -1)
-            if flattened:
+            if weights is None:
                 return torch.einsum("htnp,htnkq->khpq", x, g.unflatten(-1, (k, -1)))
             return torch.stack(
                 [torch.einsum("htnp,htnq->hpq", x, g * w[:, None]) for w in weights.T]
             )
         case OneHot(tokens, g):
-            spread = g.unflatten(-1, (k, -1)) if flattened else g[:, :, None] * weights[..., None]
+            spread = (
+                g.unflatten(-1, (k, -1)) if weights is None else g[:, :, None] * weights[..., None]
+            )
             into = g.new_zeros(vocabulary, k, spread.shape[-1])
             flat = tokens.T.flatten().long()
             return into.index_add_(0, flat, spread.flatten(0, 1)).transpose(0, 1)
         case Direct(v):
-            if flattened:
+            if weights is None:
                 return torch.einsum("hnkd->khd", v.unflatten(-1, (k, -1)))
             return torch.einsum("hnd,nk->khd", v, weights)
 
@@ -353,21 +337,20 @@ def _add_examples(
 def _take_apart(
     work: _Work,
     weights: Mapping[str, Tensor],
-    offset: Float[Tensor, " k"],
     rows: Int[Tensor, " b"],
     batch: int,
     advance: Any,
-) -> PositionContributions:
-    """J_n u over the eigenvalue, position by position."""
+) -> tuple[Float[Tensor, "b t k"], Float[Tensor, "b k"]]:
+    """J_n u over the eigenvalue, position by position, and what has no position."""
     task = work.task if work.output is None else _read_along(work, work.output)
     length, k = work.task.inputs.shape[1], work.directions
-    values = torch.zeros(len(rows), length, k, dtype=work.vectors.dtype, device=offset.device)
+    values = work.vectors.new_zeros(len(rows), length, k)
     elsewhere = torch.zeros_like(values[:, 0])
     done = 0
     for part, factors in _factors(work, task, rows, batch, advance):
         into = slice(done, done + len(part))
         done += len(part)
-        scales = _scales(work, factors)
+        scales = _scales(work, factors, len(part))
         for name, one in factors.items():
             found = _by_use(one, weights[name], k, work.flattened) * scales[name]
             uses = found.shape[1]
@@ -376,7 +359,7 @@ def _take_apart(
                 elsewhere[into] += found.sum(1)
             else:  # a weight that is used several times has its uses one after the other
                 values[into] += found.unflatten(1, (-1, length)).sum(1)
-    return PositionContributions(values.cpu(), elsewhere.cpu(), offset.cpu())
+    return values.cpu(), elsewhere.cpu()
 
 
 def _by_use(

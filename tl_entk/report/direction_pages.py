@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from feature_sets.display import keep_end
 from feature_sets.windows import Windows
 from tl_entk.report.parts import Link, Picture, Table
 
@@ -154,17 +155,17 @@ def window_groups(
         windows: the examples.
         sign: -1 where the feature is at the lower end: the end with the feature comes first.
     """
-    order = (sign * scores).argsort(descending=True)
+    highest, lowest, tenths = _choose_rows(scores)
     first, last = ("highest", "lowest") if sign > 0 else ("lowest", "highest")
-    rows = {first: order[:ENDS], last: order.flip(0)[:ENDS]}
+    rows = {"highest": highest, "lowest": lowest}
     groups = [
-        Group(first, f"Windows with the {first} scores", False, _plain(rows[first], windows)),
-        Group(last, f"Windows with the {last} scores", False, _plain(rows[last], windows)),
+        Group(end, f"Windows with the {end} scores", False, _plain(rows[end], windows))
+        for end in (first, last)
     ]
-    for tenth, part in enumerate(order.tensor_split(DECILES)):
-        chosen = part[torch.linspace(0, max(0, len(part) - 1), min(PER_DECILE, len(part))).long()]
+    ordered = tenths if sign > 0 else [part.flip(0) for part in reversed(tenths)]
+    for tenth, part in enumerate(ordered):
         key = f"decile-{tenth + 1}"
-        rows[key] = chosen
+        rows[key] = part
         title = f"Tenth {tenth + 1} of {DECILES}, from {first} to {last}"
         groups.append(Group(key, title, True, []))
     scale = 0.0 if parts is None else float(parts.abs().max())
@@ -181,24 +182,29 @@ def window_groups(
 
 def rows_shown(scores: Float[Tensor, "n k"]) -> Tensor:
     """Windows that the pages of these directions show, each once, in order."""
-    found = []
+    found: list[Tensor] = []
     for column in scores.unbind(1):
-        order = column.argsort(descending=True)
-        found += [order[:ENDS], order[-ENDS:]]
-        for part in order.tensor_split(DECILES):
-            found.append(part[torch.linspace(0, max(0, len(part) - 1), PER_DECILE).long()])
+        highest, lowest, tenths = _choose_rows(column)
+        found += [highest, lowest, *tenths]
     return torch.cat(found).unique()
+
+
+def _choose_rows(scores: Float[Tensor, " n"]) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Rows of the highest scores, of the lowest, and some of every tenth from the highest on."""
+    order = scores.argsort(descending=True)
+    tenths = [
+        part[torch.linspace(0, max(0, len(part) - 1), min(PER_DECILE, len(part))).long()]
+        for part in order.tensor_split(DECILES)
+    ]
+    return order[:ENDS], order.flip(0)[:ENDS], tenths
 
 
 def _plain(rows: Tensor, windows: Windows) -> list[str]:
     """Ends of the first windows, from the beginning of a word."""
-    found = []
-    for row in rows[:PLAIN].tolist():
-        text = windows.text(row)
-        if len(text) > _TAIL:
-            text = "…" + text[-_TAIL:].partition(" ")[2]
-        found.append(f"{text} [{windows.words[row]}]")
-    return found
+    return [
+        f"{keep_end(windows.text(row), _TAIL)} [{windows.words[row]}]"
+        for row in rows[:PLAIN].tolist()
+    ]
 
 
 def _round(value: float) -> float:

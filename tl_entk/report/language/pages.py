@@ -21,10 +21,11 @@ from tl_entk.alignment.readout_sweep import (
 )
 from tl_entk.alignment.splitting import halves
 from tl_entk.directions.eigen import EigenDirections
+from tl_entk.directions.examples import take_top
+from tl_entk.directions.token_scores import score_covariances
 from tl_entk.experiments.language.judging import FLATTENED
 from tl_entk.experiments.language.kernels import ALL_LOGITS
 from tl_entk.experiments.language.run import LanguageResult
-from tl_entk.language.direction_tokens import score_covariances
 from tl_entk.language.position_contributions import position_contributions
 from tl_entk.model.adapters import adapt_transformer
 from tl_entk.report.direction_pages import (
@@ -239,17 +240,16 @@ def _list_tokens(
     occurring = torch.cat(
         [result.data.windows.tokens.flatten(), torch.tensor(result.data.predicted)]
     ).unique()
-    special = set(result.model.tokenizer.all_special_ids)
-    texts = {int(token): result.decode(int(token)) for token in occurring}
-    shown = [token for token, text in texts.items() if token not in special and text.strip()]
-    part = changes[torch.tensor(shown)]
-    found = []
-    for column in part.unbind(1):
-        order = column.argsort(descending=True)
-        ends = (order[:TOKENS].tolist(), order.flip(0)[:TOKENS].tolist())
-        raised, lowered = ([texts[shown[i]] for i in end] for end in ends)
-        found.append((raised, lowered))
-    return found
+    tokenizer = result.model.tokenizer
+    special = set(tokenizer.all_special_ids)
+    shown = torch.tensor(
+        [t for t in occurring.tolist() if t not in special and result.decode(t).strip()]
+    )
+
+    def texts(weights: Float[Tensor, " d_vocab"]) -> list[str]:
+        return [token.text for token in take_top(weights, shown, TOKENS, tokenizer)]
+
+    return [(texts(column), texts(-column)) for column in changes.unbind(1)]
 
 
 def _find_near(
