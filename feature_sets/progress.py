@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from importlib.util import find_spec
 from types import TracebackType
 from typing import ClassVar
 
@@ -17,9 +18,9 @@ QUIET, EVERY = 2.0, 30.0
 class Progress:
     """Context manager around one stage of the work.
 
-    In a terminal or a notebook it is a rich bar. Elsewhere a stage of some seconds has a line when
-    it begins, one about every half a minute, whether or not a step has ended since, and one at its
-    end.
+    In a terminal, or a notebook with ipywidgets, it is a rich bar. Elsewhere a stage of some
+    seconds has a line when it begins, one about every half a minute, whether or not a step has
+    ended since, and one at its end.
 
     Args:
         title: what is being done.
@@ -33,7 +34,8 @@ class Progress:
     def __init__(self, title: str, total: int, shown: bool) -> None:
         self._title, self._total = title, total
         console = rich.get_console()
-        drawn = console.is_terminal or console.is_jupyter
+        # rich draws in a notebook by ipywidgets alone
+        drawn = console.is_terminal or (console.is_jupyter and bool(find_spec("ipywidgets")))
         self._lines = _Lines(title, total) if shown and not drawn else None
         self._drawn = shown and drawn
         self._outer = False

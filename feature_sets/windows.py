@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -218,7 +219,7 @@ def context_windows(
         "seed": seed,
         "length": length,
         "prepend_bos": bool(bos),
-        "tokenizer": tokenizer.name_or_path or type(tokenizer).__name__,
+        "tokenizer": _name_tokenizer(tokenizer),
         "pipeline": tagger.name,
         "tags": list(tags),
         "per_tag": per_tag,
@@ -243,6 +244,12 @@ def _judge_candidates(
         return [None] * len(wave)
     rows = torch.tensor([bos + candidate.ids(size) for candidate in wave])
     return own(rows, [c.story.text.text[c.window_start : c.span[0]] for c in wave])
+
+
+def _name_tokenizer(tokenizer: Any) -> str:
+    """Its name; of a folder the last part, since where it lies is nobody else's business."""
+    name = tokenizer.name_or_path or type(tokenizer).__name__
+    return Path(name).name if Path(name).is_dir() else name
 
 
 def _draw_with_bar(

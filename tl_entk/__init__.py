@@ -70,7 +70,7 @@ Directions beside features
     PositionContributions  what comes out
 
 Figures
-    plot                   spectrum, alignment, shares, directions, compare, course, windows
+    plot                   one for each kind of result: spectrum, alignment, shares, ...
 
 Training
     Track                  a callback that follows kernels
@@ -88,6 +88,7 @@ Language models
 
 Files
     save, load             results as safetensors and JSON
+    save_vector_set        directions of all logits, for SAEDashboard and Neuronpedia
 """
 
 from importlib import import_module
@@ -141,6 +142,7 @@ if TYPE_CHECKING:
         position_contributions,
     )
     from tl_entk.language.story_model.sample import sample_stories
+    from tl_entk.language.vector_set import save_vector_set
     from tl_entk.linearization.build_jacobian import jacobian
     from tl_entk.linearization.fit import Linearized, linearized
     from tl_entk.linearization.jacobian import Jacobian
@@ -238,6 +240,7 @@ __all__ = [  # noqa: RUF022 - grouped, as the docstring is
     # files
     "save",
     "load",
+    "save_vector_set",
 ]
 
 # a name is imported when first asked for: torch and scikit-learn take seconds, the command line's
@@ -279,6 +282,7 @@ _MODULES = {
     "tl_entk.language.loading": "load_language_model",
     "tl_entk.language.next_words": "greedy_continuation",
     "tl_entk.language.story_model.sample": "sample_stories",
+    "tl_entk.language.vector_set": "save_vector_set",
     "tl_entk.linearization.build_jacobian": "jacobian",
     "tl_entk.linearization.fit": "Linearized linearized",
     "tl_entk.linearization.jacobian": "Jacobian",

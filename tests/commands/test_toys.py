@@ -33,6 +33,16 @@ def report_of(result):
 
 
 @pytest.mark.plain
+@pytest.mark.parametrize("command", [TOY, MLP, ["modular-transformer", "--p", "5"]])
+def test_an_estimate_runs_nothing(command, tmp_path):
+    result = run(*command, "--estimate", "--out", tmp_path / "runs")
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert "all of it" in result.output
+    assert "come on top" in result.output
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.plain
 @pytest.mark.parametrize(
     ("command", "images"),
     [([*TOY, "--no-linearization"], 4), (NO_GROKKING, 7)],

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 import tl_entk
 from tests.kernel.test_blocks_oracle import FLOAT32_INSIDE
@@ -16,7 +17,8 @@ from tl_entk.compressed.output_space import OutputSpace, PooledKernels, find_out
 from tl_entk.model.adapters import adapt_transformer
 from tl_entk.model.readouts import BoundReadout
 from tl_entk.model.request import read_request
-from tl_entk.model.sites import partition
+from tl_entk.model.sites import Site, Tap, partition
+from tl_entk.model.staged_factors import Stage
 from tl_entk.model.stages import plan_stages, stages_hold
 from tl_entk.operator.build import check_readout
 from tl_entk.operator.whitening import whitening
@@ -196,6 +198,24 @@ def test_stages_give_what_one_pass_gives(name, monkeypatch):
     for component in names:
         expected, found = whole[component].kernel(), staged[component].kernel()
         assert float((found - expected).abs().max()) <= bound * float(expected.abs().max())
+
+
+def test_factors_that_wait_for_other_weights_of_their_kernel_are_counted():
+    weight, tap = nn.Parameter(torch.zeros(1)), Tap(nn.Identity(), "output")
+    sites = {name: Site(name, "bias", weight, tap, 1) for name in "abcd"}
+    stages = [Stage((sites["d"], sites["c"])), Stage((sites["b"],)), Stage((sites["a"],))]
+    sizes = {"a": 1, "b": 10, "c": 100, "d": 1000}
+
+    def most(*kernels):
+        chosen = {name: [(sites[one], one) for one in name] for name in kernels}
+        return plan._most_held(stages, chosen, sizes)
+
+    assert most("a", "b", "c", "d") == 1100
+    assert most("ab", "c", "d") == 1100
+    assert most("bd", "c") == 1100
+    assert most("bcd", "a") == 1110
+    assert most("ac", "b", "d") == 1100
+    assert most("abcd") == 1111
 
 
 # --- what is asked ---------------------------------------------------------------------------

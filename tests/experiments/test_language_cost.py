@@ -7,7 +7,7 @@ import torch
 
 from tests.experiments.test_language import SMALL
 from tl_entk.alignment.readout_sweep import sweep_directions, sweep_weights
-from tl_entk.commands.language import _show_estimate
+from tl_entk.commands.language import _estimate
 from tl_entk.experiments.language import cost
 from tl_entk.experiments.language.cost import estimate_language
 from tl_entk.language.loading import load_language_model
@@ -90,7 +90,7 @@ def test_the_weights_are_those_of_the_sweep(language_model, monkeypatch):
 
 
 def test_the_command_says_it_and_computes_nothing(capsys):
-    _show_estimate(replace(SMALL, exact=False), "cpu", 2**28)
+    _estimate(replace(SMALL, exact=False), "cpu", 2**28)
     printed = capsys.readouterr().out
     assert "all of it" in printed
     assert "GiB" in printed

@@ -131,6 +131,37 @@ def test_stages_are_for_sites_that_take_turns(monkeypatch):
     assert chosen == []
 
 
+def test_the_room_of_a_stage_is_what_its_ends_and_waiting_roles_leave(monkeypatch):
+    model, batch = build("hf:gemma3"), tokens(6)  # tied: the embedding's roles wait for each other
+    found = []
+    monkeypatch.setattr(
+        tl_entk.kernel.blocks,
+        "find_stages",
+        lambda task, plan, dtype: found.append((task, plan, dtype)) or [],
+    )
+    tl_entk.kernel_blocks(model, batch, "logsumexp", memory_budget=2**30)
+    task, plan, dtype = found[0]
+    rooms = []
+    monkeypatch.setattr(
+        factor_passes, "plan_stages", lambda task, sites, sizes, room: rooms.append(room) or []
+    )
+    in_turn = tuple(Pass((site,), slice(0, 1)) for site in plan.work.sites)
+    sizes = {site.name: plan.work.factor_bytes((site,), 1) for site in plan.work.sites}
+    # gradients of the residual stream: R = 1 output of N = 6 windows
+    ends = 2 * 6 * batch.shape[1] * model.cfg.d_model * dtype.itemsize
+    waiting = sizes["embed.W_E"] + sizes["unembed.W_U"]
+    least = max(sizes.values()) + ends + waiting
+
+    def find(tile_bytes):
+        one = replace(plan, passes=in_turn, tile_bytes=tile_bytes)
+        return factor_passes.find_stages(task, one, dtype)
+
+    assert find(least // 2 - 1) == []
+    assert rooms == []
+    assert find(least) == []
+    assert rooms == [2 * least - ends - waiting]
+
+
 def test_targets_stay_with_their_examples_in_small_batches(model):
     batch = tokens(60)
     targets = torch.arange(60) // 9

@@ -68,6 +68,10 @@ SHARES = {
 OTHER_SHARES = {**SHARES, "blocks.1.mlp.W_in": 0.1, "unembed.W_U": 0.4}
 OVERLAP = tl_entk.subspace_overlap(HIDDEN[:, :4], HIDDEN[:, 2:6])
 
+PARTS = tl_entk.PositionContributions(
+    torch.tensor(RNG.standard_normal((2, 3, 1))), torch.ones(2, 1), torch.zeros(1)
+)
+
 CASES = {
     "spectrum": lambda **to: plot.spectrum({"a": eigen(), "b": eigen(1)}, [1, 3], **to),
     "spectrum, many": lambda **to: plot.spectrum({str(i): eigen(i) for i in range(11)}, **to),
@@ -96,6 +100,7 @@ CASES = {
         course(), metrics=["test_accuracy"], marks={"onset": 400, "never": None}, **to
     ),
     "course, log": lambda **to: plot.course(course(), overlaps=["a"], log=True, **to),
+    "contributions": lambda **to: plot.contributions(PARTS, ["the", HOSTILE, "\n"], 1, **to),
     "windows": lambda **to: plot.windows(eigen(), 0, TAGS, **to),
     "windows, hostile": lambda **to: plot.windows(
         eigen(), 1, [HOSTILE if tag == "NOUN" else tag for tag in TAGS], sign=-1, **to

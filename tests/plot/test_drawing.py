@@ -11,7 +11,7 @@ import vl_convert
 from matplotlib.axes import Axes
 
 from feature_sets.errors import UserError
-from tests.plot.cases import CASES, HOSTILE, comparison, eigen, tables
+from tests.plot.cases import CASES, HOSTILE, PARTS, comparison, eigen, tables
 from tl_entk import plot
 from tl_entk.plot import style
 
@@ -159,7 +159,11 @@ def test_both_panels():
         (lambda: plot.compare(comparison(), against="ICA"), "standardized PCA"),
         (lambda: plot.compare({"eNTK": tables()["eNTK"]}), "none"),
         (lambda: plot.windows(eigen(), 6), "0 to 5"),
+        (lambda: plot.windows(eigen(), -1), "0 to 5"),
         (lambda: plot.windows(eigen(), 0, ["a"]), "one per example"),
+        (lambda: plot.contributions(PARTS, ["a"] * 3, 2), "row 2: there are 0 to 1"),
+        (lambda: plot.contributions(PARTS, ["a"] * 3, 0, -1), "direction -1: there are 0 to 0"),
+        (lambda: plot.contributions(PARTS, ["a"]), "1 texts for 3 tokens"),
         (lambda: plot.windows(eigen(), 0, sign=0), "1 or -1"),
     ],
 )

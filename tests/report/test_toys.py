@@ -15,7 +15,7 @@ from tl_entk.experiments.superposition import analysis as superposition
 from tl_entk.experiments.superposition.model import SuperpositionSettings
 from tl_entk.report.parts import Picture
 from tl_entk.report.toys import dynamics
-from tl_entk.report.toys import figures as toy_figures
+from tl_entk.report.toys.charts import spectrum_panels
 from tl_entk.report.toys.modular_mlp import write_mlp
 from tl_entk.report.toys.modular_transformer import write_outputs
 from tl_entk.report.toys.paper import summarize_timings
@@ -136,5 +136,5 @@ def test_a_toy_model_of_one_step_or_many_features(features, steps, tmp_path, mon
 def test_spectra_of_nothing_are_drawn():
     zeros = np.zeros(4)
     # a scale that does not suit the data shows when the figure is drawn
-    panels = toy_figures.spectrum_panels({"zero": {"zero": zeros}}, {})
+    panels = spectrum_panels({"zero": {"zero": zeros}}, {}, "nothing")
     assert Picture("x", "", panels).png()

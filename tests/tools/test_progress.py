@@ -77,3 +77,16 @@ def test_bars_of_a_terminal_share_one_display(monkeypatch):
         outer.advance()
         assert [task.description for task in display.tasks] == ["outer"]
     assert Progress._display is None
+
+
+@pytest.mark.parametrize("widgets", [True, False])
+def test_a_notebook_without_widgets_has_lines(widgets, hurried, monkeypatch, capsys):
+    console = Console(file=StringIO(), force_jupyter=True)
+    monkeypatch.setattr(rich, "get_console", lambda: console)
+    monkeypatch.setattr(progress, "find_spec", lambda name: widgets or None)
+    bar = Progress("stage", 2, True)
+    assert bar._drawn == widgets
+    if not widgets:
+        with bar:
+            time.sleep(0.2)
+        assert "stage: begun" in capsys.readouterr().out

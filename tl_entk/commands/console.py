@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
 
 from tl_entk.tools.progress import Progress
+
+if TYPE_CHECKING:
+    from tl_entk.experiments.cost import Cost
 
 # rich would take "[2]" of "blocks.0.attn.W_Q[2]" for a style, and ":smile:" for a picture
 console = Console(markup=False, emoji=False)
@@ -39,6 +43,33 @@ def working(doing: str) -> Iterator[None]:
 def announce(name: str, doing: str = "") -> None:
     """The name of a run, and what is being done for it."""
     console.print(Text.assemble((name, "bold"), f": {doing}" if doing else ""), soft_wrap=True)
+
+
+def show_costs(costs: Iterable[Cost], remark: str, *, times: int = 1) -> None:
+    """What every part of a run takes, as it gets known, and all together.
+
+    Args:
+        costs: of a run.
+        remark: what they are not.
+        times: how often the run is made, as of several seeds.
+    """
+    # what they bring is slow to import
+    from rich.table import Table
+
+    from tl_entk.tools.timing import duration
+
+    table = Table("part", "time", "memory", box=None)
+    total = 0.0
+    for cost in costs:
+        total += cost.seconds
+        memory = f"{cost.memory_bytes / 2**30:.1f} GiB" if cost.memory_bytes else ""
+        table.add_row(cost.part, duration(cost.seconds), memory)
+        console.print(f"{cost.part}: {cost.note}", soft_wrap=True)
+    table.add_row(
+        "all of it" if times == 1 else f"all of it, {times} times", duration(times * total), ""
+    )
+    console.print(table)
+    console.print(f"About: {remark}. What --out has already is not computed again.", soft_wrap=True)
 
 
 def show_end(answer: str, page: Path) -> None:

@@ -10,8 +10,8 @@ import typer
 from tl_entk.alignment.names import BASELINES, COMPONENTS, PCA, RANDOM
 from tl_entk.commands.call import Call
 from tl_entk.commands.checks import check_budget, check_device, choose_speed, run_folder
-from tl_entk.commands.console import console, show_end, shows_progress
-from tl_entk.commands.options import Device, Out, as_command
+from tl_entk.commands.console import console, show_costs, show_end, shows_progress
+from tl_entk.commands.options import Device, Estimate, Out, as_command
 from tl_entk.experiments.language.settings import CONTROLS, PRESETS, LanguageSettings, run_name
 from tl_entk.model.memory import check_memory_budget
 from tl_entk.model.readout_names import NAMES as READOUTS
@@ -37,9 +37,7 @@ def language(
     memory_budget: Annotated[float, typer.Option(help="GiB for the kernels' temporaries.")] = (
         check_memory_budget(None) / 2**30
     ),
-    estimate: Annotated[
-        bool, typer.Option("--estimate", help="Say what the run will take, and compute nothing.")
-    ] = False,
+    estimate: Estimate = False,
     out: Out = Path("runs"),
     device: Device = "cpu",
 ) -> None:
@@ -53,7 +51,7 @@ def language(
         check_device(device)
         _disable_bars()
         choose_speed(device)
-        _show_estimate(settings, device, budget)
+        _estimate(settings, device, budget)
         return
     target = out / run_name(settings)
     with run_folder(target, call, device=device):
@@ -80,26 +78,14 @@ def _disable_bars() -> None:
     disable_progress_bar()
 
 
-def _show_estimate(settings: LanguageSettings, device: str, budget: int) -> None:
-    from rich.table import Table
-
+def _estimate(settings: LanguageSettings, device: str, budget: int) -> None:
     from tl_entk.experiments.language.checks import check_model
     from tl_entk.experiments.language.cost import estimate_language
     from tl_entk.language.loading import load_language_model
-    from tl_entk.tools.timing import duration
 
     model = load_language_model(settings.model, model_class=settings.model_class, device=device)
     check_model(settings, model.model)
-    table = Table("part", "time", "memory", box=None)
-    total = 0.0
-    for cost in estimate_language(settings, model, budget):
-        total += cost.seconds
-        memory = f"{cost.memory_bytes / 2**30:.1f} GiB" if cost.memory_bytes else ""
-        table.add_row(cost.part, duration(cost.seconds), memory)
-        console.print(f"{cost.part}: {cost.note}", soft_wrap=True)
-    table.add_row("all of it", duration(total), "")
-    console.print(table)
-    console.print(
-        "About: measured on a few windows. Texts, spaCy and judging come on top; what "
-        "--out has already is not computed again."
+    show_costs(
+        estimate_language(settings, model, budget),
+        "measured on a few windows. Texts, spaCy and judging come on top",
     )

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from tl_entk.commands.call import Call
-from tl_entk.commands.checks import check_model_class, choose_speed, run_folder
-from tl_entk.commands.console import show_end, shows_progress, working
-from tl_entk.commands.options import Device, ModelClassName, as_command
+from tl_entk.commands.checks import check_device, check_model_class, choose_speed, run_folder
+from tl_entk.commands.console import show_costs, show_end, shows_progress, working
+from tl_entk.commands.options import Device, Estimate, ModelClassName, as_command
 from tl_entk.experiments.modular_transformer.settings import ModularSettings, run_name
 
 
@@ -21,12 +21,20 @@ def modular_transformer(
     out: Annotated[Path, typer.Option(help="Folder for models and reports.")] = Path("runs"),
     device: Device = "cpu",
     model_class: ModelClassName = None,
+    estimate: Estimate = False,
 ) -> None:
     """Train the 1-layer modular-addition Transformer, find its features, write a report.
 
     A second call with the same settings reuses the trained model; an interrupted training goes on.
     """
     chosen = check_model_class(model_class)
+    if estimate:
+        check_device(device)
+        from tl_entk.experiments.toy_cost import NOT_MEASURED, estimate_transformer
+
+        choose_speed(device)
+        show_costs(estimate_transformer(call.settings, chosen, device), NOT_MEASURED)
+        return
     target = out / f"modular-transformer-{run_name(call.settings, chosen)}"
     doing = "training (or reusing) the model, then analyzing it"
     with run_folder(target, call, doing, device):

@@ -28,6 +28,9 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, ...")]
 ModelClassName = Annotated[
     str | None, typer.Option(help="hooked (TransformerLens 3.9) or bridge (3.9 and 4.x).")
 ]
+Estimate = Annotated[
+    bool, typer.Option("--estimate", help="Say what the run will take, and do not run it.")
+]
 Seeds = Annotated[int, typer.Option(help="How many seeds, from the first on.")]
 Workers = Annotated[int | None, typer.Option(help="Processes side by side; default two.")]
 # help of the seed of a command that has several

@@ -10,8 +10,15 @@ import typer
 
 from tl_entk.commands.call import Call
 from tl_entk.commands.checks import check_model_class, check_workers, run_folder
-from tl_entk.commands.console import announce, console, show_end, shows_progress, working
-from tl_entk.commands.options import Out, Workers, as_command
+from tl_entk.commands.console import (
+    announce,
+    console,
+    show_costs,
+    show_end,
+    shows_progress,
+    working,
+)
+from tl_entk.commands.options import Estimate, Out, Workers, as_command
 
 
 @as_command()
@@ -22,6 +29,7 @@ def paper(
     model_class: Annotated[
         str | None, typer.Option(help="Of the Transformer: hooked or bridge.")
     ] = None,
+    estimate: Estimate = False,
     out: Out = Path("runs"),
 ) -> None:
     """Everything of the paper that is no language model: five seeds, one report, one table.
@@ -30,6 +38,11 @@ def paper(
     """
     chosen = check_model_class(model_class)
     check_workers(workers)
+    if estimate:
+        from tl_entk.experiments.toy_cost import NOT_MEASURED, estimate_paper
+
+        show_costs(estimate_paper(chosen), f"one after the other; {NOT_MEASURED}")
+        return
     target = out / "paper"
     with run_folder(target, call):
         from tl_entk.commands.summaries import show_paper

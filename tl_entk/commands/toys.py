@@ -11,9 +11,10 @@ import typer
 from feature_sets.errors import UserError
 from tl_entk.commands.call import Call
 from tl_entk.commands.checks import check_seeds, check_workers, run_folder
-from tl_entk.commands.console import show_end, shows_progress, working
+from tl_entk.commands.console import show_costs, show_end, shows_progress, working
 from tl_entk.commands.options import (
     FIRST_SEED,
+    Estimate,
     Out,
     Seeds,
     Workers,
@@ -52,6 +53,7 @@ def superposition(
     ] = None,
     linearization: Linearization = True,
     workers: Workers = None,
+    estimate: Estimate = False,
     out: Out = Path("runs"),
 ) -> None:
     """Toy models of superposition: the paper's three regimes, or one of your own.
@@ -64,6 +66,11 @@ def superposition(
     check_betas(exponents)
     check_seeds(seeds)
     check_workers(workers)
+    if estimate:
+        from tl_entk.experiments.toy_cost import NOT_MEASURED, estimate_superposition
+
+        show_costs(estimate_superposition(regimes, exponents), NOT_MEASURED, times=seeds)
+        return
     kind, always = (
         ("superposition-regimes", ("seed",))
         if len(regimes) > 1
@@ -123,6 +130,7 @@ def modular_mlp(
     ] = True,
     linearization: Linearization = True,
     workers: Workers = None,
+    estimate: Estimate = False,
     out: Out = Path("runs"),
 ) -> None:
     """Modular addition by an MLP: spectra, cliffs, rotations, dynamics.
@@ -132,6 +140,11 @@ def modular_mlp(
     settings = call.settings
     check_seeds(seeds)
     check_workers(workers)
+    if estimate:
+        from tl_entk.experiments.toy_cost import NOT_MEASURED, estimate_mlp
+
+        show_costs(estimate_mlp(settings), NOT_MEASURED, times=seeds)
+        return
     name = settings_name("modular-mlp", settings, ("seed", "p", "epochs"))
     target = out / (name + _more_seeds(seeds))
     with run_folder(target, call, "training, following, analyzing"):

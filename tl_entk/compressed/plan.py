@@ -30,7 +30,8 @@ class Collection:
         stages: from the last to the first.
         on_disk: whether the gradients between stages lie in files.
         batch_size: examples in a forward pass.
-        memory_bytes: of the factors of one stage, and of the gradients at its ends.
+        memory_bytes: of the factors that are there at a time, and of the gradients at a stage's
+            ends.
         disk_bytes: of those gradients, where they lie in files.
     """
 
@@ -77,7 +78,6 @@ def plan_collection(
         # each goes back from what is read
         stages, on_disk = [Stage(stage.sites) for stage in stages], False
     on_disk = on_disk and len(stages) > 1
-    largest = max(sum(sizes[site.name] for site in stage.sites) for stage in stages)
     joined = any(stage.end for stage in stages)
     return Collection(
         chosen,
@@ -86,7 +86,7 @@ def plan_collection(
         stages,
         on_disk,
         staged_batch_size(task, stages, uses, dtype.itemsize, memory_budget // 2),
-        largest + (ends if joined and not on_disk else 0),
+        _most_held(stages, chosen, sizes) + (ends if joined and not on_disk else 0),
         ends if joined and on_disk else 0,
     )
 
@@ -106,6 +106,23 @@ def _sizes(
     return {
         site.name: numbers[site.name] * dtype.itemsize * (2 if site.heads else 1) for site in sites
     }
+
+
+def _most_held(
+    stages: Sequence[Stage],
+    chosen: Mapping[str, Sequence[tuple[Site, str]]],
+    sizes: Mapping[str, int],
+) -> int:
+    """Bytes of a stage's factors, and of those that wait for other weights of their kernels."""
+    waiting = [{site.name for site, _ in found} for found in chosen.values()]
+    held: set[str] = set()
+    most = 0
+    for stage in stages:
+        held |= {site.name for site in stage.sites}
+        most = max(most, sum(sizes[name] for name in held))
+        waiting = [needed for needed in waiting if not needed <= held]
+        held &= set().union(*waiting)
+    return most
 
 
 def _check_size(name: str, size: int, memory_budget: int) -> None:

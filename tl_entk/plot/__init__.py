@@ -1,6 +1,6 @@
 """Figures of result objects: matplotlib's Axes, or Altair charts with ``interactive=True``.
 
-May import: tools, model, kernel, directions, alignment, dynamics; and feature_sets.
+May import: tools, model, kernel, directions, alignment, dynamics, language; and feature_sets.
 """
 
 from tl_entk.plot.alignments import alignment
@@ -9,5 +9,15 @@ from tl_entk.plot.curves import course
 from tl_entk.plot.forests import compare, directions
 from tl_entk.plot.histograms import windows
 from tl_entk.plot.spectra import spectrum
+from tl_entk.plot.tokens import contributions
 
-__all__ = ["alignment", "compare", "course", "directions", "shares", "spectrum", "windows"]
+__all__ = [
+    "alignment",
+    "compare",
+    "contributions",
+    "course",
+    "directions",
+    "shares",
+    "spectrum",
+    "windows",
+]

@@ -119,7 +119,9 @@ def alignment(
         return _angles(directions, title, ax, interactive, width)
     frame = alignment_frame(directions, features, by=by, names=names)
     labels = style.Labels(title or "Directions beside features", by, "direction")
-    value = SHARE if by == "group" and features is not None else COSINE
+    value = SHARE if by == "group" else COSINE
+    # of a matrix that is drawn as it is, nobody knows
+    value = "value" if features is None else value
     heatmap = Heatmap(style.link_rows(frame, ["row", "column"], links), labels, value, 1.0)
     return heatmap_chart(heatmap, width) if interactive else heatmap_axes(heatmap, ax)
 

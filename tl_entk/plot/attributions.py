@@ -122,7 +122,7 @@ def shares(
         "component",
         "layer" if one else "feature",
     )
-    value = f"share of kernel energy{' less the mean over features' * less_mean}"
+    value = f"share of kernel energy{', less the mean' * less_mean}"
     highest = float(frame.value.abs().max())
     heatmap = Heatmap(frame, labels, value, highest, signed=less_mean, root=not less_mean)
     return heatmap_chart(heatmap, width) if interactive else heatmap_axes(heatmap, ax)

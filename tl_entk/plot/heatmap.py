@@ -42,6 +42,11 @@ class Heatmap(NamedTuple):
     root: bool = False
 
     @property
+    def digits(self) -> int:
+        """Digits after the point that tell cells apart."""
+        return 2 if self.highest >= 0.1 else 3
+
+    @property
     def rows(self) -> list[str]:
         """From top to bottom."""
         return list(dict.fromkeys(self.frame.row))
@@ -67,7 +72,15 @@ def heatmap_axes(heatmap: Heatmap, ax: Axes | None) -> Axes:
     if len(columns) <= _MOST_NUMBERS:
         for i, j in np.argwhere(np.isfinite(values)):
             color = _ink(values[i, j], heatmap)
-            ax.text(j, i, _short(values[i, j]), ha="center", va="center", fontsize=7, color=color)
+            ax.text(
+                j,
+                i,
+                _short(values[i, j], heatmap.digits),
+                ha="center",
+                va="center",
+                fontsize=7,
+                color=color,
+            )
     step = -(-len(columns) // _MOST_COLUMNS)
     named = range(0, len(columns), step)
     ax.set_xticks(named, columns[::step], rotation=60, ha="right", rotation_mode="anchor")
@@ -87,15 +100,15 @@ def _norm(heatmap: Heatmap) -> Normalize:
     return Normalize(0, heatmap.highest)
 
 
-def _short(value: float) -> str:
-    """Two digits, without the zero before the point.
+def _short(value: float, digits: int) -> str:
+    """Some digits, without the zero before the point.
 
     Example:
-        >>> _short(0.25), _short(-0.031), _short(1.0)
-        ('.25', '-.03', '1.00')
+        >>> _short(0.25, 2), _short(-0.031, 3), _short(1.0, 2)
+        ('.25', '-.031', '1.00')
     """
     # 0.0 takes the sign off what rounds to nothing
-    text = f"{round(value, 2) + 0.0:.2f}"
+    text = f"{round(value, digits) + 0.0:.{digits}f}"
     return text.replace("0.", ".", 1) if abs(value) < 0.995 else text
 
 
@@ -154,7 +167,9 @@ def heatmap_chart(heatmap: Heatmap, width: style.Width) -> alt.LayerChart:
         share = f"sqrt({share})" if heatmap.root else share
         dark = f"{share} > {_DARK}" if heatmap.signed else f"{share} <= {_BRIGHT}"
         ink = alt.when(dark).then(alt.value("white")).otherwise(alt.value("black"))
-        text = base.mark_text(fontSize=9).encode(text=alt.Text("value:Q", format=".2f"), color=ink)
+        text = base.mark_text(fontSize=9).encode(
+            text=alt.Text("value:Q", format=f".{heatmap.digits}f"), color=ink
+        )
         layers.append(text)
     return style.finish(
         alt.layer(*layers),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -56,7 +55,7 @@ def windows_frame(
     """
     scores = scores_of(eigen)
     n, k = scores.shape
-    if not is_integer(direction) or not -k <= direction < k:
+    if not is_integer(direction) or not 0 <= direction < k:
         raise UserError(f"direction {direction!r}: there are 0 to {k - 1}.")
     if sign not in (1, -1):
         raise UserError(f"sign = {sign!r}: pass 1 or -1.")
@@ -163,7 +162,7 @@ def _ridge_chart(frame: pd.DataFrame, labels: style.Labels, width: style.Width) 
     names = list(dict.fromkeys(frame.label))
     bars = frame[frame["count"] > 0]
     places = {len(names) - 1 - i: name for i, name in enumerate(names)}
-    named = " : ".join(f"datum.value === {at} ? {_quote(name)}" for at, name in places.items())
+    named = " : ".join(f"datum.value === {at} ? {style.quote(name)}" for at, name in places.items())
     axis = alt.Axis(
         values=list(places), labelExpr=f"{named} : ''", title=None, ticks=False, domain=False,
         labelBaseline="bottom", labelLimit=180, gridOpacity=0.6,
@@ -214,8 +213,3 @@ def _ridge_chart(frame: pd.DataFrame, labels: style.Labels, width: style.Width) 
         height=34 * len(names),
         subtitle="share of each label's examples; orange: the label's median",
     )
-
-
-def _quote(text: str) -> str:
-    """A text as Vega's expressions read it: a label of the user's is never code."""
-    return json.dumps(text)

@@ -6,6 +6,7 @@ white and on black; no chart sets a background or the color of text, so that a p
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -137,9 +138,13 @@ def encode_names(field: str, names: Sequence[str], *, columns: int = 3) -> Encod
     )
 
 
-def pick_names() -> alt.Parameter:
-    """A click on a name in the legend leaves that name and fades the others."""
-    return alt.selection_point(name="picked", fields=["name"], bind="legend")
+def pick_names(panel: int = 0) -> alt.Parameter:
+    """A click on a name in the legend leaves that name and fades the others.
+
+    Args:
+        panel: of several charts beside each other, which.
+    """
+    return alt.selection_point(name=f"picked{panel or ''}", fields=["name"], bind="legend")
 
 
 def inline(frame: pd.DataFrame) -> alt.InlineData:
@@ -158,6 +163,16 @@ def inline(frame: pd.DataFrame) -> alt.InlineData:
             for row in frame.to_dict("records")
         ]
     )
+
+
+def quote(text: str) -> str:
+    """A text as Vega's expressions read it: a label of the user's is never code.
+
+    Example:
+        >>> quote("fox")
+        '"fox"'
+    """
+    return json.dumps(text)
 
 
 def _plain(value: Any) -> Any:

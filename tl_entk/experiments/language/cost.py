@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Int
@@ -13,6 +12,7 @@ from tl_entk.alignment.readout_sweep import resolve_readout, sweep_weights
 from tl_entk.compressed.cost import estimate_compressed
 from tl_entk.compressed.work import read_work
 from tl_entk.directions.eigen import eigendecompose
+from tl_entk.experiments.cost import Cost
 from tl_entk.experiments.language.kernels import SHARES_READOUT, share_components
 from tl_entk.experiments.language.settings import LanguageSettings
 from tl_entk.kernel.blocks import estimate_kernel_blocks
@@ -30,22 +30,6 @@ _TRIED = 3.2
 _FEW = 16
 # passes over all windows for activations, predicted tokens and baselines
 _STATE_PASSES = 3
-
-
-class Cost(NamedTuple):
-    """What one part of a run takes, about.
-
-    Attributes:
-        part: what is done.
-        seconds: of it.
-        memory_bytes: beside the model; 0 where it is little.
-        note: how it is known.
-    """
-
-    part: str
-    seconds: float
-    memory_bytes: int
-    note: str
 
 
 def estimate_language(

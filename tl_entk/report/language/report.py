@@ -18,6 +18,7 @@ from tl_entk.experiments.language.verdict import (
     remarks,
     verdicts,
 )
+from tl_entk.language.vector_set import save_vector_set
 from tl_entk.model.adapters import adapt_transformer
 from tl_entk.model.provenance import versions
 from tl_entk.report.language import alignment, details, probes
@@ -63,6 +64,13 @@ def write_outputs(
         "versions": versions(),
         "seconds": result.seconds,
     }
+    if result.directions.flattened:
+        save_vector_set(
+            out / "vectors.json",
+            result.model.model,
+            {f"layer {layer}": eigen for layer, eigen in result.directions.flattened.items()},
+            prepend_bos=result.settings.bos,
+        )
     links = best_pages(result)
     scores, difference = alignment.family_figures(result)
     return write_report(

@@ -12,7 +12,8 @@ from tl_entk.dynamics.course import Course
 from tl_entk.dynamics.grokking import Relation, midpoint, onset, relation
 from tl_entk.report import charts
 from tl_entk.report.parts import Cells, Picture, Table
-from tl_entk.report.toys import figures as draw
+from tl_entk.report.toys.charts import seeds_scatter
+from tl_entk.report.toys.panels import Line, Panel, line_panels
 from tl_entk.report.toys.wording import NONE
 
 # an onset is read off a running median of three records
@@ -94,26 +95,31 @@ def course_picture(
     name: str, caption: str, course: Course, overlap: str, *, until: float | None = None
 ) -> Picture:
     """Accuracy, overlaps and derivatives of one training."""
-    found = timing(course, overlap)
-    accuracies = {part: course.metrics[f"{part}_accuracy"].numpy() for part in ("train", "test")}
+    found, steps = timing(course, overlap), course.steps.numpy()
+    accuracies = {part: course.metrics[f"{part}_accuracy"] for part in ("train", "test")}
     overlaps = {
-        label: values.numpy() / course.max_overlap[label]
-        for label, values in course.overlaps.items()
+        label: values / course.max_overlap[label] for label, values in course.overlaps.items()
     }
     derivatives = {
-        label: course.derivative(label).numpy() / course.max_overlap[label]
+        label: course.derivative(label) / course.max_overlap[label]
         for label in overlaps
         if len(course) > 1
     }
-    picture = draw.course_panels(
-        course.steps.numpy(),
-        accuracies,
-        overlaps,
-        derivatives,
-        onset=found.onset,
-        peak=found.peak,
-        until=until,
-    )
+    marks = {"onset of grokking": found.onset, "derivative's peak": found.peak}
+    marks = {text: at for text, at in marks.items() if at is not None}
+    panels = {
+        title: Panel(
+            {label: Line(steps, values.numpy()) for label, values in lines.items()},
+            "epoch", label, until=until, marks=marks,
+        )
+        for title, label, lines in (
+            ("Accuracy", "accuracy", accuracies),
+            ("Overlaps", "overlap / its maximum", overlaps),
+            ("How fast the overlaps rise", "derivative per epoch", derivatives),
+        )
+        if lines
+    }  # fmt: skip
+    picture = line_panels(panels, "Overlaps beside accuracy, through training")
     return Picture(name, caption, picture)
 
 
@@ -190,7 +196,7 @@ def timing_pictures(experiments: Mapping[str, Mapping[int, Timing]]) -> list[Pic
         "Onset of grokking against the derivative's peak, a dot per seed; below the line the peak "
         "comes first."
     )
-    return [Picture("peak_and_onset", caption, draw.seeds_scatter(shown, "epoch"))]
+    return [Picture("peak_and_onset", caption, seeds_scatter(shown, "epoch"))]
 
 
 def cost_table(rows: Mapping[str, tuple[Course, float]]) -> Table:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tl_entk.report.parts import Picture, Table
-from tl_entk.report.toys import figures as draw
+from tl_entk.report.toys.charts import grouped_bars
 
 Fits = Mapping[str, Sequence[Mapping[str, Any]]]
 
@@ -45,7 +45,7 @@ def fit_parts(name: str, fits: Fits) -> list[Picture | Table]:
         Picture(
             f"{name}_linearization",
             "R² of the linearization against the model (bars stop at 0).",
-            draw.grouped_bars(bars, "R²"),
+            grouped_bars(bars, "Does the linearization predict the model?", "R²"),
         ),
         Table(
             f"{name}_linearization",

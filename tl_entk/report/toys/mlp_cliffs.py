@@ -9,7 +9,9 @@ from tl_entk.experiments.modular_mlp.analysis import CLIFFS, FULL, LAYER_1, LAYE
 from tl_entk.experiments.modular_mlp.model import MLPSettings
 from tl_entk.experiments.rotations import DIFFERENCE, NESTED, NONE
 from tl_entk.report.parts import Cells, Picture, Table
-from tl_entk.report.toys import figures as draw
+from tl_entk.report.toys.charts import spectrum_panels
+from tl_entk.report.toys.matrices import matrix_panels
+from tl_entk.report.toys.panels import Line, Panel, line_panels
 
 Seeds = Mapping[int, tuple[MLPResult, Course]]
 
@@ -38,7 +40,8 @@ def spectra_picture(result: MLPResult) -> Picture:
         )
     }
     marks = {f"{1 + cliff}": 1 + cliff, f"{1 + 2 * cliff}": 1 + 2 * cliff}
-    picture = draw.spectrum_panels(spectra, dict.fromkeys(spectra, marks), floor=1e-7)
+    title = "Spectra of the class trace"
+    picture = spectrum_panels(spectra, dict.fromkeys(spectra, marks), title)
     return Picture("mlp_spectra", "Leading eigenvalues of the class trace.", picture)
 
 
@@ -59,7 +62,7 @@ def collapse_pictures(result: MLPResult) -> list[Picture]:
         else {str(1 + i * cliff): 1 + i * cliff for i in (1, 2)}
         for name in spectra
     }
-    picture = draw.spectrum_panels(spectra, marks, floor=1e-7)
+    picture = spectrum_panels(spectra, marks, "Spectra of other collapses")
     caption = (
         "Other collapses of both layers' kernel: single classes, the mean of all classes, and all "
         "examples and outputs flattened."
@@ -110,7 +113,7 @@ def rotation_heatmaps(result: MLPResult, cliff: str) -> Picture:
     }
     families = " | ".join(CLIFFS[cliff][2])
     half = len(result.groups[cliff]) // 2
-    picture = draw.heatmap_grid(
+    picture = matrix_panels(
         values,
         label="share of squared norm",
         row_label="direction",
@@ -130,15 +133,12 @@ def eigenvalue_picture(course: Course, cliff: int) -> Picture:
     groups = {"mean": [0], "first cliff": [1, cliff], "second cliff": [1 + cliff, 2 * cliff]}
     groups["after it"] = [1 + 2 * cliff]
     lines = {
-        f"{name}: mode {mode + 1}": values[:, mode]
+        f"{name}: mode {mode + 1}": Line(steps, values[:, mode])
         for name, modes in groups.items()
         for mode in modes
         if mode < values.shape[1]
     }
-    figure, axes = draw.panels(9.0, 3.4)
-    for (label, y), color in zip(lines.items(), draw.COLORS, strict=False):
-        axes[0, 0].plot(steps, y.clip(1e-12), label=label, lw=1.2, color=color)
-    axes[0, 0].set(xlabel="epoch", ylabel="eigenvalue", yscale="log")
-    axes[0, 0].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    title = "Eigenvalues at the ends of the cliffs"
+    figure = line_panels({title: Panel(lines, "epoch", "eigenvalue", log=True)}, title)
     caption = "Both layers' kernel: eigenvalues at the ends of the cliffs, by epoch."
     return Picture("mlp_eigenvalues", caption, figure)

@@ -93,8 +93,8 @@ def _rotation_sections(result: MLPResult) -> list[Section]:
 def _course_section(result: MLPResult, course: Course) -> Section:
     return Section(
         "MLP: dynamics",
-        "Accuracy, overlap and its derivative through training; dashed: onset of grokking, "
-        f"dotted: the derivative's peak.\n\n{ONSET_RULE}",
+        "Accuracy, overlap and its derivative through training; dotted lines: onset of "
+        f"grokking, and the derivative's peak.\n\n{ONSET_RULE}",
         [
             course_picture(
                 "mlp_course", "The MLP's course.", course, SUM, until=_shown_until(course)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from tl_entk.experiments.modular_transformer.analysis import UNEMBED, ModularResult, headline
 from tl_entk.experiments.modular_transformer.course import SUM
-from tl_entk.report import figures as draw
+from tl_entk.experiments.modular_transformer.training import TrainingCurve
 from tl_entk.report.page import write_report
 from tl_entk.report.parts import Cells, Picture, Section, Table
 from tl_entk.report.toys.answers import answer_transformer
@@ -20,6 +20,7 @@ from tl_entk.report.toys.block_features import (
     share_table,
     spectra_picture,
 )
+from tl_entk.report.toys.charts import frequency_bars
 from tl_entk.report.toys.dynamics import (
     ONSET_RULE,
     course_picture,
@@ -27,6 +28,7 @@ from tl_entk.report.toys.dynamics import (
     timing_rows,
     timing_table,
 )
+from tl_entk.report.toys.panels import Line, Panel, line_panels
 from tl_entk.report.toys.rotations import rotation_bars, rotation_table
 from tl_entk.report.toys.wording import format_overlap, join_numbers
 
@@ -105,10 +107,22 @@ def _training_section(result: ModularResult) -> Section:
             Picture(
                 "training",
                 "Accuracy and loss by epoch.",
-                draw.training_curve(asdict(result.trained.curve)),
+                _draw_training(result.trained.curve),
             )
         ],
     )
+
+
+def _draw_training(curve: TrainingCurve) -> Any:
+    def lines(quantity: str) -> dict[str, Line]:
+        parts = ("train", "test")
+        return {part: Line(curve.epoch, getattr(curve, f"{part}_{quantity}")) for part in parts}
+
+    panels = {
+        "Accuracy": Panel(lines("accuracy"), "epoch", "accuracy", limits=(0, 1.04)),
+        "Loss": Panel(lines("loss"), "epoch", "cross-entropy (nats)", log=True),
+    }
+    return line_panels(panels, "The training", columns=2)
 
 
 def _frequency_section(result: ModularResult) -> Section:
@@ -121,10 +135,13 @@ def _frequency_section(result: ModularResult) -> Section:
             Picture(
                 "frequencies",
                 "Key frequencies in color.",
-                draw.frequency_bars(
-                    result.weight_spectrum,
-                    result.kernel_spectrum,
+                frequency_bars(
+                    {
+                        "in the rows of W_E": result.weight_spectrum,
+                        "of the a + b pair in the W_U block": result.kernel_spectrum,
+                    },
                     (result.weight_frequencies, result.kernel_frequencies),
+                    "Power of each frequency",
                 ),
             )
         ],
@@ -204,7 +221,7 @@ def _dynamics_section(result: ModularResult) -> Section:
     return Section(
         "Dynamics",
         "Overlap and its derivative through training, at the key frequencies of the trained "
-        "model; dashed: onset of grokking, dotted: the derivative's peak (of the sums).\n\n"
+        "model; dotted lines: onset of grokking, and the derivative's peak (of the sums).\n\n"
         f"{ONSET_RULE}",
         [
             course_picture("transformer_course", "The course.", result.course, SUM),

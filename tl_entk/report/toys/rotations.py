@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tl_entk.report.parts import Picture, Table
-from tl_entk.report.toys import figures as draw
+from tl_entk.report.toys.charts import grouped_bars
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -28,8 +28,9 @@ def rotation_bars(name: str, rows: Rows) -> Picture:
     bars: dict[str, dict[str, float]] = {}
     for row in rows:
         bars.setdefault(row["cliff"], {})[row["rotation"]] = row["mean"]
-    picture = draw.grouped_bars(bars, "mean share on the best (family, frequency)")
-    return Picture(f"{name}_rotations", "Rotations side by side.", picture)
+    title, label = "Rotations side by side", "mean share on the best (family, frequency)"
+    picture = grouped_bars(bars, title, label)
+    return Picture(f"{name}_rotations", "Mean over the directions of a cliff.", picture)
 
 
 def rotation_table(name: str, rows: Rows) -> Table:

@@ -8,9 +8,11 @@ from pathlib import Path
 from tl_entk.experiments.superposition.analysis import SuperpositionResult
 from tl_entk.report.page import write_report
 from tl_entk.report.parts import Cells, Picture, Section, Table
-from tl_entk.report.toys import figures as draw
 from tl_entk.report.toys.answers import answer_superposition
+from tl_entk.report.toys.charts import spectrum_panels
 from tl_entk.report.toys.linear_fits import fit_parts
+from tl_entk.report.toys.matrices import matrix_panels
+from tl_entk.report.toys.panels import Line, Panel, line_panels
 from tl_entk.report.toys.wording import format_cliff, join_numbers
 
 Seeds = Mapping[int, Sequence[SuperpositionResult]]
@@ -95,7 +97,7 @@ def _draw_spectra(seeds: Seeds) -> Picture:
             f"represented, {result.represented}": result.represented,
         }
         faint[result.name] = [other[index].eigenvalues["0"].numpy() for other in others]
-    picture = draw.spectrum_panels(lines, marks, faint=faint, floor=1e-6)
+    picture = spectrum_panels(lines, marks, "Spectra of the flattened kernel", faint=faint)
     return Picture("superposition_spectra", "Leading eigenvalues, relative to the first.", picture)
 
 
@@ -141,7 +143,7 @@ def _draw_heatmaps(shown: Sequence[SuperpositionResult]) -> Picture:
         for result in shown
         for beta in betas or list(shown[0].alignments)[:3]
     }
-    picture = draw.heatmap_grid(
+    picture = matrix_panels(
         values, label="|cos|, scaled", row_label="eigenvector", column_label="feature"
     )
     return Picture("superposition_heatmaps", "Eigenvectors against features.", picture)
@@ -151,15 +153,20 @@ def _draw_sweep(shown: Sequence[SuperpositionResult]) -> Picture:
     betas = [float(beta) for beta in shown[0].eigenvalues]
     found = {r.name: [r.picked(beta) for beta in r.eigenvalues] for r in shown}
     n = len(shown[0].products)
-    curves: dict[str, dict[str, list[float]]] = {
-        "distinct features picked": {
-            name: [float(c) for c, _ in pairs] for name, pairs in found.items()
-        },
-        "mean largest entry": {name: [m for _, m in pairs] for name, pairs in found.items()},
+    panels = {
+        quantity: Panel(
+            {name: Line(betas, [pair[i] for pair in pairs]) for name, pairs in found.items()},
+            "importance exponent beta",
+            quantity,
+            limits=(0, 1.04 * most),
+        )
+        for i, (quantity, most) in enumerate(
+            (("distinct features picked", n), ("mean largest entry", 1))
+        )
     }
-    limits = {"distinct features picked": 1.04 * n, "mean largest entry": 1.04}
-    picture = draw.sweep(betas, curves, "importance exponent beta", limits)
-    return Picture("superposition_sweep", f"The top {n} eigenvectors, by beta.", picture)
+    picture = line_panels(panels, f"The top {n} eigenvectors, by beta", columns=2)
+    caption = "How many features they pick out, and how clearly, as importance weighs more."
+    return Picture("superposition_sweep", caption, picture)
 
 
 def _picked_table(seeds: Seeds) -> Table:
@@ -180,9 +187,7 @@ def _picked_table(seeds: Seeds) -> Table:
 
 def _draw_products(shown: Sequence[SuperpositionResult]) -> Picture:
     values = {("W^T W", result.name): result.products.abs().numpy() for result in shown}
-    picture = draw.heatmap_grid(
-        values, label="|entry|", row_label="feature", column_label="feature"
-    )
+    picture = matrix_panels(values, label="|entry|", row_label="feature", column_label="feature")
     return Picture("superposition_weights", "Absolute entries of W^T W.", picture)
 
 

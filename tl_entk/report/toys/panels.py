@@ -1,0 +1,182 @@
+"""Charts of lines, each in a panel of its own. Plain numbers in, an Altair chart out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import altair as alt
+import numpy as np
+import pandas as pd
+from jaxtyping import Num
+
+from tl_entk.plot import style
+
+# pixels of all panels of a row, and of what stands beside each
+_WIDTH, _BESIDE = 900, 75
+# points up to which every one has a symbol
+_MOST_POINTS = 80
+
+
+class Line(NamedTuple):
+    """One line of a panel; points that are not finite are left out.
+
+    Attributes:
+        x: along the panel.
+        y: as many.
+    """
+
+    x: Sequence[float] | Sequence[int] | Num[np.ndarray, " n"]
+    y: Sequence[float] | Sequence[int] | Num[np.ndarray, " n"]
+
+
+class Panel(NamedTuple):
+    """What a panel shows.
+
+    Attributes:
+        lines: name to line.
+        x: meaning of its axis.
+        y: meaning of its axis.
+        log: logarithmic y; what is not positive is left out.
+        limits: of y; by the data where None.
+        until: end of x; that of the data where None.
+        marks: text to the x at which a dotted line stands.
+        faint: further lines, in gray.
+    """
+
+    lines: Mapping[str, Line]
+    x: str
+    y: str
+    log: bool = False
+    limits: tuple[float, float] | None = None
+    until: float | None = None
+    marks: Mapping[str, float] = {}
+    faint: Sequence[Line] = ()
+
+
+def line_panels(panels: Mapping[str, Panel], title: str, *, columns: int = 1) -> Any:
+    """Panels with their titles; one legend where all have the same names.
+
+    Args:
+        panels: title to panel.
+        title: of the whole.
+        columns: panels beside each other.
+    """
+    # a panel without a point says nothing, unless there is no other
+    drawn = {name: panel for name, panel in panels.items() if len(_frame(panel))} or panels
+    described = f"{title}. {' '.join(_describe(name, panel) for name, panel in drawn.items())}"
+    if len(drawn) == 1:
+        ((name, panel),) = drawn.items()
+        return style.finish(
+            _draw(panel), title=title, subtitle="" if name == title else name,
+            description=described, width="container",
+        )  # fmt: skip
+    charts = [
+        _draw(panel, index).properties(
+            title=alt.Title(name, anchor="start"),
+            width=_WIDTH // columns - _BESIDE,
+            height=230 if columns > 1 else 170,
+        )
+        for index, (name, panel) in enumerate(drawn.items())
+    ]
+    same = "shared" if len({tuple(panel.lines) for panel in drawn.values()}) == 1 else "independent"
+    return (
+        alt.concat(*charts, columns=columns)
+        .resolve_scale(color=same, shape=same, strokeDash=same)
+        .properties(title=alt.Title(title, anchor="start", offset=12), description=described)
+    )
+
+
+def _frame(panel: Panel) -> pd.DataFrame:
+    """A row per point that can be drawn; faint lines have no name."""
+    lines: list[tuple[str | None, Line]] = [*panel.lines.items()]
+    lines += [(None, line) for line in panel.faint]
+    frame = pd.concat(
+        [
+            pd.DataFrame({"name": name, "line": i, "x": line.x, "y": line.y}).astype(
+                {"x": float, "y": float}
+            )
+            for i, (name, line) in enumerate(lines)
+        ],
+        ignore_index=True,
+    )
+    shown = np.isfinite(frame.y)
+    if panel.log:
+        shown &= frame.y > 0
+    if panel.until is not None:
+        shown &= frame.x <= panel.until
+    return frame[shown]
+
+
+def _draw(panel: Panel, index: int = 0) -> alt.LayerChart:
+    frame = _frame(panel)
+    names = style.encode_names("name", list(panel.lines))
+    picked = style.pick_names(index)
+    shown = alt.when(picked).then(alt.value(1)).otherwise(alt.value(0.12))
+    log = panel.log and len(frame) > 0
+    scale = alt.Scale(type="log", nice=False) if log else alt.Scale(zero=False)
+    if panel.limits:
+        scale = alt.Scale(domain=list(panel.limits))
+    x = alt.X(
+        "x:Q", title=panel.x, scale=alt.Scale(nice=False, padding=6), axis=alt.Axis(grid=False)
+    )
+    y = alt.Y("y:Q", title=panel.y, scale=scale, axis=alt.Axis(tickCount=5, format="~g"))
+    named, faint = frame[frame.name.notna()], frame[frame.name.isna()]
+    layers: list[Any] = []
+    if len(faint):
+        base = alt.Chart(style.inline(faint[["line", "x", "y"]]))
+        layers.append(
+            base.mark_line(color=style.GRAY, opacity=0.45, strokeWidth=0.9).encode(
+                x=x, y=y, detail="line:N"
+            )
+        )
+    base = alt.Chart(style.inline(named[["name", "x", "y"]])).encode(
+        x=x,
+        y=y,
+        color=names.color,
+        opacity=shown,
+        tooltip=[
+            "name:N",
+            alt.Tooltip("x:Q", title=panel.x),
+            alt.Tooltip("y:Q", title=panel.y, format=".4g"),
+        ],
+    )
+    layers.append(base.mark_line(strokeWidth=1.6).encode(strokeDash=names.dash).add_params(picked))
+    few = named.groupby("name").size().max() <= _MOST_POINTS if len(named) else False
+    size = 30 if few else 12
+    layers.append(
+        base.mark_point(filled=True, size=size, opacity=1 if few else 0).encode(shape=names.shape)
+        if few
+        else base.mark_point(filled=True, size=size).encode(opacity=alt.value(0))
+    )
+    return alt.layer(*layers, *_marks(panel, frame))
+
+
+def _marks(panel: Panel, frame: pd.DataFrame) -> list[alt.Chart]:
+    """Dotted lines with their texts, each on a line of its own."""
+    inside = {text: at for text, at in panel.marks.items() if frame.x.min() <= at <= frame.x.max()}
+    if not inside:
+        return []
+    middle = (frame.x.min() + frame.x.max()) / 2
+    rows = [{"text": text, "at": at, "left": at > middle} for text, at in inside.items()]
+    base = alt.Chart(style.inline(pd.DataFrame(rows))).encode(x="at:Q")
+    rule = base.mark_rule(strokeDash=[2, 3], color=style.GRAY, strokeWidth=1.3)
+    texts = []
+    for i, row in enumerate(rows):
+        one = alt.Chart(style.inline(pd.DataFrame([row]))).mark_text(
+            align="right" if row["left"] else "left",
+            baseline="top", dx=-4 if row["left"] else 4, dy=2 + 13 * i, color=style.GRAY,
+        )  # fmt: skip
+        texts.append(one.encode(x="at:Q", y=alt.value(0), text="text:N"))
+    return [rule, *texts]
+
+
+def _describe(title: str, panel: Panel) -> str:
+    """Ends of every line, for a reader of the page's text."""
+    frame = _frame(panel)
+    ends = []
+    for name in panel.lines:
+        y = frame[frame.name == name].y
+        if len(y):
+            ends.append(f"{name} from {y.iloc[0]:.3g} to {y.iloc[-1]:.3g}")
+    return f"{title}: {panel.y} by {panel.x}; {'; '.join(ends)}."
