@@ -249,7 +249,12 @@ def _judge_candidates(
 def _name_tokenizer(tokenizer: Any) -> str:
     """Its name; of a folder the last part, since where it lies is nobody else's business."""
     name = tokenizer.name_or_path or type(tokenizer).__name__
-    return Path(name).name if Path(name).is_dir() else name
+    folder = Path(name)
+    if not folder.is_dir():
+        return name
+    # the hub's cache: models--org--name/snapshots/commit
+    hub = next((part for part in folder.resolve().parts if part.startswith("models--")), None)
+    return "/".join(hub.split("--")[1:]) if hub else folder.resolve().name
 
 
 def _draw_with_bar(

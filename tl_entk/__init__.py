@@ -88,7 +88,7 @@ Language models
 
 Files
     save, load             results as safetensors and JSON
-    save_vector_set        directions of all logits, for SAEDashboard and Neuronpedia
+    save_vector_set        directions of all logits as a SAEDashboard vector set
 """
 
 from importlib import import_module

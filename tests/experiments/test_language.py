@@ -441,6 +441,9 @@ def test_the_report_has_every_part_and_no_network_address(run):
         assert (page.parent / "tables" / f"macro.{kind}").exists()
     for kind in ("svg", "png"):
         assert (page.parent / "figures" / f"features.{kind}").exists()
+    vectors = json.loads((page.parent / "vectors.json").read_text())["config"]
+    assert vectors["vector_names"][0] == "layer 4, direction 0"
+    assert vectors["prepend_bos"] == SMALL.bos
     pages = re.findall(r'<article class="view" id="([^"]+)"', text)
     assert len(pages) == len(set(pages)) >= 10
     # every label leads to the page of its direction

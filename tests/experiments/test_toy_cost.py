@@ -1,5 +1,7 @@
 """What toy experiments will take: measured pieces, scaled up by how many there are."""
 
+import itertools
+
 import pytest
 
 from tests.models import HAS_HOOKED
@@ -14,53 +16,79 @@ TOY = SuperpositionSettings(m=2, features=4, examples=20, steps=100)
 
 
 @pytest.fixture
-def each_measurement_is_a_second(monkeypatch):
-    def one_second(work, device):
-        work()
-        return 1.0
+def clock(monkeypatch):
+    """Each measurement takes the next of these seconds; work is done all the same."""
 
-    monkeypatch.setattr(toy_cost, "seconds", one_second)
+    def take(*numbers):
+        coming = itertools.chain(numbers, itertools.repeat(1.0))
+
+        def next_number(work, device):
+            work()
+            return next(coming)
+
+        monkeypatch.setattr(toy_cost, "seconds", next_number)
+
+    return take
 
 
-@pytest.mark.usefixtures("each_measurement_is_a_second")
-def test_steps_and_exponents_are_scaled_up():
-    found = {one.part: one.seconds for one in toy_cost.estimate_superposition([TOY], [0.3, 1.0])}
-    assert found == {f"{TOY.name}: training": 100 / 40, f"{TOY.name}: kernels": 3}
+def seconds_of(costs):
+    return {one.part: one.seconds for one in costs}
 
 
-@pytest.mark.usefixtures("each_measurement_is_a_second")
-def test_epochs_and_records_are_scaled_up():
+def test_steps_and_exponents_are_scaled_up(clock):
+    # set up in 3 s, 20 steps in 4 s
+    clock(5.0, 9.0, 2.0)
+    found = seconds_of(toy_cost.estimate_superposition([TOY], [0.3, 1.0]))
+    assert found == pytest.approx(
+        {f"{TOY.name}: training": 3 + 100 * 0.2, f"{TOY.name}: kernels": 6}
+    )
+
+
+def test_epochs_and_records_are_scaled_up(clock):
     settings = MLPSettings(p=5, n=8, epochs=12)
-    found = {one.part: one.seconds for one in toy_cost.estimate_mlp(settings)}
-    # epochs 0, 5, 10, 12 are recorded, 0 and 12 kept; a record is a second of kernels, and three
-    # decompositions
-    assert found == pytest.approx({"training": 1.2, "kernels through training": 6 * 4})
+    clock(5.0, 9.0, 10.0, 100.0)
+    found = seconds_of(toy_cost.estimate_mlp(settings))
+    # epochs 0, 5, 10, 12 are followed, 0 and 12 kept
+    kernels = 6 * 10 + (4 * 2 + 2 * 3) * 100
+    assert found == pytest.approx({"training": 3 + 12 * 0.2, "kernels through training": kernels})
 
 
-@pytest.mark.usefixtures("each_measurement_is_a_second")
 @pytest.mark.parametrize("model_class", ["bridge", *(["hooked"] if HAS_HOOKED else [])])
 def test_a_transformer_is_trained_for_a_few_epochs_and_left_nowhere(
-    model_class, tmp_path, monkeypatch
+    model_class, clock, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
+    clock(5.0, 9.0, 10.0, 100.0, 20.0, 200.0)
     settings = ModularSettings(p=5, epochs=50)
-    found = {one.part: one.seconds for one in toy_cost.estimate_transformer(settings, model_class)}
-    assert found["training"] == 50 / 10
+    found = seconds_of(toy_cost.estimate_transformer(settings, model_class))
+    assert found["training"] == pytest.approx(3 + 50 * 0.2)
     # epochs 0, 25, 50
-    assert found["kernels through training"] == 3 * 4
-    assert found["kernels of the trained model"] > 10
+    assert found["kernels through training"] == 3 * (20 + 2 * 200)
+    assert (found["kernels of the trained model"] - 10) % 100 == 0
+    assert found["kernels of the trained model"] > 1000
     assert not list(tmp_path.iterdir())
 
 
+def test_a_training_that_takes_no_longer_is_as_long_as_the_short_one(clock):
+    clock(5.0, 4.0)
+    (first, *_) = toy_cost.estimate_superposition([TOY], [])
+    assert first.seconds == 5
+
+
 def test_the_paper_is_the_sum_of_its_trainings(monkeypatch):
+    asked = []
     for name in ("superposition", "mlp", "transformer"):
         monkeypatch.setattr(
-            toy_cost, f"estimate_{name}", lambda *_: [toy_cost.Cost("a part", 2.0, 0, "")]
+            toy_cost,
+            f"estimate_{name}",
+            lambda *of: asked.append(of) or iter([toy_cost.Cost("a part", 2.0, 0, "")]),
         )
-    found = [(one.part, one.seconds) for one in toy_cost.estimate_paper("bridge")]
-    assert found == [
-        ("superposition, 1 of 5 seeds", 2),
-        ("superposition, 4 of 5 seeds", 8),
-        ("MLP", 12),
-        ("Transformer", 10),
-    ]
+    assert seconds_of(toy_cost.estimate_paper("bridge")) == {
+        "superposition, first seed": 2,
+        "superposition, other seeds": 8,
+        "the author's toy model": 10,
+        "MLP": 10,
+        "narrow MLP": 2,
+        "Transformer": 10,
+    }
+    assert asked[4] == (MLPSettings(n=64),)

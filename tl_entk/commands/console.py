@@ -58,18 +58,20 @@ def show_costs(costs: Iterable[Cost], remark: str, *, times: int = 1) -> None:
 
     from tl_entk.tools.timing import duration
 
-    table = Table("part", "time", "memory", box=None)
-    total = 0.0
+    found = []
     for cost in costs:
-        total += cost.seconds
-        memory = f"{cost.memory_bytes / 2**30:.1f} GiB" if cost.memory_bytes else ""
-        table.add_row(cost.part, duration(cost.seconds), memory)
+        found.append(cost)
         console.print(f"{cost.part}: {cost.note}", soft_wrap=True)
-    table.add_row(
-        "all of it" if times == 1 else f"all of it, {times} times", duration(times * total), ""
-    )
+    total = sum(cost.seconds for cost in found)
+    with_memory = any(cost.memory_bytes for cost in found)
+    table = Table("part", "time", *["memory"] * with_memory, box=None)
+    for cost in found:
+        memory = f"{cost.memory_bytes / 2**30:.1f} GiB" if cost.memory_bytes else ""
+        table.add_row(cost.part, duration(cost.seconds), *[memory] * with_memory)
+    whole = "all of it" if times == 1 else f"all of it, {times} times"
+    table.add_row(whole, duration(times * total))
     console.print(table)
-    console.print(f"About: {remark}. What --out has already is not computed again.", soft_wrap=True)
+    console.print(f"About: {remark}.", soft_wrap=True)
 
 
 def show_end(answer: str, page: Path) -> None:

@@ -87,5 +87,6 @@ def _estimate(settings: LanguageSettings, device: str, budget: int) -> None:
     check_model(settings, model.model)
     show_costs(
         estimate_language(settings, model, budget),
-        "measured on a few windows. Texts, spaCy and judging come on top",
+        "measured on a few windows. Texts, spaCy and judging come on top; what --out has "
+        "already is not computed again",
     )

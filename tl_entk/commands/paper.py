@@ -41,7 +41,7 @@ def paper(
     if estimate:
         from tl_entk.experiments.toy_cost import NOT_MEASURED, estimate_paper
 
-        show_costs(estimate_paper(chosen), f"one after the other; {NOT_MEASURED}")
+        show_costs(estimate_paper(chosen), NOT_MEASURED)
         return
     target = out / "paper"
     with run_folder(target, call):

@@ -13,7 +13,7 @@ from tl_entk.model.factors import measure_uses
 from tl_entk.model.request import Task
 from tl_entk.model.sites import Site
 from tl_entk.model.staged_factors import Stage
-from tl_entk.model.stages import plan_stages, staged_batch_size, stages_hold
+from tl_entk.model.stages import layer_of, plan_stages, staged_batch_size, stages_hold
 
 # gradients between stages that take more than this part of the budget go to the disk
 _SHARE = 4
@@ -52,7 +52,7 @@ def plan_collection(
     dtype: torch.dtype,
     memory_budget: int,
 ) -> Collection:
-    """Stages whose factors fit the memory.
+    """Stages whose factors fit the memory, if they can: a weight is never parted.
 
     Args:
         task: model, its parameters frozen, examples, and the few outputs to be read.
@@ -73,7 +73,11 @@ def plan_collection(
     # two are there at a time
     ends = 2 * outputs * len(task) * task.length * width * task.adapter.dtype.itemsize
     on_disk = ends > memory_budget // _SHARE
-    stages = plan_stages(task, sites, sizes, memory_budget - (0 if on_disk else ends))
+    room = memory_budget - (0 if on_disk else ends)
+    if sum(sizes.values()) > room:
+        # of stages, some factors wait for other weights of their kernels
+        room = max(room - _waiting(chosen, sizes, task), max(sizes.values()))
+    stages = plan_stages(task, sites, sizes, room)
     if len(stages) > 1 and not stages_hold(task, stages, dtype):
         # each goes back from what is read
         stages, on_disk = [Stage(stage.sites) for stage in stages], False
@@ -106,6 +110,22 @@ def _sizes(
     return {
         site.name: numbers[site.name] * dtype.itemsize * (2 if site.heads else 1) for site in sites
     }
+
+
+def _waiting(
+    chosen: Mapping[str, Sequence[tuple[Site, str]]], sizes: Mapping[str, int], task: Task
+) -> int:
+    """Bytes of the factors of kernels whose weights lie in several blocks."""
+    layers = getattr(task.adapter, "n_layers", 1)
+    return sum(
+        sizes[name]
+        for name in {
+            site.name
+            for found in chosen.values()
+            if len({layer_of(site.name, layers) for site, _ in found}) > 1
+            for site, _ in found
+        }
+    )
 
 
 def _most_held(

@@ -98,7 +98,7 @@ def run_paper(
         for seed in SEEDS
     }
     author = {
-        seed: superposition_job(_author_settings(seed), (0.0,), folder, fits=True) for seed in SEEDS
+        seed: superposition_job(author_settings(seed), (0.0,), folder, fits=True) for seed in SEEDS
     }
     mlps = {
         seed: mlp_job(MLPSettings(seed=seed), folder, collapses=seed == 0, fits=seed == 0)
@@ -127,7 +127,7 @@ def run_paper(
     )
 
 
-def _author_settings(seed: int) -> SuperpositionSettings:
+def author_settings(seed: int) -> SuperpositionSettings:
     """The setting in which the paper's author checked the linearization."""
     return SuperpositionSettings(m=5, sparsity=0.9, seed=seed, features=10, examples=100)
 

@@ -18,9 +18,14 @@ from tl_entk.experiments.cost import Cost
 from tl_entk.experiments.modular_mlp.analysis import kept_epochs, recorded_epochs
 from tl_entk.experiments.modular_mlp.model import seeded_mlp, train_mlp
 from tl_entk.experiments.modular_mlp.settings import MLPSettings
+from tl_entk.experiments.modular_transformer.course import UNEMBED, W_IN
 from tl_entk.experiments.modular_transformer.settings import ModularSettings
-from tl_entk.experiments.modular_transformer.training import TrainedModel, checkpoint_epochs, train
-from tl_entk.experiments.paper import FEW_BETAS, SEEDS
+from tl_entk.experiments.modular_transformer.training import (
+    TrainedModel,
+    checkpoint_epochs,
+    train,
+)
+from tl_entk.experiments.paper import FEW_BETAS, SEEDS, author_settings
 from tl_entk.experiments.superposition.analysis import analyze
 from tl_entk.experiments.superposition.model import train_toy_model
 from tl_entk.experiments.superposition.settings import BETAS, SuperpositionSettings, paper_regimes
@@ -29,9 +34,13 @@ from tl_entk.model.classes import ModelClass
 from tl_entk.tools.timing import seconds
 
 _CPU = torch.device("cpu")
-# steps and epochs measured, after as many that set up libraries
-_FEW_STEPS, _FEW_EPOCHS = 40, 10
-NOT_MEASURED = "rotations, linearization, comparison and the page come on top"
+# two lengths that a training is measured with: their difference leaves out how it is set up
+_SHORT, _LONGER = 10, 30
+# the rest of a run, said beside an estimate
+NOT_MEASURED = (
+    "one training after the other, though several are run side by side; other collapses, "
+    "rotations, linearization, comparison and the page come on top"
+)
 
 
 def estimate_superposition(
@@ -42,18 +51,20 @@ def estimate_superposition(
     Args:
         regimes: each trained once.
         betas: importance exponents.
+
+    Example:
+        >>> toy = SuperpositionSettings(m=2, features=3, examples=9, steps=101)
+        >>> [cost.part for cost in estimate_superposition([toy], [0.3])]
+        ['m = 2, S = 0.3: training', 'm = 2, S = 0.3: kernels']
     """
     exponents = sorted({0.0, *betas})
     for settings in regimes:
-        few = replace(settings, steps=min(_FEW_STEPS, settings.steps))
-        train_toy_model(few)
-        one = seconds(lambda few=few: train_toy_model(few), _CPU) / few.steps  # type: ignore[misc]
-        yield Cost(
-            f"{settings.name}: training", settings.steps * one, 0,
-            f"{settings.steps} steps; {few.steps} were measured",
+        trained = train_toy_model(replace(settings, steps=_SHORT))
+        yield _training(
+            lambda steps, toy=settings: train_toy_model(replace(toy, steps=steps)),  # type: ignore[misc]
+            settings.steps, "steps", _CPU, f"{settings.name}: training",
         )  # fmt: skip
-        trained = train_toy_model(few)
-        one = seconds(lambda trained=trained: analyze(trained, (), fits=False), _CPU)  # type: ignore[misc]
+        one = seconds(lambda toy=trained: analyze(toy, (), fits=False), _CPU)  # type: ignore[misc]
         yield Cost(
             f"{settings.name}: kernels", len(exponents) * one, 0,
             f"{len(exponents)} exponents; one was measured",
@@ -61,75 +72,112 @@ def estimate_superposition(
 
 
 def estimate_mlp(settings: MLPSettings) -> Iterator[Cost]:
-    """Training of one MLP, and the kernels that are followed."""
-    few = replace(settings, epochs=min(_FEW_EPOCHS, settings.epochs))
-    train_mlp(few)
-    one = seconds(lambda: train_mlp(few), _CPU) / few.epochs
-    note = f"{settings.epochs} epochs; {few.epochs} were measured"
-    yield Cost("training", settings.epochs * one, 0, note)
+    """Training of one MLP, and the kernels that are followed.
+
+    Args:
+        settings: of the training.
+
+    Example:
+        >>> [cost.part for cost in estimate_mlp(MLPSettings(p=5, n=4, epochs=50))]
+        ['training', 'kernels through training']
+    """
+    yield _training(
+        lambda epochs: train_mlp(replace(settings, epochs=epochs)), settings.epochs, "epochs", _CPU
+    )
     model, data = seeded_mlp(settings)
     kernels, decomposition = _measure_kernels(lambda: kernel_blocks(model, data.x, "class_trace"))
-    records = len(recorded_epochs(settings)) + len(kept_epochs(settings))
-    # of both layers together, and of each
+    followed, kept = len(recorded_epochs(settings)), len(kept_epochs(settings))
+    # two kernels are followed; of kept models layer 2's is decomposed too
+    taken = (followed + kept) * kernels + (2 * followed + 3 * kept) * decomposition
     yield Cost(
-        "kernels through training", records * (kernels + 3 * decomposition), 0,
-        f"{records} records of 3 kernels; one was measured",
+        "kernels through training", taken, 0,
+        f"{followed + kept} records; one was measured",
     )  # fmt: skip
 
 
 def estimate_transformer(
     settings: ModularSettings, model_class: ModelClass, device: str = "cpu"
 ) -> Iterator[Cost]:
-    """Training of one Transformer, its kernels, and those of its checkpoints."""
-    few = replace(settings, epochs=min(_FEW_EPOCHS, settings.epochs))
-    where = torch.device(device)
+    """Training of one Transformer, its kernels, and those of its checkpoints.
 
-    def train_few() -> TrainedModel:
+    Args:
+        settings: of the training.
+        model_class: which TransformerLens class.
+        device: where it is trained.
+
+    Example:
+        >>> found = estimate_transformer(ModularSettings(p=5, epochs=50), "bridge")
+        >>> [cost.part for cost in found]
+        ['training', 'kernels of the trained model', 'kernels through training']
+    """
+
+    def train_for(epochs: int) -> TrainedModel:
         with tempfile.TemporaryDirectory() as folder:
+            few = replace(settings, epochs=epochs)
             return train(few, model_class, Path(folder), device=device)
 
-    trained = train_few()
-    one = seconds(train_few, where) / few.epochs
-    note = f"{settings.epochs} epochs; {few.epochs} were measured"
-    yield Cost("training", settings.epochs * one, 0, note)
+    yield _training(train_for, settings.epochs, "epochs", torch.device(device))
+    trained = train_for(_SHORT)
     model, tokens = trained.model, trained.data.tokens
-    blocks = kernel_blocks(model, tokens, "mean_logit", "*.W_*")
+    count = 1 + len(kernel_blocks(model, tokens, "mean_logit", "*.W_*"))
     kernels, decomposition = _measure_kernels(
         lambda: kernel_blocks(model, tokens, "mean_logit", "*.W_*")
     )
     yield Cost(
-        "kernels of the trained model", kernels + (1 + len(blocks)) * decomposition, 0,
-        f"{1 + len(blocks)} kernels; one was decomposed",
+        "kernels of the trained model", kernels + count * decomposition, 0,
+        f"{count} kernels; one was decomposed",
     )  # fmt: skip
+    kernels, decomposition = _measure_kernels(
+        lambda: kernel_blocks(model, tokens, "mean_logit", [UNEMBED, W_IN])
+    )
     records = len(checkpoint_epochs(settings.epochs))
     yield Cost(
-        "kernels through training", records * (kernels + 3 * decomposition), 0,
-        f"{records} checkpoints; at most what one kernel of all weights takes",
+        "kernels through training", records * (kernels + 2 * decomposition), 0,
+        f"{records} checkpoints, two kernels each; one was measured",
     )  # fmt: skip
 
 
 def estimate_paper(model_class: ModelClass) -> Iterator[Cost]:
-    """Every training of the paper's toy settings, one after the other."""
+    """Every training of the paper's toy settings, one after the other.
+
+    Args:
+        model_class: of the Transformer.
+    """
     seeds = len(SEEDS)
-    for whole in (True, False):
-        found = list(estimate_superposition(paper_regimes(), BETAS if whole else FEW_BETAS))
-        times = 1 if whole else seeds - 1
-        yield _together(f"superposition, {times} of {seeds} seeds", found, times)
-    # five seeds and the narrow one
-    yield _together("MLP", list(estimate_mlp(MLPSettings())), seeds + 1)
-    yield _together(
-        "Transformer", list(estimate_transformer(ModularSettings(), model_class)), seeds
+    toys = (
+        ("superposition, first seed", paper_regimes(), BETAS, 1),
+        ("superposition, other seeds", paper_regimes(), FEW_BETAS, seeds - 1),
+        ("the author's toy model", [author_settings(0)], (0.0,), seeds),
     )
+    for name, regimes, betas, times in toys:
+        yield _together(name, estimate_superposition(regimes, betas), times)
+    yield _together("MLP", estimate_mlp(MLPSettings()), seeds)
+    yield _together("narrow MLP", estimate_mlp(MLPSettings(n=64)), 1)
+    yield _together("Transformer", estimate_transformer(ModularSettings(), model_class), seeds)
 
 
-def _together(part: str, costs: Sequence[Cost], times: int) -> Cost:
-    note = f"{times} times {', '.join(f'{cost.part} {cost.seconds:.1f} s' for cost in costs)}"
-    return Cost(part, times * sum(cost.seconds for cost in costs), 0, note)
+def _together(part: str, costs: Iterator[Cost], times: int) -> Cost:
+    found = list(costs)
+    note = f"{times} times {', '.join(f'{cost.part} {cost.seconds:.1f} s' for cost in found)}"
+    return Cost(part, times * sum(cost.seconds for cost in found), 0, note)
+
+
+def _training(
+    work: Callable[[int], object],
+    steps: int,
+    unit: str,
+    device: torch.device,
+    part: str = "training",
+) -> Cost:
+    """A whole training, from what a longer one takes more than a short one."""
+    short, longer = (seconds(lambda n=n: work(n), device) for n in (_SHORT, _LONGER))  # type: ignore[misc]
+    one = max(0.0, longer - short) / (_LONGER - _SHORT)
+    taken = max(short + (steps - _SHORT) * one, 0.0)
+    return Cost(part, taken, 0, f"{steps} {unit}; {_SHORT} and {_LONGER} were measured")
 
 
 def _measure_kernels(make: Callable[[], Mapping[str, Tensor]]) -> tuple[float, float]:
     """Seconds of all kernels of one model, and of the eigendirections of one."""
-    blocks = make()
-    kernel = next(iter(blocks.values()))
+    kernel = next(iter(make().values()))
     k = min(130, len(kernel))
     return seconds(make, _CPU), seconds(lambda: eigendecompose(kernel, k), _CPU)

@@ -138,13 +138,14 @@ def encode_names(field: str, names: Sequence[str], *, columns: int = 3) -> Encod
     )
 
 
-def pick_names(panel: int = 0) -> alt.Parameter:
+def pick_names(field: str = "name", panel: int = 0) -> alt.Parameter:
     """A click on a name in the legend leaves that name and fades the others.
 
     Args:
+        field: column of the names.
         panel: of several charts beside each other, which.
     """
-    return alt.selection_point(name=f"picked{panel or ''}", fields=["name"], bind="legend")
+    return alt.selection_point(name=f"picked{panel or ''}", fields=[field], bind="legend")
 
 
 def inline(frame: pd.DataFrame) -> alt.InlineData:
@@ -204,6 +205,7 @@ def finish(
     """
     check_width(width)
     lines = [subtitle] if isinstance(subtitle, str) else list(subtitle)
+    lines = [line for line in lines if line]
     heading = alt.Title(
         title, subtitle=lines, anchor="start", frame="group", offset=10, subtitleColor=GRAY
     )

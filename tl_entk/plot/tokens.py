@@ -13,6 +13,7 @@ from tl_entk.language.position_contributions import PositionContributions
 from tl_entk.plot import style
 from tl_entk.tools.values import is_integer
 
+_TEXTS = "for example [tokenizer.decode([token]) for token in window]"
 _COLORS = {True: style.PALETTE[0], False: style.PALETTE[1]}
 
 
@@ -42,11 +43,10 @@ def contributions_frame(
     for name, index, count in (("row", row, n), ("direction", direction, k)):
         if not is_integer(index) or not 0 <= index < count:
             raise UserError(f"{name} {index!r}: there are 0 to {count - 1}.")
-    if isinstance(tokens, str) or len(tokens) != length:
-        raise UserError(
-            f"{len(tokens)} texts for {length} tokens: pass one per token, for example "
-            "[tokenizer.decode([token]) for token in window]."
-        )
+    if isinstance(tokens, str) or not all(isinstance(token, str) for token in tokens):
+        raise UserError(f"tokens is no list of texts: pass {_TEXTS}.")
+    if len(tokens) != length:
+        raise UserError(f"{len(tokens)} texts for {length} tokens: pass one per token, {_TEXTS}.")
     values = parts.values[row, :, direction].detach().cpu().double()
     return pd.DataFrame({"position": range(length), "token": list(tokens), "value": values})
 

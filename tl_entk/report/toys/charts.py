@@ -56,25 +56,27 @@ def _spectrum(values: Values) -> Line:
 
 
 def frequency_bars(
-    spectra: Mapping[str, Mapping[int, float]], keys: Sequence[Sequence[int]], title: str
+    spectra: Mapping[tuple[str, str], Mapping[int, float]],
+    keys: Sequence[Sequence[int]],
+    title: str,
 ) -> Any:
     """A panel per spectrum, a bar per frequency; key frequencies in color, with their numbers.
 
     Args:
-        spectra: panel's title to frequency to power.
+        spectra: panel's title, and what a bar is, to frequency to number.
         keys: key frequencies of each.
         title: of the whole.
     """
     charts, said = [], []
-    for (name, power), chosen in zip(spectra.items(), keys, strict=True):
+    for ((name, what), power), chosen in zip(spectra.items(), keys, strict=True):
         frame = pd.DataFrame({"k": list(power), "power": list(power.values())})
         frame["key"] = frame.k.isin(list(chosen))
         base = alt.Chart(style.inline(frame)).encode(
             x=alt.X("k:O", title="frequency k", axis=alt.Axis(labelAngle=0, labelOverlap=True)),
-            y=alt.Y("power:Q", title="power", axis=alt.Axis(tickCount=4, format="~g")),
+            y=alt.Y("power:Q", title=what, axis=alt.Axis(tickCount=4, format="~g")),
             tooltip=[
                 alt.Tooltip("k:O", title="frequency"),
-                alt.Tooltip("power:Q", format=".3g"),
+                alt.Tooltip("power:Q", title=what, format=".3g"),
                 alt.Tooltip("key:N", title="key frequency"),
             ],
         )

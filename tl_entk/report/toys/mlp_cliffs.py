@@ -16,6 +16,8 @@ from tl_entk.report.toys.panels import Line, Panel, line_panels
 Seeds = Mapping[int, tuple[MLPResult, Course]]
 
 SHOWN_DROPS = 3
+# below it eigenvalues are rounding
+_LEAST = 1e-12
 
 
 def cliff_width(result: MLPResult) -> int:
@@ -133,7 +135,7 @@ def eigenvalue_picture(course: Course, cliff: int) -> Picture:
     groups = {"mean": [0], "first cliff": [1, cliff], "second cliff": [1 + cliff, 2 * cliff]}
     groups["after it"] = [1 + 2 * cliff]
     lines = {
-        f"{name}: mode {mode + 1}": Line(steps, values[:, mode])
+        f"{name}: mode {mode + 1}": Line(steps, values[:, mode].clip(_LEAST))
         for name, modes in groups.items()
         for mode in modes
         if mode < values.shape[1]

@@ -137,11 +137,11 @@ def _frequency_section(result: ModularResult) -> Section:
                 "Key frequencies in color.",
                 frequency_bars(
                     {
-                        "in the rows of W_E": result.weight_spectrum,
-                        "of the a + b pair in the W_U block": result.kernel_spectrum,
+                        ("in the rows of W_E", "power"): result.weight_spectrum,
+                        ("of the a + b pair in the W_U block", "energy"): result.kernel_spectrum,
                     },
                     (result.weight_frequencies, result.kernel_frequencies),
-                    "Power of each frequency",
+                    "Each frequency, in the weights and in the kernel",
                 ),
             )
         ],

@@ -71,15 +71,17 @@ def line_panels(panels: Mapping[str, Panel], title: str, *, columns: int = 1) ->
             _draw(panel), title=title, subtitle="" if name == title else name,
             description=described, width="container",
         )  # fmt: skip
+    alike = len({tuple(panel.lines) for panel in drawn.values()}) == 1
     charts = [
-        _draw(panel, index).properties(
+        # a click on a legend is heard by every panel that has the legend's field
+        _draw(panel, index, "name" if alike else f"name{index}").properties(
             title=alt.Title(name, anchor="start"),
             width=_WIDTH // columns - _BESIDE,
             height=230 if columns > 1 else 170,
         )
         for index, (name, panel) in enumerate(drawn.items())
     ]
-    same = "shared" if len({tuple(panel.lines) for panel in drawn.values()}) == 1 else "independent"
+    same = "shared" if alike else "independent"
     return (
         alt.concat(*charts, columns=columns)
         .resolve_scale(color=same, shape=same, strokeDash=same)
@@ -108,10 +110,10 @@ def _frame(panel: Panel) -> pd.DataFrame:
     return frame[shown]
 
 
-def _draw(panel: Panel, index: int = 0) -> alt.LayerChart:
+def _draw(panel: Panel, index: int = 0, field: str = "name") -> alt.LayerChart:
     frame = _frame(panel)
-    names = style.encode_names("name", list(panel.lines))
-    picked = style.pick_names(index)
+    names = style.encode_names(field, list(panel.lines))
+    picked = style.pick_names(field, index)
     shown = alt.when(picked).then(alt.value(1)).otherwise(alt.value(0.12))
     log = panel.log and len(frame) > 0
     scale = alt.Scale(type="log", nice=False) if log else alt.Scale(zero=False)
@@ -130,31 +132,33 @@ def _draw(panel: Panel, index: int = 0) -> alt.LayerChart:
                 x=x, y=y, detail="line:N"
             )
         )
-    base = alt.Chart(style.inline(named[["name", "x", "y"]])).encode(
+    points = named[["name", "x", "y"]].rename(columns={"name": field})
+    base = alt.Chart(style.inline(points)).encode(
         x=x,
         y=y,
         color=names.color,
         opacity=shown,
         tooltip=[
-            "name:N",
+            alt.Tooltip(f"{field}:N", title="name"),
             alt.Tooltip("x:Q", title=panel.x),
             alt.Tooltip("y:Q", title=panel.y, format=".4g"),
         ],
     )
     layers.append(base.mark_line(strokeWidth=1.6).encode(strokeDash=names.dash).add_params(picked))
-    few = named.groupby("name").size().max() <= _MOST_POINTS if len(named) else False
-    size = 30 if few else 12
-    layers.append(
-        base.mark_point(filled=True, size=size, opacity=1 if few else 0).encode(shape=names.shape)
-        if few
-        else base.mark_point(filled=True, size=size).encode(opacity=alt.value(0))
-    )
+    few = len(named) == 0 or named.groupby("name").size().max() <= _MOST_POINTS
+    if few:
+        layers.append(base.mark_point(filled=True, size=30).encode(shape=names.shape))
+    else:  # seen by the pointer alone
+        layers.append(base.mark_point(filled=True, size=12).encode(opacity=alt.value(0)))
     return alt.layer(*layers, *_marks(panel, frame))
 
 
 def _marks(panel: Panel, frame: pd.DataFrame) -> list[alt.Chart]:
     """Dotted lines with their texts, each on a line of its own."""
-    inside = {text: at for text, at in panel.marks.items() if frame.x.min() <= at <= frame.x.max()}
+    # a mark between two points stands half a step beyond the last where that drops out of sight
+    inside = {
+        text: at for text, at in panel.marks.items() if frame.x.min() <= at <= frame.x.max() + 0.5
+    }
     if not inside:
         return []
     middle = (frame.x.min() + frame.x.max()) / 2
