@@ -75,15 +75,14 @@ def first_state(
     return LanczosState(basis, empty, empty.reshape(basis.shape[1], 0), 0, generator)
 
 
-def step(state: LanczosState, multiply: Multiply, width: int | None = None) -> None:
+def step(state: LanczosState, multiply: Multiply) -> None:
     """Multiply the fresh vectors, and add what is new in the products to the basis.
 
     Args:
         state: which is changed.
         multiply: the matrix's products.
-        width: how many of the fresh vectors, the first ones; default all.
     """
-    known, fresh = state.known, state.basis[:, state.known :][:, :width]
+    known, fresh = state.known, state.basis[:, state.known :]
     width = fresh.shape[1]
     done = known + width
     product = multiply(fresh).clone()  # what is multiplied with may return what it was given
@@ -100,39 +99,13 @@ def step(state: LanczosState, multiply: Multiply, width: int | None = None) -> N
     T[known:, :known] = coordinates[:known].T
     T[known:, known:] = (T[known:, known:] + T[known:, known:].T) / 2
     block, remainder = _orthonormalize(state, product, size)
-    # what is left of the fresh vectors, and the new ones
-    left = state.coupling[width:]
-    coupling = torch.zeros(len(left) + block.shape[1], done, dtype=torch.float64)
-    coupling[: len(left), :known] = left
-    coupling[: len(left), known:] = coordinates[done:]
-    coupling[len(left) :, known:] = remainder
+    coupling = torch.zeros(block.shape[1], done, dtype=torch.float64)
+    coupling[:, known:] = remainder
     basis = torch.cat([state.basis, block], 1)
     # all at once: a run that is interrupted saves what it has
     state.basis, state.projected, state.coupling, state.products = (
         basis, T, coupling, state.products + width,
     )  # fmt: skip
-
-
-def turn_fresh(state: LanczosState, k: int, tol: float) -> int:
-    """Turn the fresh vectors so that the first ones hold what the wanted pairs lack most.
-
-    Args:
-        state: which is changed; what it spans stays.
-        k: pairs wanted.
-        tol: residual of a pair, relative to the first eigenvalue, that is small enough.
-
-    Returns:
-        How many of them some pair lacks by more than its tolerance.
-    """
-    pairs = ritz_pairs(state, k)
-    lacking = pairs.residuals > allowed_residuals(pairs.values, tol, state.basis.dtype)
-    errors = state.coupling @ pairs.coordinates[:, lacking]
-    turn, sizes, _ = torch.linalg.svd(errors)
-    fresh = state.basis[:, state.known :] @ turn.to(state.basis.device, state.basis.dtype)
-    basis = torch.cat([state.basis[:, : state.known], fresh], 1)
-    state.basis, state.coupling = basis, turn.T @ state.coupling
-    least = pairs.values[0].abs() * allowed_residuals(pairs.values, tol, state.basis.dtype).min()
-    return max(1, int((sizes > least).sum()))
 
 
 def _project_out(basis: Tensor, vectors: Tensor) -> Float[Tensor, "m b"]:

@@ -27,15 +27,12 @@ from tl_entk.directions.lanczos import (
     restart,
     ritz_pairs,
     step,
-    turn_fresh,
 )
 from tl_entk.directions.scores import score_vectors
 from tl_entk.directions.symmetric_operator import Products, SymmetricOperator, as_operator
 from tl_entk.tools.progress import Progress
 
 _SECONDS_BETWEEN_CHECKPOINTS = 60.0
-# vectors multiplied at a time after those that were given to start from
-_AFTER_START = 4
 
 
 def leading_eigenpairs(
@@ -71,9 +68,8 @@ def leading_eigenpairs(
         basis_budget: bytes for the basis; when it is full, a thick restart keeps its best part.
         resume: file for checkpoints, written every minute, at the end and when interrupted. If
             it is there, the run goes on from it.
-        start: vectors that are nearly those wanted, instead of a random first block; of more than
-            k the first k. Each is multiplied once; from then on only what pairs lack that have not
-            converged. Left out where the basis has no room for three times as many.
+        start: vectors that are nearly those wanted: random mixtures of the first k make the first
+            block, which a random one would have nearly nothing of.
         progress: show products, residuals and the time left.
 
     Returns:
@@ -104,8 +100,7 @@ def leading_eigenpairs(
     check_request(rows, k, tol, block_size, limit)
     capacity = _most_columns(operator, k, block_size, basis_budget)
     if start is not None:
-        start = _check_start(start, rows)[:, :k].to(operator.device, operator.dtype)
-        start = start if capacity >= 3 * start.shape[1] + block_size else None
+        start = _mix(_check_start(start, rows)[:, :k].cpu().double(), block_size, seed)
     path = None if resume is None else Path(resume)
     kernel = run_identity(operator, seed)
     if path is not None and path.exists():
@@ -124,7 +119,7 @@ def leading_eigenpairs(
             if state.basis.shape[1] + block_size > capacity:
                 restart(state, max(k, (k + capacity - 2 * block_size) // 2))
             before = state.products
-            step(state, operator.__matmul__, _width(state, start, k, tol, block_size))
+            step(state, operator.__matmul__)
             if state.known >= k:
                 pairs = ritz_pairs(state, k)
                 bar.expect(forecast.update(state.products, pairs))
@@ -148,13 +143,17 @@ def _check_start(start: Tensor, rows: int) -> Tensor:
     return start
 
 
-def _width(
-    state: LanczosState, start: Tensor | None, k: int, tol: float, block_size: int
-) -> int | None:
-    """How many of the fresh vectors to multiply; None for all of them."""
-    if start is None or state.known < k:
-        return None
-    return min(turn_fresh(state, k, tol), max(block_size, _AFTER_START))
+def _mix(vectors: Float[Tensor, "rows m"], block: int, seed: int) -> Float[Tensor, "rows b"]:
+    """Random mixtures of some vectors, and random ones where there are too few.
+
+    Krylov vectors of one mixture hold what is wanted of all: as a block of their own they would
+    take as many products to say what is known.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    rows, m = vectors.shape
+    mixed = vectors @ torch.randn(m, min(block, m), generator=generator, dtype=torch.float64)
+    more = torch.randn(rows, max(0, block - m), generator=generator, dtype=torch.float64)
+    return torch.cat([mixed, more], 1)
 
 
 def check_request(rows: int, k: int, tol: float, block_size: int, limit: int) -> None:
