@@ -67,8 +67,8 @@ def top_eigendirections(
         seed: of the solver's random start.
         resume: file for checkpoints; the run goes on from it if it is there.
         start: directions of the same kernel that are nearly right, from
-            :func:`tl_entk.all_eigendirections`. Each is multiplied first: with ``max_products=k``
-            that tells their exact residuals; going on saves products where they are near.
+            :func:`tl_entk.all_eigendirections`: the solver begins with a mixture of them, which
+            saves a few products.
         position: where the readout is read.
         block_size: vectors multiplied at a time; by default one, or what is fastest by a short
             measurement where the forward pass does not fit and is run again for every product.
