@@ -105,8 +105,8 @@ def course_picture(
         for label in overlaps
         if len(course) > 1
     }
-    marks = {"onset of grokking": found.onset, "derivative's peak": found.peak}
-    marks = {text: at for text, at in marks.items() if at is not None}
+    when = {"onset of grokking": found.onset, "derivative's peak": found.peak}
+    marks = {text: at for text, at in when.items() if at is not None}
     panels = {
         title: Panel(
             {label: Line(steps, values.numpy()) for label, values in lines.items()},

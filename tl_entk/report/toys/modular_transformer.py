@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from tl_entk.alignment.attribution import head_shares
 from tl_entk.experiments.modular_transformer.analysis import UNEMBED, ModularResult, headline
 from tl_entk.experiments.modular_transformer.course import SUM
 from tl_entk.experiments.modular_transformer.training import TrainingCurve
+from tl_entk.model.sites import partition
 from tl_entk.report.page import write_report
 from tl_entk.report.parts import Cells, Picture, Section, Table
 from tl_entk.report.toys.answers import answer_transformer
@@ -180,10 +182,16 @@ def _block_sections(result: ModularResult) -> list[Section]:
 
 
 def _share_section(result: ModularResult) -> Section:
+    weights = result.shares["a+b"]
+    heads = head_shares(weights)
+    head = max(heads, key=lambda name: heads[name])
+    weight = max(partition(list(weights)), key=lambda name: weights[name])
     return Section(
         "Where a feature lives",
         "Share of each weight in a family's kernel energy, u·K_b u / u·K u summed over the "
-        "family's span. The shares of a row add up to 1; heads are parts of their weights.",
+        "family's span. The shares of a row add up to 1; heads are parts of their weights.\n\n"
+        f"Of a + b, {weight} has the most, {weights[weight]:.1%}; of the heads {head}, "
+        f"{heads[head]:.1%}.",
         [*share_pictures(result), share_table(result)],
         question="Which head or weight carries a family of features?",
     )

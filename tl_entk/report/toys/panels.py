@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import altair as alt
 import numpy as np
@@ -81,7 +81,7 @@ def line_panels(panels: Mapping[str, Panel], title: str, *, columns: int = 1) ->
         )
         for index, (name, panel) in enumerate(drawn.items())
     ]
-    same = "shared" if alike else "independent"
+    same: Literal["shared", "independent"] = "shared" if alike else "independent"
     return (
         alt.concat(*charts, columns=columns)
         .resolve_scale(color=same, shape=same, strokeDash=same)
@@ -110,7 +110,7 @@ def _frame(panel: Panel) -> pd.DataFrame:
     return frame[shown]
 
 
-def _draw(panel: Panel, index: int = 0, field: str = "name") -> alt.LayerChart:
+def _draw(panel: Panel, index: int = 0, field: str = "name") -> Any:
     frame = _frame(panel)
     names = style.encode_names(field, list(panel.lines))
     picked = style.pick_names(field, index)
