@@ -15,7 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from feature_sets.errors import UserError
 from feature_sets.warn import warn_user
+from tl_entk.model.unchanged import ModelState
 from tl_entk.operator.plan import OperatorPlan, Sizes, plan_operator
 from tl_entk.operator.precision import matrix_products
 from tl_entk.operator.suffix import Cache, Gradients, Graph, Suffix, add_to
@@ -91,8 +93,7 @@ class ChunkedNetwork:
         self._vector_bytes, self._budget, self._exchange = vector_bytes, memory_budget, exchange
         self._token_space = token_space
         self._chunks: list[Chunk] = []
-        self._weights = list(suffix.model.parameters())
-        self._versions = [weight._version for weight in self._weights]
+        self._state = ModelState(suffix.model)
         self.n = len(suffix.task)
         self.device = suffix.task.inputs.device
         self.plan = self._make_plan()
@@ -101,7 +102,7 @@ class ChunkedNetwork:
         """Run the forward pass, and keep what the plan keeps."""
         if self._chunks:
             return
-        self._check_weights()
+        self._check_model()
         with fast_products(self.device):
             while not self._try_to_prepare(progress):
                 self._shrink()
@@ -118,7 +119,7 @@ class ChunkedNetwork:
         self, cotangents: Sequence[Float[Tensor, "n d"]]
     ) -> list[Float[Tensor, "n d"]]:
         """J J^T of every example by itself times some vectors: nothing adds up over examples."""
-        self._check_weights()
+        self._check_model()
         results = [torch.zeros_like(v) for v in cotangents]
         try:
             for index in range(self.n):
@@ -217,10 +218,10 @@ class ChunkedNetwork:
             RuntimeWarning,
         )
 
-    def _check_weights(self) -> None:
-        if [weight._version for weight in self._weights] != self._versions:
-            raise RuntimeError(
-                "the model's weights have changed since the operator was made: make a new one."
+    def _check_model(self) -> None:
+        if changed := self._state.difference():
+            raise UserError(
+                f"the model has changed since the operator was made ({changed}): make a new one."
             )
 
     def _try_to_sweep(self, cotangents: Sequence[Tensor]) -> list[Tensor] | None:
@@ -235,7 +236,7 @@ class ChunkedNetwork:
 
     def _sweep(self, cotangents: Sequence[Float[Tensor, "n d"]]) -> list[Float[Tensor, "n d"]]:
         """All examples back, then all forward."""
-        self._check_weights()
+        self._check_model()
         gradients: list[Gradients] = [{} for _ in cotangents]
         for chunk in self._chunks:
             for total, part in zip(gradients, self._pull(chunk, cotangents), strict=True):
