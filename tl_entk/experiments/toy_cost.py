@@ -35,7 +35,7 @@ from tl_entk.tools.timing import seconds
 
 _CPU = torch.device("cpu")
 # two lengths that a training is measured with: their difference leaves out how it is set up
-_SHORT, _LONGER = 10, 30
+_SHORT, _LONGER = 20, 120
 # the rest of a run, said beside an estimate
 NOT_MEASURED = (
     "one training after the other, though several are run side by side; other collapses, "
@@ -170,6 +170,7 @@ def _training(
     part: str = "training",
 ) -> Cost:
     """A whole training, from what a longer one takes more than a short one."""
+    work(_SHORT)  # the first sets up libraries
     short, longer = (seconds(lambda n=n: work(n), device) for n in (_SHORT, _LONGER))  # type: ignore[misc]
     one = max(0.0, longer - short) / (_LONGER - _SHORT)
     taken = max(short + (steps - _SHORT) * one, 0.0)
