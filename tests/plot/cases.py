@@ -107,3 +107,14 @@ CASES = {
     ),
     "windows, no labels": lambda **to: plot.windows(HIDDEN, 2, **to),
 }
+
+
+def values_in(spec):
+    """Every mapping in a specification."""
+    if isinstance(spec, dict):
+        yield spec
+        for value in spec.values():
+            yield from values_in(value)
+    elif isinstance(spec, list):
+        for value in spec:
+            yield from values_in(value)

@@ -11,23 +11,12 @@ import vl_convert
 from matplotlib.axes import Axes
 
 from feature_sets.errors import UserError
-from tests.plot.cases import CASES, HOSTILE, PARTS, comparison, eigen, tables
+from tests.plot.cases import CASES, HOSTILE, PARTS, comparison, eigen, tables, values_in
 from tl_entk import plot
 from tl_entk.plot import style
 
 pytestmark = pytest.mark.plain
 BOTH = {**CASES, "compare": lambda **to: plot.compare(comparison(), **to)}
-
-
-def values_in(spec):
-    """Every mapping in a specification."""
-    if isinstance(spec, dict):
-        yield spec
-        for value in spec.values():
-            yield from values_in(value)
-    elif isinstance(spec, list):
-        for value in spec:
-            yield from values_in(value)
 
 
 # matplotlib's own font has no fox

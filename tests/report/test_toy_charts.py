@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import vl_convert
 
+from tests.plot.cases import values_in
 from tl_entk.report.toys.charts import (
     frequency_bars,
     grouped_bars,
@@ -59,16 +60,6 @@ def spec(request):
     return json.loads(CHARTS[request.param]().to_json(validate=True))
 
 
-def values_in(spec):
-    if isinstance(spec, dict):
-        yield spec
-        for value in spec.values():
-            yield from values_in(value)
-    elif isinstance(spec, list):
-        for value in spec:
-            yield from values_in(value)
-
-
 def test_charts_are_valid_and_say_what_they_show(spec, capfd):
     assert len(spec["description"]) > 30
     vl_convert.vegalite_to_vega(spec, show_warnings=True)
@@ -92,7 +83,7 @@ def test_a_mark_stands_behind_the_last_mode_before_the_cliff():
     chart = CHARTS["spectra"]()
     # what is rounding beside the first eigenvalue is not drawn, and the mark is all the same
     assert rows_of(chart, "name", "x", "y") == [("both", 1, 1), ("both", 2, 0.5), ("both", 3, 0.25)]
-    assert set(rows_of(chart, "text", "at")) == {("cliff", 3.5)}
+    assert set(rows_of(chart, "mark", "at")) == {("cliff", 3.5)}
 
 
 def test_what_is_not_positive_or_beyond_the_end_is_left_out():

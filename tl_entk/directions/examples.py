@@ -17,7 +17,7 @@ from tl_entk.directions.eigen import EigenDirections, scores_of
 from tl_entk.directions.token_scores import score_covariances
 from tl_entk.tools.arrays import Rows
 from tl_entk.tools.indices import is_index_tensor
-from tl_entk.tools.values import check_at_least, is_integer
+from tl_entk.tools.values import check_at_least, check_place
 
 Texts: TypeAlias = Windows | Int[Tensor, "n t"] | Sequence[str]
 # of a text in a line
@@ -171,7 +171,7 @@ def top_examples(
         >>> found.highest[0].text, found.lowest[0].text
         ('b', 'c')
     """
-    scores = _scores_along(eigen, direction, sign)
+    scores = scores_along(eigen, direction, sign)
     check_at_least("n", n)
     order = scores.argsort(descending=True, stable=True).tolist()
     ends = order[:n], order[::-1][:n]
@@ -226,7 +226,7 @@ def top_tokens(
         >>> len(found.raised), found.among
         (2, 6)
     """
-    scores = _scores_along(eigen, direction, sign)
+    scores = scores_along(eigen, direction, sign)
     check_at_least("n", n)
     tokens = windows.tokens if isinstance(windows, Windows) else windows
     if not is_index_tensor(tokens) or len(tokens) != len(scores):
@@ -254,19 +254,23 @@ def top_tokens(
     )
 
 
-def _scores_along(eigen: EigenDirections | Rows, direction: int, sign: int) -> Float[Tensor, " n"]:
+def scores_along(eigen: EigenDirections | Rows, direction: int, sign: int) -> Float[Tensor, " n"]:
     """One direction's scores in float64 on the CPU, turned round for sign -1.
+
+    Args:
+        eigen: directions, or scores (N, k).
+        direction: which of them, from 0.
+        sign: 1 or -1.
 
     Raises:
         UserError: if there is no such direction, or sign is neither 1 nor -1.
     """
     scores = scores_of(eigen)
     k = scores.shape[1]
-    if not is_integer(direction) or not 0 <= direction < k:
-        raise UserError(f"direction {direction!r}: there are 0 to {k - 1}.")
+    check_place("direction", direction, k)
     if sign not in (1, -1):
         raise UserError(f"sign = {sign!r}: pass 1 or -1.")
-    return sign * scores[:, direction].cpu().double()
+    return sign * scores[:, direction].detach().cpu().double()
 
 
 class _Texts:

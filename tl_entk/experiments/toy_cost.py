@@ -8,16 +8,19 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tl_entk.directions.eigen import eigendecompose
 from tl_entk.experiments.cost import Cost
 from tl_entk.experiments.modular_mlp.analysis import kept_epochs, recorded_epochs
-from tl_entk.experiments.modular_mlp.model import seeded_mlp, train_mlp
+from tl_entk.experiments.modular_mlp.model import MLPData, train_mlp
 from tl_entk.experiments.modular_mlp.settings import MLPSettings
+from tl_entk.experiments.modular_transformer.analysis import WEIGHTS_AND_HEADS
 from tl_entk.experiments.modular_transformer.course import UNEMBED, W_IN
 from tl_entk.experiments.modular_transformer.settings import ModularSettings
 from tl_entk.experiments.modular_transformer.training import (
@@ -27,10 +30,11 @@ from tl_entk.experiments.modular_transformer.training import (
 )
 from tl_entk.experiments.paper import FEW_BETAS, SEEDS, author_settings
 from tl_entk.experiments.superposition.analysis import analyze
-from tl_entk.experiments.superposition.model import train_toy_model
+from tl_entk.experiments.superposition.model import TrainedToyModel, train_toy_model
 from tl_entk.experiments.superposition.settings import BETAS, SuperpositionSettings, paper_regimes
 from tl_entk.kernel.blocks import kernel_blocks
 from tl_entk.model.classes import ModelClass
+from tl_entk.model.sites import Components
 from tl_entk.tools.timing import seconds
 
 _CPU = torch.device("cpu")
@@ -59,16 +63,20 @@ def estimate_superposition(
     """
     exponents = sorted({0.0, *betas})
     for settings in regimes:
-        trained = train_toy_model(replace(settings, steps=_SHORT))
+        trained = _train_toy(settings, _SHORT)
         yield _training(
-            lambda steps, toy=settings: train_toy_model(replace(toy, steps=steps)),  # type: ignore[misc]
+            partial(_train_toy, settings),
             settings.steps, "steps", _CPU, f"{settings.name}: training",
         )  # fmt: skip
-        one = seconds(lambda toy=trained: analyze(toy, (), fits=False), _CPU)  # type: ignore[misc]
+        one = seconds(partial(analyze, trained, (), fits=False), _CPU)
         yield Cost(
             f"{settings.name}: kernels", len(exponents) * one, 0,
             f"{len(exponents)} exponents; one was measured",
         )  # fmt: skip
+
+
+def _train_toy(settings: SuperpositionSettings, steps: int) -> TrainedToyModel:
+    return train_toy_model(replace(settings, steps=steps))
 
 
 def estimate_mlp(settings: MLPSettings) -> Iterator[Cost]:
@@ -81,14 +89,16 @@ def estimate_mlp(settings: MLPSettings) -> Iterator[Cost]:
         >>> [cost.part for cost in estimate_mlp(MLPSettings(p=5, n=4, epochs=50))]
         ['training', 'kernels through training']
     """
-    yield _training(
-        lambda epochs: train_mlp(replace(settings, epochs=epochs)), settings.epochs, "epochs", _CPU
-    )
-    model, data = seeded_mlp(settings)
-    kernels, decomposition = _measure_kernels(lambda: kernel_blocks(model, data.x, "class_trace"))
+
+    def train_for(epochs: int) -> tuple[nn.Module, MLPData]:
+        return train_mlp(replace(settings, epochs=epochs))
+
+    model, data = train_for(_SHORT)
+    yield _training(train_for, settings.epochs, "epochs", _CPU)
+    measured = _measure_kernels(lambda: kernel_blocks(model, data.x, "class_trace"))
     followed, kept = len(recorded_epochs(settings)), len(kept_epochs(settings))
     # two kernels are followed; of kept models layer 2's is decomposed too
-    taken = (followed + kept) * kernels + (2 * followed + 3 * kept) * decomposition
+    taken = measured.seconds(followed + kept, decomposed=2 * followed + 3 * kept)
     yield Cost(
         "kernels through training", taken, 0,
         f"{followed + kept} records; one was measured",
@@ -116,23 +126,22 @@ def estimate_transformer(
             few = replace(settings, epochs=epochs)
             return train(few, model_class, Path(folder), device=device)
 
-    yield _training(train_for, settings.epochs, "epochs", torch.device(device))
     trained = train_for(_SHORT)
-    model, tokens = trained.model, trained.data.tokens
-    count = 1 + len(kernel_blocks(model, tokens, "mean_logit", "*.W_*"))
-    kernels, decomposition = _measure_kernels(
-        lambda: kernel_blocks(model, tokens, "mean_logit", "*.W_*")
-    )
+    yield _training(train_for, settings.epochs, "epochs", torch.device(device))
+
+    def make(components: Components) -> Mapping[str, Tensor]:
+        return kernel_blocks(trained.model, trained.data.tokens, "mean_logit", components)
+
+    whole = _measure_kernels(partial(make, WEIGHTS_AND_HEADS))
+    count = 1 + whole.number
     yield Cost(
-        "kernels of the trained model", kernels + count * decomposition, 0,
+        "kernels of the trained model", whole.seconds(1, decomposed=count), 0,
         f"{count} kernels; one was decomposed",
     )  # fmt: skip
-    kernels, decomposition = _measure_kernels(
-        lambda: kernel_blocks(model, tokens, "mean_logit", [UNEMBED, W_IN])
-    )
+    followed = _measure_kernels(partial(make, [UNEMBED, W_IN]))
     records = len(checkpoint_epochs(settings.epochs))
     yield Cost(
-        "kernels through training", records * (kernels + 2 * decomposition), 0,
+        "kernels through training", followed.seconds(records, decomposed=2 * records), 0,
         f"{records} checkpoints, two kernels each; one was measured",
     )  # fmt: skip
 
@@ -169,16 +178,34 @@ def _training(
     device: torch.device,
     part: str = "training",
 ) -> Cost:
-    """A whole training, from what a longer one takes more than a short one."""
-    work(_SHORT)  # the first sets up libraries
-    short, longer = (seconds(lambda n=n: work(n), device) for n in (_SHORT, _LONGER))  # type: ignore[misc]
+    """A whole training, from what a longer one takes more than a short one.
+
+    One that was run before has set up libraries.
+    """
+    short, longer = (seconds(partial(work, n), device) for n in (_SHORT, _LONGER))
     one = max(0.0, longer - short) / (_LONGER - _SHORT)
     taken = max(short + (steps - _SHORT) * one, 0.0)
     return Cost(part, taken, 0, f"{steps} {unit}; {_SHORT} and {_LONGER} were measured")
 
 
-def _measure_kernels(make: Callable[[], Mapping[str, Tensor]]) -> tuple[float, float]:
-    """Seconds of all kernels of one model, and of the eigendirections of one."""
-    kernel = next(iter(make().values()))
+class _Measured(NamedTuple):
+    """Seconds of all kernels of one model, how many they are, and of one's eigendirections."""
+
+    kernels: float
+    number: int
+    decomposition: float
+
+    def seconds(self, times: int, *, decomposed: int) -> float:
+        """The kernels so many times, and so many of them decomposed."""
+        return times * self.kernels + decomposed * self.decomposition
+
+
+def _measure_kernels(make: Callable[[], Mapping[str, Tensor]]) -> _Measured:
+    blocks = make()
+    kernel = next(iter(blocks.values()))
     k = min(130, len(kernel))
-    return seconds(make, _CPU), seconds(lambda: eigendecompose(kernel, k), _CPU)
+    return _Measured(
+        seconds(make, kernel.device),
+        len(blocks),
+        seconds(lambda: eigendecompose(kernel, k), kernel.device),
+    )

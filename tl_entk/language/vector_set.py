@@ -69,13 +69,15 @@ def save_vector_set(
         ('blocks.0.hook_resid_post', 'blocks.0.mlp.W_out, direction 0')
     """
     adapter = adapt_transformer(model)
-    several = eigen
-    if isinstance(eigen, EigenDirections):
-        several = {str(eigen.provenance.get("component", "eNTK")): eigen}
+    several: Mapping[str, EigenDirections] = (
+        {str(eigen.provenance.get("component", "eNTK")): eigen}
+        if isinstance(eigen, EigenDirections)
+        else eigen
+    )
     white, scale = whitening(adapter.unembedding), _final_scale(adapter)
     names: list[str] = []
     vectors: list[list[float]] = []
-    for name, one in several.items():  # type: ignore[union-attr]
+    for name, one in several.items():
         columns = unit_columns(final_directions(model, one, white) / scale[:, None])
         names += [f"{name}, direction {i}" for i in range(columns.shape[1])]
         vectors += columns.float().T.tolist()

@@ -42,7 +42,7 @@ class ModelState:
         ]
         self._parts = [_parts(module) for _, module in self._modules]
         self._places = [_place(weight) for _, weight in self._weights]
-        self._views = _group_views([weight for _, weight in self._weights])
+        self._views = _group_views(self._weights)
         self._numbers = [_read(views) for views in self._views]
 
     def difference(self) -> str:
@@ -57,7 +57,7 @@ class ModelState:
                 return f"{name} was changed"
         for views, before in zip(self._views, self._numbers, strict=True):
             if not torch.equal(before, _read(views)):
-                return f"{_first_difference(views, before, self._weights)} was changed"
+                return f"{_first_difference(views, before)} was changed"
         return ""
 
 
@@ -80,10 +80,10 @@ def _place(weight: Tensor) -> tuple[int, int]:
     return weight.data_ptr(), weight._version
 
 
-def _group_views(weights: list[nn.Parameter]) -> list[list[Tensor]]:
+def _group_views(weights: list[tuple[str, nn.Parameter]]) -> list[dict[str, Tensor]]:
     """A few numbers of each weight, as views of its memory, by number format and device."""
-    groups: dict[Any, list[Tensor]] = {}
-    for weight in weights:
+    groups: dict[Any, dict[str, Tensor]] = {}
+    for name, weight in weights:
         if weight.is_meta or weight.layout != torch.strided or not weight.numel():
             continue
         span = 1 + sum(
@@ -93,25 +93,17 @@ def _group_views(weights: list[nn.Parameter]) -> list[list[Tensor]]:
         view = torch.as_strided(
             weight.detach(), (count,), (span // count,), weight.storage_offset()
         )
-        groups.setdefault((weight.dtype, weight.device), []).append(view)
+        groups.setdefault((weight.dtype, weight.device), {})[name] = view
     return list(groups.values())
 
 
-def _read(views: list[Tensor]) -> Tensor:
+def _read(views: dict[str, Tensor]) -> Tensor:
     """The numbers as bytes, which are equal where they are not numbers too."""
-    return torch.cat(views).view(torch.uint8)
+    return torch.cat(list(views.values())).view(torch.uint8)
 
 
-def _first_difference(
-    views: list[Tensor], before: Tensor, weights: list[tuple[str, nn.Parameter]]
-) -> str:
+def _first_difference(views: dict[str, Tensor], before: Tensor) -> str:
     """The name of the first weight with other numbers."""
-    done = 0
-    for view in views:
-        size = view.numel() * view.element_size()
-        now = view.contiguous().view(torch.uint8)
-        if not torch.equal(now, before[done : done + size]):
-            place = view.data_ptr()
-            return next(name for name, weight in weights if weight.data_ptr() == place)
-        done += size
-    return "a weight"
+    sizes = [view.numel() * view.element_size() for view in views.values()]
+    parts = zip(views.items(), before.split(sizes), strict=True)
+    return next(name for (name, view), part in parts if not torch.equal(_read({name: view}), part))

@@ -219,7 +219,7 @@ def _course_chart(
     layers = [
         base.mark_line(strokeWidth=1.8).encode(strokeDash=look.dash).add_params(picked),
         base.mark_point(filled=True, size=size, opacity=1).encode(shape=look.shape),
-        *_mark_rules(marks),
+        *style.mark_rules({f"{text} ({step})": step for text, step in marks.items()}),
     ]
     what = ", ".join(
         f"{name} from {rows.value.iloc[0]:.2f} to {rows.value.iloc[-1]:.2f}"
@@ -233,25 +233,3 @@ def _course_chart(
         f"{said}",
         width=width,
     )
-
-
-def _mark_rules(marks: Mapping[str, int]) -> list[alt.Chart]:
-    """Dotted rules at steps, with their text."""
-    if not marks:
-        return []
-    frame = pd.DataFrame(
-        {
-            "step": list(marks.values()),
-            "mark": [f"{text} ({step})" for text, step in marks.items()],
-            "line": np.arange(len(marks)),
-        }
-    )
-    base = alt.Chart(style.inline(frame)).encode(x="step:Q", tooltip=alt.Tooltip("mark:N"))
-    # one below the other, as marks may lie close together
-    texts = [
-        base.transform_filter(f"datum.line === {line}")
-        .mark_text(align="left", baseline="top", dx=4, dy=2 + 13 * line, color=style.GRAY)
-        .encode(text="mark:N", y=alt.value(0))
-        for line in range(len(marks))
-    ]
-    return [base.mark_rule(strokeDash=[2, 3], color=style.GRAY, strokeWidth=1.4), *texts]

@@ -12,10 +12,10 @@ from matplotlib.axes import Axes
 
 from feature_sets.errors import UserError
 from feature_sets.windows import Windows
-from tl_entk.directions.eigen import EigenDirections, scores_of
+from tl_entk.directions.eigen import EigenDirections
+from tl_entk.directions.examples import scores_along
 from tl_entk.plot import style
 from tl_entk.tools.arrays import Rows
-from tl_entk.tools.values import is_integer
 
 EVERYTHING = "all examples"
 # height of the highest bar, in rows
@@ -53,14 +53,8 @@ def windows_frame(
         >>> frame[["label", "count"]].values.tolist()
         [['b', 0], ['b', 2], ['a', 1], ['a', 0]]
     """
-    scores = scores_of(eigen)
-    n, k = scores.shape
-    if not is_integer(direction) or not 0 <= direction < k:
-        raise UserError(f"direction {direction!r}: there are 0 to {k - 1}.")
-    if sign not in (1, -1):
-        raise UserError(f"sign = {sign!r}: pass 1 or -1.")
-    values = sign * scores[:, direction].detach().cpu().double().numpy()
-    labels = np.array(_label_examples(windows, n), dtype=object)
+    values = scores_along(eigen, direction, sign).numpy()
+    labels = np.array(_label_examples(windows, len(values)), dtype=object)
     edges = np.linspace(values.min(), values.max() + 1e-12, bins + 1)
     medians = {label: float(np.median(values[labels == label])) for label in dict.fromkeys(labels)}
     parts = []

@@ -176,6 +176,32 @@ def quote(text: str) -> str:
     return json.dumps(text)
 
 
+def mark_rules(marks: Mapping[str, float | int], *, middle: float = math.inf) -> list[alt.Chart]:
+    """Dotted rules along x with their texts, one below the other: marks may lie close together.
+
+    Args:
+        marks: text to the x where it stands.
+        middle: of x; a text beyond it stands at the left of its rule.
+    """
+    if not marks:
+        return []
+    frame = pd.DataFrame({"mark": list(marks), "at": list(marks.values())})
+    frame["line"] = range(len(frame))
+    base = alt.Chart(inline(frame)).encode(x="at:Q", tooltip=alt.Tooltip("mark:N"))
+    texts = []
+    for line, at in enumerate(marks.values()):
+        left = at > middle
+        text = base.transform_filter(f"datum.line === {line}").mark_text(
+            align="right" if left else "left",
+            baseline="top",
+            dx=-4 if left else 4,
+            dy=2 + 13 * line,
+            color=GRAY,
+        )
+        texts.append(text.encode(text="mark:N", y=alt.value(0)))
+    return [base.mark_rule(strokeDash=[2, 3], color=GRAY, strokeWidth=1.4), *texts]
+
+
 def _plain(value: Any) -> Any:
     if hasattr(value, "item"):  # of numpy
         value = value.item()

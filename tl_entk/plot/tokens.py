@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from feature_sets.errors import UserError
 from tl_entk.language.position_contributions import PositionContributions
 from tl_entk.plot import style
-from tl_entk.tools.values import is_integer
+from tl_entk.tools.values import check_place
 
 _TEXTS = "for example [tokenizer.decode([token]) for token in window]"
 _COLORS = {True: style.PALETTE[0], False: style.PALETTE[1]}
@@ -40,9 +40,8 @@ def contributions_frame(
         [[0, 'the', 0.5], [1, ' fox', -0.25]]
     """
     n, length, k = parts.values.shape
-    for name, index, count in (("row", row, n), ("direction", direction, k)):
-        if not is_integer(index) or not 0 <= index < count:
-            raise UserError(f"{name} {index!r}: there are 0 to {count - 1}.")
+    check_place("row", row, n)
+    check_place("direction", direction, k)
     if isinstance(tokens, str) or not all(isinstance(token, str) for token in tokens):
         raise UserError(f"tokens is no list of texts: pass {_TEXTS}.")
     if len(tokens) != length:

@@ -18,6 +18,19 @@ def is_integer(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
+def check_place(name: str, value: Any, count: int) -> None:
+    """Refuse what is none of ``count`` places, counted from 0.
+
+    Raises:
+        UserError: names the value, and how many there are.
+
+    Example:
+        >>> check_place("direction", 2, 3)
+    """
+    if not is_integer(value) or not 0 <= value < count:
+        raise UserError(f"{name} {value!r}: there are 0 to {count - 1}.")
+
+
 def check_at_least(name: str, value: Any, least: int = 1) -> None:
     """Refuse what is no integer from ``least`` on.
 

@@ -11,7 +11,7 @@ import pandas as pd
 from jaxtyping import Num
 
 from tl_entk.plot import style
-from tl_entk.report.toys.panels import Line, Panel, line_panels
+from tl_entk.report.toys.panels import Line, Panel, beside, line_panels
 
 Values = Num[np.ndarray, " _k"]
 
@@ -89,9 +89,7 @@ def frequency_bars(
             )
         )
         said.append(f"{name}: key frequencies {', '.join(map(str, chosen)) or 'none'}.")
-    return alt.hconcat(*charts).properties(
-        title=alt.Title(title, anchor="start", offset=12), description=f"{title}. {' '.join(said)}"
-    )
+    return beside(charts, title, f"{title}. {' '.join(said)}", columns=len(charts))
 
 
 def grouped_bars(
@@ -168,8 +166,5 @@ def seeds_scatter(points: Mapping[str, Sequence[tuple[int, int]]], x_label: str)
             ).properties(title=alt.Title(name, anchor="start"), width=260, height=260)
         )
     title = "When the overlap rises fastest, and when grokking begins"
-    return alt.concat(*charts, columns=3).properties(
-        title=alt.Title(title, anchor="start", offset=12),
-        description=f"{title}: a dot per seed. "
-        + " ".join(f"{name}: {len(pairs)} seeds." for name, pairs in points.items()),
-    )
+    seeds = " ".join(f"{name}: {len(pairs)} seeds." for name, pairs in points.items())
+    return beside(charts, title, f"{title}: a dot per seed. {seeds}", columns=3)

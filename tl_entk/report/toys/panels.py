@@ -63,18 +63,20 @@ def line_panels(panels: Mapping[str, Panel], title: str, *, columns: int = 1) ->
         columns: panels beside each other.
     """
     # a panel without a point says nothing, unless there is no other
-    drawn = {name: panel for name, panel in panels.items() if len(_frame(panel))} or panels
-    described = f"{title}. {' '.join(_describe(name, panel) for name, panel in drawn.items())}"
+    frames = {name: _frame(panel) for name, panel in panels.items()}
+    drawn = {name: panel for name, panel in panels.items() if len(frames[name])} or panels
+    said = [_describe(name, panel, frames[name]) for name, panel in drawn.items()]
+    described = f"{title}. {' '.join(said)}"
     if len(drawn) == 1:
         ((name, panel),) = drawn.items()
         return style.finish(
-            _draw(panel), title=title, subtitle="" if name == title else name,
+            _draw(panel, frames[name]), title=title, subtitle="" if name == title else name,
             description=described, width="container",
         )  # fmt: skip
     alike = len({tuple(panel.lines) for panel in drawn.values()}) == 1
     charts = [
         # a click on a legend is heard by every panel that has the legend's field
-        _draw(panel, index, "name" if alike else f"name{index}").properties(
+        _draw(panel, frames[name], index, "name" if alike else f"name{index}").properties(
             title=alt.Title(name, anchor="start"),
             width=_WIDTH // columns - _BESIDE,
             height=230 if columns > 1 else 170,
@@ -82,10 +84,21 @@ def line_panels(panels: Mapping[str, Panel], title: str, *, columns: int = 1) ->
         for index, (name, panel) in enumerate(drawn.items())
     ]
     same: Literal["shared", "independent"] = "shared" if alike else "independent"
-    return (
-        alt.concat(*charts, columns=columns)
-        .resolve_scale(color=same, shape=same, strokeDash=same)
-        .properties(title=alt.Title(title, anchor="start", offset=12), description=described)
+    found = beside(charts, title, described, columns=columns)
+    return found.resolve_scale(color=same, shape=same, strokeDash=same)
+
+
+def beside(charts: Sequence[Any], title: str, description: str, *, columns: int) -> Any:
+    """Charts with titles of their own, under one of all.
+
+    Args:
+        charts: each of a fixed size.
+        title: of the whole.
+        description: for a reader of the page's text.
+        columns: charts beside each other.
+    """
+    return alt.concat(*charts, columns=columns).properties(
+        title=alt.Title(title, anchor="start", offset=12), description=description
     )
 
 
@@ -110,8 +123,7 @@ def _frame(panel: Panel) -> pd.DataFrame:
     return frame[shown]
 
 
-def _draw(panel: Panel, index: int = 0, field: str = "name") -> Any:
-    frame = _frame(panel)
+def _draw(panel: Panel, frame: pd.DataFrame, index: int = 0, field: str = "name") -> Any:
     names = style.encode_names(field, list(panel.lines))
     picked = style.pick_names(field, index)
     shown = alt.when(picked).then(alt.value(1)).otherwise(alt.value(0.12))
@@ -159,25 +171,11 @@ def _marks(panel: Panel, frame: pd.DataFrame) -> list[alt.Chart]:
     inside = {
         text: at for text, at in panel.marks.items() if frame.x.min() <= at <= frame.x.max() + 0.5
     }
-    if not inside:
-        return []
-    middle = (frame.x.min() + frame.x.max()) / 2
-    rows = [{"text": text, "at": at, "left": at > middle} for text, at in inside.items()]
-    base = alt.Chart(style.inline(pd.DataFrame(rows))).encode(x="at:Q")
-    rule = base.mark_rule(strokeDash=[2, 3], color=style.GRAY, strokeWidth=1.3)
-    texts = []
-    for i, row in enumerate(rows):
-        one = alt.Chart(style.inline(pd.DataFrame([row]))).mark_text(
-            align="right" if row["left"] else "left",
-            baseline="top", dx=-4 if row["left"] else 4, dy=2 + 13 * i, color=style.GRAY,
-        )  # fmt: skip
-        texts.append(one.encode(x="at:Q", y=alt.value(0), text="text:N"))
-    return [rule, *texts]
+    return style.mark_rules(inside, middle=(frame.x.min() + frame.x.max()) / 2)
 
 
-def _describe(title: str, panel: Panel) -> str:
+def _describe(title: str, panel: Panel, frame: pd.DataFrame) -> str:
     """Ends of every line, for a reader of the page's text."""
-    frame = _frame(panel)
     ends = []
     for name in panel.lines:
         y = frame[frame.name == name].y
