@@ -12,6 +12,7 @@ from scipy.sparse.linalg import LinearOperator, aslinearoperator, eigsh
 import tl_entk
 from tests.models import build, tokens
 from tl_entk.directions import lanczos, solver
+from tl_entk.directions.complement import MOST_STEPS
 from tl_entk.directions.solver import leading_eigenpairs
 
 
@@ -64,19 +65,21 @@ def test_pairs_are_eighs(block):
 
 
 def test_the_basis_satisfies_the_lanczos_relation():
-    """A Q = Q T + R E^T, with Q orthonormal, through a thick restart too."""
+    """A Q = Q T + R E^T, Q orthonormal, through thick restarts, wider blocks, parts of them."""
     matrix = random_kernel()
     for block in (1, 4):
         state = lanczos.first_state(
             120, block, seed=1, dtype=torch.float64, device=torch.device("cpu")
         )
         for count in range(14):
-            lanczos.step(state, lambda x: matrix @ x)
+            lanczos.step(state, lambda x: matrix @ x, 2 if 5 <= count <= 7 else None)
+            if count == 4:
+                lanczos.widen(state, 2)
             if count == 9:
                 lanczos.restart(state, 6)
             known = state.basis[:, : state.known]
             fresh = state.basis[:, state.known :]
-            right = known @ state.projected + fresh @ state.coupling
+            right = (known @ state.projected + fresh @ state.coupling) * state.scale
             assert float((matrix @ known - right).abs().max()) < 1e-12
             whole = state.basis.shape[1]
             identity = torch.eye(whole, dtype=torch.float64)
@@ -136,7 +139,7 @@ def test_vectors_to_start_from_change_no_answer_and_save_products_where_they_are
     if noise < 1:
         assert counts[1] < counts[0]
     if noise == 0 and block == 1:
-        assert counts[1] <= 13
+        assert counts[1] <= 13 + MOST_STEPS
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -22,12 +22,17 @@ def run_identity(operator: SymmetricOperator, seed: int) -> dict[str, str]:
 
 def save_state(path: Path, state: LanczosState, kernel: dict[str, str]) -> None:
     """Write the state; the file before it stays until the new one is whole."""
+    searched = -1 if state.searched is None else state.searched
     tensors = {
         "basis": state.basis,
         "projected": state.projected,
         "coupling": state.coupling,
         "generator": state.generator.get_state(),
         "products": torch.tensor(state.products),
+        "scale": torch.tensor(state.scale, dtype=torch.float64),
+        "search": torch.tensor(
+            [-1 if state.searched is None else state.searched, state.search_width]
+        ),
     }
     write_tensors(path, tensors, {"tl_entk": json.dumps({"kind": "lanczos", "kernel": kernel})})
 
@@ -43,12 +48,17 @@ def load_state(path: Path, kernel: dict[str, str], device: torch.device) -> Lanc
         _check_same_run(path, header["kernel"], kernel)
         generator = torch.Generator()
         generator.set_state(tensors["generator"])
+        searched, search_width = tensors["search"].tolist()
         return LanczosState(
-            tensors["basis"].to(device),
-            tensors["projected"],
-            tensors["coupling"],
+            # products round by where numbers lie in memory: a copy lies where torch would put it
+            tensors["basis"].to(device, copy=True),
+            tensors["projected"].clone(),
+            tensors["coupling"].clone(),
             int(tensors["products"]),
             generator,
+            float(tensors["scale"]),
+            None if searched < 0 else searched,
+            search_width,
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tl_entk.directions.complement import MOST_STEPS
 from tl_entk.tools.timing import duration
 
 # products that the top k of a language model's kernel took, by block size, over those of single
@@ -69,6 +70,6 @@ def best_block_size(product_seconds: float, further_seconds: float) -> int:
 
 
 def expected_products(k: int, block_size: int) -> int:
-    """About how many vectors the top k take, in blocks of a size."""
+    """About how many vectors the top k take, in blocks of a size, and the search for copies."""
     nearest = min(_BLOCKS, key=lambda block: abs(block - block_size))
-    return round(_PRODUCTS_PER_PAIR * k * _BLOCKS[nearest])
+    return round(_PRODUCTS_PER_PAIR * k * _BLOCKS[nearest]) + MOST_STEPS

@@ -8,6 +8,7 @@ product is needed to know it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -26,9 +27,13 @@ class LanczosState:
         basis: (rows, m) orthonormal; the products of its last ``len(fresh)`` columns are not
             known yet.
         projected: (m', m') T of the columns whose products are known, in float64.
-        coupling: (b, m') R's coordinates: A Q = Q T + fresh coupling.
+        coupling: (b, m') R's coordinates: A Q = (Q T + fresh coupling) scale.
         products: how many vectors have been multiplied so far.
         generator: of the random vectors.
+        scale: a power of two near the first product's size: squares of very small or large
+            numbers leave the number format. 0 until there is a product.
+        searched: last known columns that came of searching the complement; None outside a search.
+        search_width: random vectors that the next search begins with, or this one began with.
     """
 
     basis: Float[Tensor, "rows m"]
@@ -36,6 +41,9 @@ class LanczosState:
     coupling: Float[Tensor, "b k"]
     products: int
     generator: torch.Generator
+    scale: float = 0.0
+    searched: int | None = None
+    search_width: int = 1
 
     @property
     def known(self) -> int:
@@ -75,37 +83,73 @@ def first_state(
     return LanczosState(basis, empty, empty.reshape(basis.shape[1], 0), 0, generator)
 
 
-def step(state: LanczosState, multiply: Multiply) -> None:
-    """Multiply the fresh vectors, and add what is new in the products to the basis.
+def step(state: LanczosState, multiply: Multiply, width: int | None = None) -> None:
+    """Multiply fresh vectors, and add what is new in the products to the basis.
 
     Args:
         state: which is changed.
         multiply: the matrix's products.
+        width: how many of the fresh vectors, the last ones; all by default.
     """
-    known, fresh = state.known, state.basis[:, state.known :]
-    width = fresh.shape[1]
+    known, count = state.known, state.basis.shape[1] - state.known
+    width = count if width is None else width
+    waiting = count - width
     done = known + width
-    product = multiply(fresh).clone()  # what is multiplied with may return what it was given
+    order = [*range(known), *range(done + waiting - width, done + waiting)]
+    order += range(known, known + waiting)
+    basis = state.basis[:, order] if waiting else state.basis
+    product = multiply(basis[:, known:done])
     if not bool(torch.isfinite(product).all()):
         raise RuntimeError(
             "a product with the kernel is not finite: look for infinities in the weights or "
             "activations, or compute in a wider format."
         )
+    scale = state.scale or _power_of_two(float(product.abs().max()))
+    product = product / scale
     size = product.norm(dim=0).double().cpu()
-    coordinates = _project_out(state.basis, product)
+    coordinates = _project_out(basis, product)
     T = torch.zeros(done, done, dtype=torch.float64)
     T[:known, :known] = state.projected
     T[:, known:] = coordinates[:done]
     T[known:, :known] = coordinates[:known].T
     T[known:, known:] = (T[known:, known:] + T[known:, known:].T) / 2
-    block, remainder = _orthonormalize(state, product, size)
-    coupling = torch.zeros(block.shape[1], done, dtype=torch.float64)
-    coupling[:, known:] = remainder
-    basis = torch.cat([state.basis, block], 1)
-    # all at once: a run that is interrupted saves what it has
-    state.basis, state.projected, state.coupling, state.products = (
-        basis, T, coupling, state.products + width,
-    )  # fmt: skip
+    block, remainder = _orthonormalize(basis, product, size, state.generator)
+    coupling = torch.zeros(waiting + block.shape[1], done, dtype=torch.float64)
+    coupling[:waiting, :known] = state.coupling[:waiting]
+    coupling[:waiting, known:] = coordinates[done:]
+    coupling[waiting:, known:] = remainder
+    basis = torch.cat([basis, block], 1)
+    searched = None if state.searched is None else state.searched + width
+    # in one step: what is saved when a run is interrupted is the state before or after
+    vars(state).update(
+        basis=basis,
+        projected=T,
+        coupling=coupling,
+        products=state.products + width,
+        scale=scale,
+        searched=searched,
+    )
+
+
+def widen(state: LanczosState, count: int) -> None:
+    """Add random vectors to the fresh ones, as many as there is room for.
+
+    Args:
+        state: which is changed.
+        count: of the vectors.
+    """
+    rows, held = state.basis.shape
+    block = state.basis.new_zeros(rows, 0)
+    for _ in range(min(count, rows - held)):
+        block = torch.cat([block, _random_vector(state.basis, block, state.generator)], 1)
+    none = torch.zeros(block.shape[1], state.known, dtype=torch.float64)
+    coupling, basis = torch.cat([state.coupling, none]), torch.cat([state.basis, block], 1)
+    vars(state).update(coupling=coupling, basis=basis)
+
+
+def _power_of_two(size: float) -> float:
+    """The power of two just below a size: dividing by it rounds nothing."""
+    return math.ldexp(1.0, math.frexp(size)[1] - 1) if size else 1.0
 
 
 def _project_out(basis: Tensor, vectors: Tensor) -> Float[Tensor, "m b"]:
@@ -119,14 +163,14 @@ def _project_out(basis: Tensor, vectors: Tensor) -> Float[Tensor, "m b"]:
 
 
 def _orthonormalize(
-    state: LanczosState, product: Tensor, size: Float[Tensor, " b"]
+    basis: Tensor, product: Tensor, size: Float[Tensor, " b"], generator: torch.Generator
 ) -> tuple[Tensor, Float[Tensor, "b2 b"]]:
     """The new block and its coordinates: product = block @ remainder up to rounding.
 
     A direction that the basis holds already (an invariant subspace was found) is replaced by a
     random one with remainder zero, as long as there is room for any.
     """
-    rows, held = state.basis.shape
+    rows, held = basis.shape
     width = product.shape[1]
     rounding = 10 * torch.finfo(product.dtype).eps * float(size.max())
     room = min(width, rows - held)
@@ -141,13 +185,17 @@ def _orthonormalize(
             remainder[block.shape[1], column] = length
             # what two projections leave of the basis is rounding, which counts in short vectors
             short = length < 1e-2 * float(size.max())
-            fresh = _clean_vector(state.basis, block, vector) if short else vector / length
+            fresh = _clean_vector(basis, block, vector) if short else vector / length
             block = torch.cat([block, fresh], 1)
     while block.shape[1] < room:
-        vector = torch.randn(rows, 1, generator=state.generator, dtype=torch.float64)
-        vector = vector.to(product.device, product.dtype)
-        block = torch.cat([block, _clean_vector(state.basis, block, vector)], 1)
+        block = torch.cat([block, _random_vector(basis, block, generator)], 1)
     return block, remainder
+
+
+def _random_vector(basis: Tensor, block: Tensor, generator: torch.Generator) -> Tensor:
+    """A random unit vector (rows, 1) without anything of the basis and the block in it."""
+    vector = torch.randn(len(basis), 1, generator=generator, dtype=torch.float64)
+    return _clean_vector(basis, block, vector.to(basis.device, basis.dtype))
 
 
 def _clean_vector(basis: Tensor, block: Tensor, vector: Tensor) -> Tensor:
@@ -180,7 +228,7 @@ def ritz_pairs(state: LanczosState, k: int) -> RitzPairs:
     values, coordinates = values.flip(0)[:k], coordinates.flip(1)[:, :k]
     largest = values[0].abs().clamp_min(torch.finfo(torch.float64).tiny)
     residuals = (state.coupling @ coordinates).norm(dim=0) / largest
-    return RitzPairs(values, coordinates, residuals)
+    return RitzPairs(values * (state.scale or 1.0), coordinates, residuals)
 
 
 def allowed_residuals(
@@ -212,5 +260,5 @@ def restart(state: LanczosState, keep: int) -> None:
     coordinates = pairs.coordinates.to(state.basis.device, state.basis.dtype)
     fresh = state.basis[:, state.known :]
     basis = torch.cat([state.basis[:, : state.known] @ coordinates, fresh], 1)
-    coupling, projected = state.coupling @ pairs.coordinates, pairs.values.diag()
-    state.basis, state.coupling, state.projected = basis, coupling, projected
+    coupling, projected = state.coupling @ pairs.coordinates, (pairs.values / state.scale).diag()
+    vars(state).update(basis=basis, coupling=coupling, projected=projected)
