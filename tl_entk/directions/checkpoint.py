@@ -30,9 +30,7 @@ def save_state(path: Path, state: LanczosState, kernel: dict[str, str]) -> None:
         "generator": state.generator.get_state(),
         "products": torch.tensor(state.products),
         "scale": torch.tensor(state.scale, dtype=torch.float64),
-        "search": torch.tensor(
-            [-1 if state.searched is None else state.searched, state.search_width]
-        ),
+        "search": torch.tensor([searched, state.search_width]),
     }
     write_tensors(path, tensors, {"tl_entk": json.dumps({"kind": "lanczos", "kernel": kernel})})
 
