@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,6 +13,7 @@ from tl_entk.commands.call import Call
 from tl_entk.commands.checks import check_budget, check_device, choose_speed, run_folder
 from tl_entk.commands.console import console, show_costs, show_end, shows_progress
 from tl_entk.commands.options import Device, Estimate, Out, as_command
+from tl_entk.commands.processes import run_in_processes, started_by_torchrun
 from tl_entk.experiments.language.settings import CONTROLS, PRESETS, LanguageSettings, run_name
 from tl_entk.model.memory import check_memory_budget
 from tl_entk.model.readout_names import NAMES as READOUTS
@@ -53,6 +55,24 @@ def language(
         choose_speed(device)
         _estimate(settings, device, budget)
         return
+    run = partial(_run, call, out, device, budget)
+    if started_by_torchrun():
+        run_in_processes(run, partial(_load_copy, settings, device), device)
+    else:
+        run()
+
+
+def _load_copy(settings: LanguageSettings, device: str) -> Any:
+    """The model of a process that follows another."""
+    from tl_entk.language.loading import load_language_model
+
+    _disable_bars()
+    loaded = load_language_model(settings.model, model_class=settings.model_class, device=device)
+    return loaded.model
+
+
+def _run(call: Call[LanguageSettings], out: Path, device: str, budget: int) -> None:
+    settings = call.settings
     target = out / run_name(settings)
     with run_folder(target, call, device=device):
         from tl_entk.commands.summaries import show_language

@@ -16,6 +16,7 @@ from tl_entk.commands.language import language
 from tl_entk.commands.list_components import list_components
 from tl_entk.commands.modular_transformer import modular_transformer
 from tl_entk.commands.paper import paper
+from tl_entk.commands.processes import is_follower
 from tl_entk.commands.replay import replay
 from tl_entk.commands.report import report
 from tl_entk.commands.toys import modular_mlp, superposition
@@ -70,7 +71,9 @@ def main() -> None:
     except (UserError, OSError) as error:
         if "--debug" in sys.argv:
             traceback.print_exc()
-        show_error(error)
+        # what several processes have met is said once
+        if not is_follower() or isinstance(error, ConnectionError):
+            show_error(error)
         sys.exit(_FIXABLE)
     except Exception as error:
         # typer's own usage errors know how to show themselves

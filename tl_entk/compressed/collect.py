@@ -15,6 +15,7 @@ from tl_entk.model.factors import Factors
 from tl_entk.model.request import Task
 from tl_entk.model.staged_factors import collect_stages
 from tl_entk.tools.progress import Progress
+from tl_entk.tools.ranks import current_ranks
 
 
 def compressed_jacobians(
@@ -27,6 +28,8 @@ def compressed_jacobians(
 ) -> Iterator[tuple[str, Jacobian]]:
     """The Jacobian of each kernel, as soon as its last weight's factors are there.
 
+    Where examples are split over processes, of this process's.
+
     Args:
         task: model, examples, and the few outputs to be read.
         kernels: name to the components that it is of.
@@ -37,9 +40,13 @@ def compressed_jacobians(
     Raises:
         UserError: if a weight's factors do not fit the budget.
     """
-    n = len(task)
+    ranks, rows = current_ranks(), torch.arange(len(task), device=task.inputs.device)
+    ranks.check_examples(len(rows))
+    # every process by the same plan: it waits for the others after each kernel
+    planned, task = (task.take(rows[ranks.share(len(rows), rank)]) for rank in (0, ranks.rank))
+    n, progress = len(task), progress and ranks.first
     with frozen(task.adapter.model), torch.enable_grad():
-        plan = plan_collection(task, kernels, dtype=dtype, memory_budget=memory_budget)
+        plan = plan_collection(planned, kernels, dtype=dtype, memory_budget=memory_budget)
         outputs = plan.outputs
         waiting = {name: {site.name for site, _ in found} for name, found in plan.chosen.items()}
         held: dict[str, Factors] = {}

@@ -20,19 +20,23 @@ from tl_entk.compressed.work import (
     read_work,
 )
 from tl_entk.directions.eigen import EigenDirections
+from tl_entk.directions.solver import leading_eigenpairs
 from tl_entk.kernel.gram import gram_diagonal
-from tl_entk.linearization.jacobian import Jacobian
+from tl_entk.linearization.jacobian import FlattenedKernel, Jacobian
 from tl_entk.model.checks import Position
 from tl_entk.model.provenance import position_label, provenance
 from tl_entk.model.readouts import FINAL_HIDDEN, ReadoutLike
 from tl_entk.model.sites import Components
 from tl_entk.operator.top_directions import top_eigendirections
+from tl_entk.tools.lead import on_all_ranks
 from tl_entk.tools.matrix_products import fast_products
+from tl_entk.tools.ranks import current_ranks
 
 # examples whose gradients' norms are taken at a time
 _ROWS = 64
 
 
+@on_all_ranks
 def all_eigendirections(
     model: torch.nn.Module,
     tokens: Int[Tensor, "n t"],
@@ -104,7 +108,7 @@ def all_eigendirections(
     found = {}
     if work.wanted:
         with fast_products(tokens.device):
-            if progress:
+            if progress and current_ranks().first:
                 print(f"{len(work.wanted)} kernels: {estimate_compressed(work)}")
             found = _solve_all(work, tol, seed, position_label(position), progress)
     for name in work.exact:
@@ -120,19 +124,9 @@ def _solve_all(
 ) -> dict[str, EigenDirections]:
     """Compress, solve and lift each kernel as soon as its factors are there."""
     task, root = work.task, work.root
-    space = find_output_space(
-        task,
-        work.wanted,
-        root,
-        work.width,
-        work.outputs,
-        ERROR_OUTPUTS,
-        products=work.products,
-        examples=work.examples,
-        seed=seed,
-        dtype=work.dtype,
-        memory_budget=work.memory_budget,
-    )
+    ranks = current_ranks()
+    space = ranks.from_first(_find_space(work, seed) if ranks.first else None)
+    assert space is not None
     about: dict[str, Any] = {
         "readout": "final_hidden, whitened by W_U" if root is not None else task.readout.name,
         "kernel_dtype": str(work.dtype),
@@ -140,7 +134,8 @@ def _solve_all(
         "position": position,
         "seed": seed,
     }
-    compressed = compress(task, torch.cat([space.leading, space.others], 1), root, work.dtype)
+    read = torch.cat([space.leading, space.others], 1)
+    compressed = compress(task, read, root, work.dtype)
     found = {}
     for name, jacobian in compressed_jacobians(
         compressed,
@@ -150,7 +145,7 @@ def _solve_all(
         progress=progress,
     ):
         info = provenance(task, component=", ".join(work.wanted[name]), **about)
-        eigen = _solve(jacobian, space, work.k, tol, seed)
+        eigen = _solve(jacobian, len(task), space, work.k, tol, seed)
         if root is not None:
             eigen = replace(eigen, space="final_hidden")
         found[name] = replace(eigen, provenance=info | {"tol": tol} | eigen.provenance)
@@ -158,23 +153,44 @@ def _solve_all(
     return found
 
 
+def _find_space(work: CompressionWork, seed: int) -> OutputSpace:
+    return find_output_space(
+        work.task,
+        work.wanted,
+        work.root,
+        work.width,
+        work.outputs,
+        ERROR_OUTPUTS,
+        products=work.products,
+        examples=work.examples,
+        seed=seed,
+        dtype=work.dtype,
+        memory_budget=work.memory_budget,
+    )
+
+
 def _solve(
-    jacobian: Jacobian, space: OutputSpace, k: int, tol: float, seed: int
+    jacobian: Jacobian, n: int, space: OutputSpace, k: int, tol: float, seed: int
 ) -> EigenDirections:
     """Eigenpairs of the compressed kernel, lifted, with what the lift leaves out."""
-    q = space.leading.shape[1]
+    q, ranks = space.leading.shape[1], current_ranks()
     inside, outside = jacobian.outputs_between(0, q), jacobian.outputs_between(q, jacobian.outputs)
-    eigen = inside.eigendecompose(min(k, *inside.shape), tol=tol / 10, seed=seed)
-    vectors = eigen.vectors.reshape(jacobian.n, q, -1)
+    kernel = FlattenedKernel(inside, n, ranks)
+    pairs = min(k, n * q, inside.shape[1])
+    if ranks.count == 1:
+        eigen = inside.eigendecompose(pairs, tol=tol / 10, seed=seed)
+    else:
+        eigen = leading_eigenpairs(kernel, pairs, tol=tol / 10, seed=seed)
+    vectors = eigen.vectors.reshape(n, q, -1)
     errors = eigen.residuals.square()
     first = eigen.eigenvalues[0].clamp_min(torch.finfo(torch.float64).tiny)
     energy, rest = _trace(inside), 0.0
     if outside.outputs:
-        images = [
-            outside.apply(inside.adjoint(v)) for v in vectors.to(jacobian.row_weights).unbind(2)
-        ]
-        sizes = torch.stack([image.double().square().sum() for image in images]).cpu()
-        errors = errors + space.left_out * (sizes.sqrt() / first).square()
+        own = vectors[ranks.share(n)].to(jacobian.row_weights)
+        images = [outside.apply(kernel.adjoint(v)) for v in own.unbind(2)]
+        sizes = torch.stack([image.double().square().sum() for image in images])
+        ranks.add_up(sizes)
+        errors = errors + space.left_out * (sizes.cpu().sqrt() / first).square()
         rest = space.left_out * _trace(outside)
     residuals = errors.sqrt()
     lifted = torch.einsum("rq,nqk->nrk", space.leading.to(vectors), vectors)
@@ -199,4 +215,7 @@ def _trace(jacobian: Jacobian) -> float:
         total += sum(
             float(gram_diagonal(part.examples_between(chosen)).sum()) for part in jacobian.maps
         )
-    return total * float(jacobian.row_weights[0, 0]) ** 2
+    found = torch.tensor(total * float(jacobian.row_weights[0, 0]) ** 2, dtype=torch.float64)
+    found = found.to(jacobian.row_weights.device)
+    current_ranks().add_up(found)
+    return float(found)

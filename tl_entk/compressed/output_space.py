@@ -132,7 +132,7 @@ class PooledKernels:
             short.sizes,
             vector_bytes=len(task) * short.outputs * dtype.itemsize,
             memory_budget=memory_budget,
-            exchange=lambda _, gradients: _divide_by_traces(gradients, sites),
+            exchange=lambda _, gradients, __: _divide_by_traces(gradients, sites),
             token_space=False,
         )
 

@@ -9,6 +9,7 @@ import torch
 
 from feature_sets.errors import UserError
 from tl_entk.directions.lanczos import LanczosState
+from tl_entk.directions.rows import Rows
 from tl_entk.directions.symmetric_operator import SymmetricOperator
 from tl_entk.tools.files import read_tensors, refuse_damaged, write_tensors
 
@@ -21,10 +22,16 @@ def run_identity(operator: SymmetricOperator, seed: int) -> dict[str, str]:
 
 
 def save_state(path: Path, state: LanczosState, kernel: dict[str, str]) -> None:
-    """Write the state; the file before it stays until the new one is whole."""
+    """Write the state; the file before it stays until the new one is whole.
+
+    Of a basis that is split over processes the first writes the whole.
+    """
+    basis = state.rows.gather(state.basis)
+    if basis is None:
+        return
     searched = -1 if state.searched is None else state.searched
     tensors = {
-        "basis": state.basis,
+        "basis": basis,
         "projected": state.projected,
         "coupling": state.coupling,
         "generator": state.generator.get_state(),
@@ -35,8 +42,10 @@ def save_state(path: Path, state: LanczosState, kernel: dict[str, str]) -> None:
     write_tensors(path, tensors, {"tl_entk": json.dumps({"kind": "lanczos", "kernel": kernel})})
 
 
-def load_state(path: Path, kernel: dict[str, str], device: torch.device) -> LanczosState:
-    """Read the state.
+def load_state(
+    path: Path, kernel: dict[str, str], rows: Rows, device: torch.device
+) -> LanczosState:
+    """Read the state; of its basis, the rows of this process.
 
     Raises:
         UserError: if the file is none of ours, or of another kernel; says in what.
@@ -48,8 +57,9 @@ def load_state(path: Path, kernel: dict[str, str], device: torch.device) -> Lanc
         generator.set_state(tensors["generator"])
         searched, search_width = tensors["search"].tolist()
         return LanczosState(
+            rows,
             # products round by where numbers lie in memory: a copy lies where torch would put it
-            tensors["basis"].to(device, copy=True),
+            tensors["basis"][rows.own].to(device, copy=True),
             tensors["projected"].clone(),
             tensors["coupling"].clone(),
             int(tensors["products"]),

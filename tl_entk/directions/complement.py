@@ -52,7 +52,7 @@ def missed_below(state: LanczosState) -> float:
         return 0.0
     if state.searched is None:
         return math.inf
-    return upper_bound(_largest_found(state), len(state.basis), _steps(state))
+    return upper_bound(_largest_found(state), state.rows.count, _steps(state))
 
 
 def is_searched(state: LanczosState, values: Float[Tensor, " k"], capacity: int) -> bool:
@@ -63,8 +63,8 @@ def is_searched(state: LanczosState, values: Float[Tensor, " k"], capacity: int)
         values: of those pairs, largest first.
         capacity: columns that the basis may have.
     """
-    rows, held = state.basis.shape
-    if held == rows:  # the fresh vectors are all there is
+    held = state.basis.shape[1]
+    if state.full:  # the fresh vectors are all there is
         return state.exhausted
     if state.searched is None:
         return len(values) + 2 * (held - state.known + state.search_width) > capacity
@@ -85,11 +85,10 @@ def choose_width(state: LanczosState, values: Float[Tensor, " k"], converged: bo
         values: of the leading Ritz pairs, largest first.
         converged: whether these pairs have.
     """
-    full = state.basis.shape[1] == len(state.basis)
-    if state.searched is not None and (full or not converged or _has_found(state, values)):
+    if state.searched is not None and (state.full or not converged or _has_found(state, values)):
         state.searched = None
         state.search_width *= 2
-    if full or not converged:
+    if state.full or not converged:
         return None
     if state.searched is None:
         widen(state, state.search_width)

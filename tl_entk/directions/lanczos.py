@@ -16,6 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tl_entk.directions.rows import Rows
+
 Multiply = Callable[[Float[Tensor, "rows b"]], Float[Tensor, "rows b"]]
 
 
@@ -24,8 +26,9 @@ class LanczosState:
     """A basis that grows by a block with every step.
 
     Attributes:
-        basis: (rows, m) orthonormal; the products of its last ``len(fresh)`` columns are not
-            known yet.
+        rows: of the matrix, and which of them this process has.
+        basis: (rows, m) orthonormal, this process's rows of it; the products of its last
+            ``len(fresh)`` columns are not known yet.
         projected: (m', m') T of the columns whose products are known, in float64.
         coupling: (b, m') R's coordinates: A Q = (Q T + fresh coupling) scale.
         products: how many vectors have been multiplied so far.
@@ -36,6 +39,7 @@ class LanczosState:
         search_width: random vectors that the next search begins with, or this one began with.
     """
 
+    rows: Rows
     basis: Float[Tensor, "rows m"]
     projected: Float[Tensor, "k k"]
     coupling: Float[Tensor, "b k"]
@@ -51,13 +55,18 @@ class LanczosState:
         return len(self.projected)
 
     @property
+    def full(self) -> bool:
+        """Whether the basis has as many columns as there can be."""
+        return self.basis.shape[1] == self.rows.count
+
+    @property
     def exhausted(self) -> bool:
         """Whether the basis spans everything: its Ritz pairs are eigenpairs."""
         return self.known == self.basis.shape[1]
 
 
 def first_state(
-    rows: int,
+    rows: Rows,
     block: int,
     *,
     seed: int,
@@ -73,14 +82,17 @@ def first_state(
         seed: of the random vectors, drawn on the CPU: every device starts alike.
         dtype: number format of the basis.
         device: where the basis is.
-        vectors: linearly independent ones to start from.
+        vectors: to start from, this process's rows of them.
     """
     generator = torch.Generator().manual_seed(seed)
-    first = torch.randn(rows, min(block, rows), generator=generator, dtype=torch.float64)
-    first = first if vectors is None else vectors
-    basis = torch.linalg.qr(first.to(device, dtype))[0]
+    own = range(rows.count)[rows.own]
+    none = torch.zeros(len(own), 0, dtype=dtype, device=device)
+    drawn = rows.random(min(block, rows.count), generator, none)
+    first = drawn if vectors is None else vectors.to(device, dtype)
+    first = first / _power_of_two(rows.largest(first))
+    basis, _ = _orthonormalize(rows, none, first, rows.norms(first), generator)
     empty = torch.zeros(0, 0, dtype=torch.float64)
-    return LanczosState(basis, empty, empty.reshape(basis.shape[1], 0), 0, generator)
+    return LanczosState(rows, basis, empty, empty.reshape(basis.shape[1], 0), 0, generator)
 
 
 def step(state: LanczosState, multiply: Multiply, width: int | None = None) -> None:
@@ -99,21 +111,22 @@ def step(state: LanczosState, multiply: Multiply, width: int | None = None) -> N
     order += range(known, known + waiting)
     basis = state.basis[:, order] if waiting else state.basis
     product = multiply(basis[:, known:done])
-    if not bool(torch.isfinite(product).all()):
+    largest = state.rows.largest(product)
+    if not math.isfinite(largest):
         raise RuntimeError(
             "a product with the kernel is not finite: look for infinities in the weights or "
             "activations, or compute in a wider format."
         )
-    scale = state.scale or _power_of_two(float(product.abs().max()))
+    scale = state.scale or _power_of_two(largest)
     product = product / scale
-    size = product.norm(dim=0).double().cpu()
-    coordinates = _project_out(basis, product)
+    size = state.rows.norms(product)
+    coordinates = _project_out(state.rows, basis, product)
     T = torch.zeros(done, done, dtype=torch.float64)
     T[:known, :known] = state.projected
     T[:, known:] = coordinates[:done]
     T[known:, :known] = coordinates[:known].T
     T[known:, known:] = (T[known:, known:] + T[known:, known:].T) / 2
-    block, remainder = _orthonormalize(basis, product, size, state.generator)
+    block, remainder = _orthonormalize(state.rows, basis, product, size, state.generator)
     coupling = torch.zeros(waiting + block.shape[1], done, dtype=torch.float64)
     coupling[:waiting, :known] = state.coupling[:waiting]
     coupling[:waiting, known:] = coordinates[done:]
@@ -138,12 +151,12 @@ def widen(state: LanczosState, count: int) -> None:
         state: which is changed.
         count: of the vectors.
     """
-    rows, held = state.basis.shape
-    block = state.basis.new_zeros(rows, 0)
-    for _ in range(min(count, rows - held)):
-        block = torch.cat([block, _random_vector(state.basis, block, state.generator)], 1)
+    rows, basis = state.rows, state.basis
+    block = basis[:, :0]
+    for _ in range(min(count, rows.count - basis.shape[1])):
+        block = torch.cat([block, _random_vector(rows, basis, block, state.generator)], 1)
     none = torch.zeros(block.shape[1], state.known, dtype=torch.float64)
-    coupling, basis = torch.cat([state.coupling, none]), torch.cat([state.basis, block], 1)
+    coupling, basis = torch.cat([state.coupling, none]), torch.cat([basis, block], 1)
     vars(state).update(coupling=coupling, basis=basis)
 
 
@@ -152,58 +165,62 @@ def _power_of_two(size: float) -> float:
     return math.ldexp(1.0, math.frexp(size)[1] - 1) if size else 1.0
 
 
-def _project_out(basis: Tensor, vectors: Tensor) -> Float[Tensor, "m b"]:
+def _project_out(rows: Rows, basis: Tensor, vectors: Tensor) -> Float[Tensor, "m b"]:
     """Remove the basis from the vectors in place, twice; returns the coordinates removed."""
     total = torch.zeros(basis.shape[1], vectors.shape[1], dtype=torch.float64)
     for _ in range(2):
-        coordinates = basis.T @ vectors
+        coordinates = rows.inner(basis, vectors)
         vectors -= basis @ coordinates
         total += coordinates.double().cpu()
     return total
 
 
 def _orthonormalize(
-    basis: Tensor, product: Tensor, size: Float[Tensor, " b"], generator: torch.Generator
+    rows: Rows,
+    basis: Tensor,
+    product: Tensor,
+    size: Float[Tensor, " b"],
+    generator: torch.Generator,
 ) -> tuple[Tensor, Float[Tensor, "b2 b"]]:
     """The new block and its coordinates: product = block @ remainder up to rounding.
 
     A direction that the basis holds already (an invariant subspace was found) is replaced by a
     random one with remainder zero, as long as there is room for any.
     """
-    rows, held = basis.shape
     width = product.shape[1]
     rounding = 10 * torch.finfo(product.dtype).eps * float(size.max())
-    room = min(width, rows - held)
-    block = product.new_zeros(rows, 0)
+    room = min(width, rows.count - basis.shape[1])
+    block = product[:, :0]
     remainder = torch.zeros(room, width, dtype=torch.float64)
     for column in range(width):
         vector = product[:, [column]]
-        coordinates = _project_out(block, vector)
+        coordinates = _project_out(rows, block, vector)
         remainder[: block.shape[1], column] = coordinates[:, 0]
-        length = float(vector.double().norm())
+        length = float(rows.norms(vector))
         if length > rounding and block.shape[1] < room:
             remainder[block.shape[1], column] = length
             # what two projections leave of the basis is rounding, which counts in short vectors
             short = length < 1e-2 * float(size.max())
-            fresh = _clean_vector(basis, block, vector) if short else vector / length
+            fresh = _clean_vector(rows, basis, block, vector) if short else vector / length
             block = torch.cat([block, fresh], 1)
     while block.shape[1] < room:
-        block = torch.cat([block, _random_vector(basis, block, generator)], 1)
+        block = torch.cat([block, _random_vector(rows, basis, block, generator)], 1)
     return block, remainder
 
 
-def _random_vector(basis: Tensor, block: Tensor, generator: torch.Generator) -> Tensor:
-    """A random unit vector (rows, 1) without anything of the basis and the block in it."""
-    vector = torch.randn(len(basis), 1, generator=generator, dtype=torch.float64)
-    return _clean_vector(basis, block, vector.to(basis.device, basis.dtype))
+def _random_vector(
+    rows: Rows, basis: Tensor, block: Tensor, generator: torch.Generator
+) -> Float[Tensor, "rows 1"]:
+    """A random unit vector without anything of the basis and the block in it."""
+    return _clean_vector(rows, basis, block, rows.random(1, generator, basis))
 
 
-def _clean_vector(basis: Tensor, block: Tensor, vector: Tensor) -> Tensor:
+def _clean_vector(rows: Rows, basis: Tensor, block: Tensor, vector: Tensor) -> Tensor:
     """A unit vector without what rounding has left of the basis in it."""
-    vector = vector / vector.norm()
-    _project_out(basis, vector)
-    _project_out(block, vector)
-    return vector / vector.norm()
+    vector = vector / float(rows.norms(vector))
+    _project_out(rows, basis, vector)
+    _project_out(rows, block, vector)
+    return vector / float(rows.norms(vector))
 
 
 @dataclass(frozen=True, eq=False)

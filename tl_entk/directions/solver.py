@@ -104,25 +104,32 @@ def leading_eigenpairs(
     check_request(rows, k, tol, block_size, limit)
     capacity = _most_columns(operator, k, block_size, basis_budget)
     if start is not None:
-        start = _mix(_check_start(start, rows)[:, :k].cpu().double(), block_size, seed)
+        mixed = _mix(_check_start(start, rows)[:, :k].cpu().double(), block_size, seed)
+        start = mixed[operator.rows.own]
     path = None if resume is None else Path(resume)
     kernel = run_identity(operator, seed)
-    if path is not None and path.exists():
-        state = load_state(path, kernel, operator.device)
+    if path is not None and operator.ranks.from_first(path.exists()):
+        state = load_state(path, kernel, operator.rows, operator.device)
         _check_same_kernel(operator, state, path)
     else:
         state = first_state(
-            rows, block_size, seed=seed, dtype=operator.dtype, device=operator.device, vectors=start
+            operator.rows,
+            block_size,
+            seed=seed,
+            dtype=operator.dtype,
+            device=operator.device,
+            vectors=start,
         )
     saver = _Saver(path, kernel, state.products)
     forecast = _Forecast(k, tol, expected_products(k, block_size), operator.dtype)
+    progress = progress and operator.ranks.first
     with Progress("products", forecast.total, progress) as bar, saver.save_at_exit(state):
         bar.advance(state.products)
         pairs = ritz_pairs(state, k) if state.known >= k else None
         while not _is_finished(state, pairs, tol, limit, capacity):
             width = _choose_width(state, pairs, tol, k, capacity)
             before = state.products
-            step(state, operator.__matmul__, width)
+            step(state, operator.multiply_own, width)
             if state.known >= k:
                 pairs = ritz_pairs(state, k)
                 bar.expect(forecast.update(state.products, pairs))
@@ -194,7 +201,9 @@ def _most_columns(operator: SymmetricOperator, k: int, block_size: int, budget: 
     """
     if budget is None:
         return operator.shape[0] + block_size
-    column = 2 * operator.shape[0] * operator.dtype.itemsize
+    # the first process has the most
+    own = operator.ranks.share(operator.n, 0).stop * operator.d
+    column = 2 * own * operator.dtype.itemsize
     least = least_columns(k, block_size)
     if budget // column < least:
         raise UserError(
@@ -249,9 +258,10 @@ def _check_same_kernel(operator: SymmetricOperator, state: LanczosState, path: P
     column = state.projected[:, [0]].to(state.basis.device, state.basis.dtype)
     coupling = state.coupling[:, [0]].to(state.basis.device, state.basis.dtype)
     wanted = state.basis[:, : state.known] @ column + fresh @ coupling
-    found = (operator @ state.basis[:, [0]]) / state.scale
+    found = operator.multiply_own(state.basis[:, [0]]) / state.scale
     loose = 1e-3 if operator.exact else 5e-2
-    if not float((found - wanted).norm()) <= loose * float(wanted.norm()):
+    wrong, size = state.rows.norms(found - wanted), state.rows.norms(wanted)
+    if not float(wrong) <= loose * float(size):
         raise UserError(
             f"{path} is a checkpoint of another kernel (the model's weights differ): pass "
             "another path, or delete it."
@@ -268,22 +278,33 @@ class _Saver:
     saved: float = field(default_factory=time.monotonic)
 
     def save_every_minute(self, state: LanczosState) -> None:
-        if time.monotonic() - self.saved >= _SECONDS_BETWEEN_CHECKPOINTS:
+        due = time.monotonic() - self.saved >= _SECONDS_BETWEEN_CHECKPOINTS
+        if self.path is not None and state.rows.ranks.from_first(due):
             self.save(state)
 
     def save(self, state: LanczosState) -> None:
-        if self.path is not None and (state.products > self.products or not self.path.exists()):
+        if self.path is None:
+            return
+        new = state.products > self.products or not self.path.exists()
+        if state.rows.ranks.from_first(new):
             save_state(self.path, state, self.kernel)
             self.products = state.products
         self.saved = time.monotonic()
 
     @contextmanager
     def save_at_exit(self, state: LanczosState) -> Iterator[None]:
-        """However the run ends, what it has is kept (a step changes the state only at its end)."""
+        """However the run ends, what it has is kept (a step changes the state only at its end).
+
+        Several processes save it when they all have ended well: none can wait for another that
+        may have failed.
+        """
         try:
             yield
-        finally:
-            self.save(state)
+        except BaseException:
+            if state.rows.ranks.count == 1:
+                self.save(state)
+            raise
+        self.save(state)
 
 
 @dataclass
@@ -323,19 +344,20 @@ def _collect_directions(
     k = len(pairs.values)
     coordinates = pairs.coordinates.to(state.basis.device, state.basis.dtype)
     flat = state.basis[:, : state.known] @ coordinates
-    flat = flat / flat.norm(dim=0)
+    flat = flat / state.rows.norms(flat).to(flat)
     residuals = pairs.residuals
     if tol < 100 * torch.finfo(flat.dtype).eps or not operator.exact:
         residuals = torch.maximum(residuals, _measure_residuals(operator, flat, pairs.values))
     converged = residuals <= allowed_residuals(pairs.values, tol, flat.dtype)
-    if not bool(converged.all()):
+    if not bool(converged.all()) and operator.ranks.first:
         warn_user(
             f"{int((~converged).sum())} of {k} pairs have not converged to {tol:g} after "
             f"{state.products} products (worst residual {float(residuals.max()):.1e}): "
             "raise max_products or tol, and see .converged.",
             RuntimeWarning,
         )
-    scores, vectors, share = score_vectors(flat.cpu().reshape(operator.n, operator.d, -1))
+    whole = state.rows.join(flat).cpu()
+    scores, vectors, share = score_vectors(whole.reshape(operator.n, operator.d, -1))
     return EigenDirections(
         pairs.values,
         scores,
@@ -353,5 +375,5 @@ def _measure_residuals(
 ) -> Float[Tensor, " k"]:
     """Residuals by products: the recurrence's are blind to the rounding of products."""
     theta = values.to(vectors.device, vectors.dtype)
-    errors = (operator @ vectors - vectors * theta).double().norm(dim=0).cpu()
+    errors = operator.rows.norms(operator.multiply_own(vectors) - vectors * theta)
     return errors / values[0].abs().clamp_min(torch.finfo(torch.float64).tiny)

@@ -15,13 +15,16 @@ from torch import Tensor
 
 from feature_sets.errors import UserError
 from tl_entk.directions.eigen import Space
+from tl_entk.directions.rows import Rows
+from tl_entk.tools.ranks import ALONE, Ranks
 
 
 class SymmetricOperator(ABC):
     """A positive semidefinite (N d) x (N d) matrix K, multiplied but never formed.
 
     Rows are example-major: number i of example n is row n * d + i. A subclass says what K times a
-    block of vectors is; vectors of any device and floating-point format may be multiplied.
+    block of vectors is; vectors of any device and floating-point format may be multiplied. Where
+    examples are split over processes, it says so for this process's rows of both.
 
     Attributes:
         n: examples N.
@@ -32,6 +35,7 @@ class SymmetricOperator(ABC):
         identity: what tells the matrix from others: a checkpoint must agree in all of it.
         exact: whether products are exact up to the rounding of ``dtype``.
         space: what the d numbers of an example are, see :class:`EigenDirections`.
+        ranks: the processes that the examples are split over.
     """
 
     def __init__(
@@ -45,7 +49,10 @@ class SymmetricOperator(ABC):
         identity: Mapping[str, str] | None = None,
         exact: bool = True,
         space: Space | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
+        ranks.check_examples(n)
+        self.ranks = ranks
         self.n, self.d = n, d
         self.dtype, self.device = dtype, device
         self.provenance = dict(provenance or {})
@@ -64,7 +71,19 @@ class SymmetricOperator(ABC):
 
     @abstractmethod
     def _multiply(self, x: Float[Tensor, "n d b"]) -> Float[Tensor, "n d b"]:
-        """K x for b vectors, in ``dtype`` on ``device``; x is left as it is."""
+        """K x for b vectors, in ``dtype`` on ``device``; x is left as it is.
+
+        Of x and of the product, the examples of this process.
+        """
+
+    @property
+    def rows(self) -> Rows:
+        """The matrix's rows, and which of them this process has."""
+        return Rows(self.shape[0], self.d, self.ranks)
+
+    def multiply_own(self, x: Float[Tensor, "rows b"]) -> Float[Tensor, "rows b"]:
+        """This process's rows of K x, from its rows of x in ``dtype`` on ``device``."""
+        return self._multiply(x.unflatten(0, (-1, self.d))).reshape(x.shape)
 
     def __matmul__(self, x: Float[Tensor, "nd ..."]) -> Float[Tensor, "nd ..."]:
         """K x for a vector (N d,) or a block of vectors (N d, b), where and as x is.
@@ -79,8 +98,9 @@ class SymmetricOperator(ABC):
             raise UserError(f"x has shape {tuple(x.shape)}: pass ({rows},) or ({rows}, b).")
         if not x.dtype.is_floating_point:
             raise UserError(f"x has dtype {x.dtype}: pass floating-point numbers.")
-        blocks = x.detach().to(self.device, self.dtype).reshape(self.n, self.d, -1)
-        return self._multiply(blocks).reshape(x.shape).to(x.device)
+        columns = x.detach().to(self.device, self.dtype).reshape(rows, -1)
+        product = self.multiply_own(columns[self.rows.own])
+        return self.rows.join(product).reshape(x.shape).to(x.device)
 
     def to_scipy(self) -> LinearOperator:
         """The operator for scipy.sparse.linalg, for example ``eigsh(op.to_scipy(), k=5)``."""

@@ -18,7 +18,7 @@ from tl_entk.kernel.plan import Plan, measure_work, plan_passes
 from tl_entk.model.adapters import ModelAdapter, adapt
 from tl_entk.model.capture import frozen
 from tl_entk.model.checks import Position
-from tl_entk.model.factors import row_per_output
+from tl_entk.model.factors import join_factors, row_per_output
 from tl_entk.model.memory import check_memory_budget
 from tl_entk.model.provenance import position_label, provenance
 from tl_entk.model.readouts import ReadoutLike
@@ -26,8 +26,10 @@ from tl_entk.model.request import Request, read_request
 from tl_entk.model.sites import TIED, Components, Site
 from tl_entk.model.staged_factors import Stage
 from tl_entk.model.whole_gradient import check_whole_gradient
+from tl_entk.tools.lead import on_all_ranks
 from tl_entk.tools.matrix_products import fast_products
 from tl_entk.tools.progress import Progress
+from tl_entk.tools.ranks import current_ranks
 
 
 def list_components(model: torch.nn.Module) -> list[str]:
@@ -53,6 +55,7 @@ def list_components(model: torch.nn.Module) -> list[str]:
     return adapt(model).component_names
 
 
+@on_all_ranks
 def kernel_blocks(
     model: torch.nn.Module,
     tokens: Shaped[Tensor, "n ..."],
@@ -128,7 +131,7 @@ def kernel_blocks(
     estimate = None
     with frozen(model), torch.enable_grad(), fast_products(tokens.device):
         plan, stages = _plan(request, check_memory_budget(memory_budget))
-        if progress:
+        if progress and current_ranks().first:
             estimate = estimate_blocks(task, plan, len(stages), request.dtype)
             print(f"kernel blocks: {estimate}")
         blocks = _run_passes(request, plan, stages, progress)
@@ -181,17 +184,23 @@ def _run_passes(
 ) -> dict[str, Tensor]:
     """All passes over the examples: every component's kernel, in the order asked for."""
     blocks: dict[str, Tensor] = {}
-    task = request.task
+    ranks, n = current_ranks(), len(request.task)
+    ranks.check_examples(n)
+    task = request.task.take(torch.arange(n, device=request.task.inputs.device)[ranks.share(n)])
     outputs = len(stages) * plan.work.outputs or sum(step.outputs for step in plan.passes)
-    with Progress("kernel blocks", plan.work.n * outputs, progress) as bar:
+    total = len(task) * outputs
+    with Progress("kernel blocks", total, progress and ranks.first) as bar:
         for found in factor_passes(
             task,
             plan,
             stages,
             dtype=request.dtype,
-            merge=not (task.readout.flattened or task.adapter.shared),
+            # merged outputs have the signs of an example, of which each process has its own
+            merge=not (task.readout.flattened or task.adapter.shared or ranks.count > 1),
             advance=bar.advance,
         ):
+            for key in list(found.factors):
+                found.factors[key] = join_factors(found.factors[key], n, ranks)
             for name, kernel in _kernels(request, plan, found):
                 blocks[name] = blocks[name].add_(kernel) if name in blocks else kernel
     scale = task.readout.scale
@@ -209,7 +218,7 @@ def _kernels(request: Request, plan: Plan, found: Found) -> Iterator[tuple[str, 
         if whole_name in wanted and roles[0].name in factors:
             yield whole_name, cross_terms(roles, factors, outputs)
     for site in found.sites:
-        heads = gram(factors.pop(site.name), plan.tile_bytes)
+        heads = gram(factors.pop(site.name), plan.tile_bytes, current_ranks())
         for name, kernel in zip(site.head_names, heads, strict=False):
             if name in wanted:
                 yield name, kernel.clone()

@@ -17,6 +17,7 @@ from tl_entk.model.factors import collect
 from tl_entk.model.request import Request, Task
 from tl_entk.model.sites import partition
 from tl_entk.tools.matrix_products import fast_products
+from tl_entk.tools.ranks import current_ranks
 
 
 def squared_gradient_norms(
@@ -34,7 +35,10 @@ def squared_gradient_norms(
         memory_budget: bytes.
         advance: called with the number of examples done.
     """
-    task, names = request.task, set(partition(request.names))
+    ranks, n = current_ranks(), len(request.task)
+    ranks.check_examples(n)
+    task = request.task.take(torch.arange(n, device=request.task.inputs.device)[ranks.share(n)])
+    names = set(partition(request.names))
     sites = sites_needed(task.adapter, names)
     found = []
     with frozen(task.adapter.model), torch.enable_grad(), fast_products(task.inputs.device):
@@ -45,7 +49,7 @@ def squared_gradient_norms(
             parts = [_one_pass(batch, plan, step, names, request) for step in plan.passes]
             found.append(torch.stack(parts).sum(0))
             advance(len(rows))
-    return torch.cat(found) * task.readout.scale
+    return ranks.join(torch.cat(found), n) * task.readout.scale
 
 
 def _one_pass(

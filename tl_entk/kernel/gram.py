@@ -19,6 +19,7 @@ from torch import Tensor
 
 from tl_entk.model.factors import Direct, Factors, OneHot, Outer
 from tl_entk.model.sites import Site
+from tl_entk.tools.ranks import ALONE, Ranks
 
 # products of a few MiB stay in a core's cache; larger tiles only cost memory
 _TILE_BYTES = 16 * 2**20
@@ -62,12 +63,13 @@ def gram_flops(site: Site, n: int, uses: int, outputs: int) -> int:
             return 2 * n**2 * d_out
 
 
-def gram(factors: Factors, memory_budget: int) -> Float[Tensor, "h n n"]:
+def gram(factors: Factors, memory_budget: int, ranks: Ranks = ALONE) -> Float[Tensor, "h n n"]:
     """Kernel of the factors, one matrix per head (one in all for a weight without heads).
 
     Args:
         factors: of one site.
         memory_budget: bytes that temporaries may take.
+        ranks: processes that have the same factors and take turns at the matrix's parts.
     """
     match factors:
         case Outer(x, g):
@@ -76,7 +78,9 @@ def gram(factors: Factors, memory_budget: int) -> Float[Tensor, "h n n"]:
             if uses == 0:
                 return g.new_zeros(heads, n, n)
             cheaper = pairs_are_cheaper(n, uses, x.shape[-1], g.shape[-1])
-            return _mirror((_by_pairs if cheaper else _by_gradients)(x, g, memory_budget))
+            kernel = (_by_pairs if cheaper else _by_gradients)(x, g, memory_budget, ranks)
+            ranks.add_up(kernel)
+            return _mirror(kernel)
         case OneHot(tokens, g):
             return _mirror(_by_token(tokens, g)[None])
         case Direct(v):
@@ -134,12 +138,16 @@ def _mirror(kernel: Float[Tensor, "h n n"]) -> Float[Tensor, "h n n"]:
 
 
 def _by_pairs(
-    x: Float[Tensor, "h_x t n d_in"], g: Float[Tensor, "h_g t n d_out"], memory_budget: int
+    x: Float[Tensor, "h_x t n d_in"],
+    g: Float[Tensor, "h_g t n d_out"],
+    memory_budget: int,
+    ranks: Ranks,
 ) -> Float[Tensor, "h n n"]:
     uses, n, heads = g.shape[1], g.shape[2], max(len(x), len(g))
     tile = _tile(n, 2 * heads * uses * g.element_size(), memory_budget)
     kernel = g.new_zeros(heads, n, n)
-    for rows, columns in _upper_tiles(n, tile):
+    tiles = _upper_tiles(n, min(tile, -(-n // ranks.count)))
+    for rows, columns in tiles[ranks.rank :: ranks.count]:
         x_columns, g_columns = x[:, :, columns].flatten(1, 2), g[:, :, columns].flatten(1, 2)
         for t in range(uses):
             products = g[:, t, rows] @ g_columns.mT
@@ -150,16 +158,20 @@ def _by_pairs(
 
 
 def _by_gradients(
-    x: Float[Tensor, "h_x t n d_in"], g: Float[Tensor, "h_g t n d_out"], memory_budget: int
+    x: Float[Tensor, "h_x t n d_in"],
+    g: Float[Tensor, "h_g t n d_out"],
+    memory_budget: int,
+    ranks: Ranks,
 ) -> Float[Tensor, "h n n"]:
     n, heads, d_in, d_out = g.shape[2], max(len(x), len(g)), x.shape[-1], g.shape[-1]
-    chunk = max(1, min(d_in, memory_budget // (n * d_out * g.element_size())))
+    chunk = min(-(-d_in // ranks.count), memory_budget // (n * d_out * g.element_size()))
+    chunk = max(1, chunk)
     kernel = g.new_zeros(heads, n, n)
     for head in range(heads):
         x_head = x[head if len(x) > 1 else 0].permute(1, 2, 0)
         g_head = g[head if len(g) > 1 else 0].transpose(0, 1)
-        for start in range(0, d_in, chunk):
-            gradients = (x_head[:, start : start + chunk] @ g_head).flatten(1)
+        for part in list(x_head.split(chunk, 1))[ranks.rank :: ranks.count]:
+            gradients = (part @ g_head).flatten(1)
             kernel[head].addmm_(gradients, gradients.T)
     return kernel
 

@@ -13,7 +13,9 @@ from feature_sets.errors import UserError
 from tl_entk.model.adapters import TransformerAdapter, adapt_transformer
 from tl_entk.model.checks import check_model
 from tl_entk.model.last_logits import last_logits_of
+from tl_entk.tools.lead import on_all_ranks
 from tl_entk.tools.progress import Progress
+from tl_entk.tools.ranks import current_ranks
 
 # by how much logits of the same window may differ, over the largest
 _SAME = 1e-4
@@ -21,6 +23,7 @@ _SAME = 1e-4
 _TRIED: WeakKeyDictionary[Any, dict[tuple[Any, ...], bool]] = WeakKeyDictionary()
 
 
+@on_all_ranks
 def greedy_continuation(
     model: Any,
     tokens: Int[Tensor, "n t"],
@@ -68,9 +71,11 @@ def greedy_continuation(
     start_cache = adapter.start_cache
     if n_new == 1 or not _cache_is_right(adapter, tokens[:2], n_new):
         start_cache = None
-    found = []
-    with Progress("continuing", -(-len(tokens) // batch_size) * n_new, progress) as bar:
-        for rows in tokens.split(batch_size):
+    ranks = current_ranks()
+    own = tokens[ranks.share(len(tokens))]
+    found = [own.new_zeros(0, n_new)]
+    with Progress("continuing", -(-len(own) // batch_size) * n_new, progress) as bar:
+        for rows in own.split(batch_size) if len(own) else ():
             outputs = start_cache(len(rows)) if start_cache else adapter.outputs
             read = rows
             for _ in range(n_new):
@@ -79,7 +84,7 @@ def greedy_continuation(
                 read = following if start_cache else rows
                 bar.advance()
             found.append(rows[:, length:])
-    return torch.cat(found)
+    return ranks.join(torch.cat(found), len(tokens))
 
 
 def _cache_is_right(adapter: TransformerAdapter, tokens: Int[Tensor, "b t"], n_new: int) -> bool:

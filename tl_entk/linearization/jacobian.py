@@ -23,6 +23,7 @@ from tl_entk.directions.scores import score_vectors
 from tl_entk.directions.solver import leading_eigenpairs
 from tl_entk.directions.symmetric_operator import SymmetricOperator
 from tl_entk.model.gradient_map import GradientMap
+from tl_entk.tools.ranks import ALONE, Ranks
 
 # the eigenproblem of J^T J or J J^T takes less time than Lanczos up to this width, if forming J J^T
 # of many weights takes no more multiplications than this
@@ -199,7 +200,7 @@ class Jacobian(Shown):
         if tol is None:
             tol = _default_tolerance(self.dtype)
         if width > _DENSE and (rows > _DENSE or rows**2 * width > _WORK):
-            return leading_eigenpairs(_FlattenedKernel(self), k, tol=tol, seed=seed)
+            return leading_eigenpairs(FlattenedKernel(self), k, tol=tol, seed=seed)
         if rows < width:
             kernel = self.kernel()
             values, flat = _leading_pairs(kernel, k)
@@ -282,19 +283,32 @@ def _default_tolerance(dtype: torch.dtype) -> float:
     return max(1e-8, 100 * torch.finfo(dtype).eps)
 
 
-class _FlattenedKernel(SymmetricOperator):
-    """J J^T as an operator, for the Lanczos solver."""
+class FlattenedKernel(SymmetricOperator):
+    """J J^T as an operator, for the Lanczos solver.
 
-    def __init__(self, jacobian: Jacobian) -> None:
+    Args:
+        jacobian: of the examples of this process.
+        n: examples of all processes; by default those of ``jacobian``.
+        ranks: the processes.
+    """
+
+    def __init__(self, jacobian: Jacobian, n: int | None = None, ranks: Ranks = ALONE) -> None:
         super().__init__(
-            jacobian.n,
+            jacobian.n if n is None else n,
             jacobian.outputs,
             dtype=jacobian.dtype,
             device=jacobian.row_weights.device,
             provenance=jacobian.provenance,
+            ranks=ranks,
         )
         self._jacobian = jacobian
 
     def _multiply(self, x: Float[Tensor, "n r b"]) -> Float[Tensor, "n r b"]:
         J = self._jacobian
-        return torch.stack([J.apply(J.adjoint(v)) for v in x.unbind(2)], 2)
+        return torch.stack([J.apply(self.adjoint(v)) for v in x.unbind(2)], 2)
+
+    def adjoint(self, values: Float[Tensor, "n r"]) -> Float[Tensor, " p"]:
+        """J^T v over the examples of all processes, from this one's part of v."""
+        change = self._jacobian.adjoint(values)
+        self.ranks.add_up(change)
+        return change

@@ -22,6 +22,7 @@ from tl_entk.model.capture import Reading, reading
 from tl_entk.model.merge_outputs import merge_outputs
 from tl_entk.model.request import Task
 from tl_entk.model.sites import Site, Tap
+from tl_entk.tools.ranks import Ranks
 from tl_entk.tools.rounding import same_rows
 
 
@@ -53,6 +54,23 @@ class Direct:
 
 
 Factors = Outer | OneHot | Direct
+
+
+def join_factors(factors: Factors, n: int, ranks: Ranks) -> Factors:
+    """Factors of all examples, from this process's and the others'.
+
+    Args:
+        factors: of the examples of this process.
+        n: examples in all.
+        ranks: the processes.
+    """
+    match factors:
+        case Outer(x, g):
+            return Outer(ranks.join(x, n, 2), ranks.join(g, n, 2))
+        case OneHot(tokens, g):
+            return OneHot(ranks.join(tokens, n), ranks.join(g, n, 1))
+        case Direct(v):
+            return Direct(ranks.join(v, n, 1))
 
 
 def row_per_output(factors: Factors, outputs: int) -> Factors:

@@ -34,6 +34,7 @@ from tl_entk.operator.suffix import Suffix
 from tl_entk.operator.unembedding_terms import UnembeddingTerms
 from tl_entk.operator.weight_maps import WeightMap
 from tl_entk.operator.whitening import Whitening, whitening
+from tl_entk.tools.ranks import Ranks, current_ranks
 
 UNEMBEDDING_PARTS = (UNEMBEDDING, "unembed.b_U")
 # what tells a kernel from others, of what its provenance says
@@ -124,8 +125,12 @@ def kernel_operator(
         precision=precision,
         normalization="plain",
     )
+    ranks = current_ranks()
+    ranks.check_examples(len(task))
+    own = task.take(torch.arange(len(task), device=task.inputs.device)[ranks.share(len(task))])
     in_network = [name for name in names if not (whitened and name in UNEMBEDDING_PARTS)]
     maps = weight_maps(adapter, in_network, task.inputs, whitened)
+    # from the same examples on every process, for which the same shortcuts then hold
     short = find_shortcuts(Suffix(task, maps), adapter.cuts, precision) if maps else None
     if short is not None and short.precision_error is not None:
         about["precision_error"] = short.precision_error
@@ -134,9 +139,12 @@ def kernel_operator(
         warn_of_capped_logits(task, adapter)
         white = whitening(adapter.unembedding)
         root = white.root.to(request.dtype)
-        terms = _unembedding_terms(adapter, request, names, maps, white, budget)
+        terms = _unembedding_terms(
+            adapter, replace(request, task=own), names, maps, white, budget, ranks
+        )
     d = short.outputs if short else adapter.d_model
-    parts = Parts(_network(request, short, terms, budget), root, terms, task.readout.scale)
+    network = _network(replace(request, task=own), short, terms, budget, ranks)
+    parts = Parts(network, root, terms, task.readout.scale)
     return KernelOperator(
         parts,
         len(task),
@@ -146,21 +154,27 @@ def kernel_operator(
         device=task.inputs.device,
         provenance=about,
         identity={key: str(about[key]) for key in _IDENTITY},
+        ranks=ranks,
     )
 
 
 def _network(
-    request: Request, short: Shortened | None, terms: UnembeddingTerms | None, memory_budget: int
+    request: Request,
+    short: Shortened | None,
+    terms: UnembeddingTerms | None,
+    memory_budget: int,
+    ranks: Ranks,
 ) -> ChunkedNetwork | None:
     """The part that runs the model; None where there is none."""
     if short is None:
         return None
     return ChunkedNetwork(
-        short.suffix,
+        replace(short.suffix, task=request.task),
         short.sizes,
         vector_bytes=len(request.task) * short.outputs * request.dtype.itemsize,
         memory_budget=memory_budget,
         exchange=terms.exchange if terms else no_exchange,
+        ranks=ranks,
     )
 
 
@@ -209,6 +223,7 @@ def _unembedding_terms(
     maps: tuple[WeightMap, ...],
     white: Whitening,
     memory_budget: int,
+    ranks: Ranks,
 ) -> UnembeddingTerms | None:
     """The unembedding's part of a whitened kernel; None where it is no component."""
     tied = next((m for m in maps if m.key == TIED), None)
@@ -225,6 +240,7 @@ def _unembedding_terms(
         bias="unembed.b_U" in names,
         shared=tied.key if tied else None,
         at_rows=at_rows,
+        ranks=ranks,
     )
 
 

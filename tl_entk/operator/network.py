@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -23,6 +24,7 @@ from tl_entk.operator.precision import matrix_products
 from tl_entk.operator.suffix import Cache, Gradients, Graph, Suffix, add_to
 from tl_entk.tools.matrix_products import fast_products
 from tl_entk.tools.progress import Progress
+from tl_entk.tools.ranks import ALONE, Ranks
 from tl_entk.tools.timing import best_seconds, seconds
 
 # the measurement: tokens run, and vectors at a time
@@ -33,11 +35,15 @@ _TOO_LITTLE = (
     "windows may fit."
 )
 
-# cotangents and the gradients that they were taken to -> what is to be added to the products
-Exchange = Callable[[Sequence[Tensor], Sequence[Gradients]], list[Tensor] | None]
+T = TypeVar("T")
+# cotangents and the gradients that they were taken to, and the processes that have the examples ->
+# what is to be added to the products
+Exchange = Callable[[Sequence[Tensor], Sequence[Gradients], Ranks], list[Tensor] | None]
 
 
-def no_exchange(_cotangents: Sequence[Tensor], _gradients: Sequence[Gradients]) -> None:
+def no_exchange(
+    _cotangents: Sequence[Tensor], _gradients: Sequence[Gradients], _ranks: Ranks
+) -> None:
     """Nothing to add: the kernel is of the network alone."""
 
 
@@ -74,6 +80,7 @@ class ChunkedNetwork:
         memory_budget: bytes.
         exchange: cross terms with what is no part of the network, between the two passes.
         token_space: whether products may go by the inputs' inner products, past the weights.
+        ranks: processes that the examples are split over; the suffix has this one's.
 
     Attributes:
         plan: chunks, and which of them keep their graph.
@@ -88,10 +95,12 @@ class ChunkedNetwork:
         memory_budget: int,
         exchange: Exchange,
         token_space: bool = True,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.suffix, self._sizes = suffix, sizes
         self._vector_bytes, self._budget, self._exchange = vector_bytes, memory_budget, exchange
-        self._token_space = token_space
+        # inner products of the inputs are between the examples of one process
+        self._token_space, self._ranks = token_space and ranks.count == 1, ranks
         self._chunks: list[Chunk] = []
         self._state = ModelState(suffix.model)
         self.n = len(suffix.task)
@@ -108,12 +117,19 @@ class ChunkedNetwork:
                 self._shrink()
 
     def multiply(self, cotangents: Sequence[Float[Tensor, "n d"]]) -> list[Float[Tensor, "n d"]]:
-        """J J^T times some vectors."""
-        while True:
-            self.prepare()
-            products = self._try_to_sweep(cotangents)
-            if products is not None:
-                return products
+        """J J^T times some vectors: all examples back, then all forward."""
+        self._check_model()
+        cross = pushed = None
+        while pushed is None:
+            gradients = self._in_memory(partial(self._pull_all, cotangents))
+            # here, and only here, the gradients of several processes are added up
+            for gradient in gradients:
+                self._ranks.add_up(*gradient.values())
+            cross = self._exchange(cotangents, gradients, self._ranks)
+            push = partial(self._push_all, cotangents, gradients)
+            # with a smaller plan, gradients of tokens are of no use: they are taken again
+            pushed = self._try_to(push) if self._in_token_space else self._in_memory(push)
+        return pushed if cross is None else [a + b for a, b in zip(cross, pushed, strict=True)]
 
     def multiply_apart(
         self, cotangents: Sequence[Float[Tensor, "n d"]]
@@ -137,7 +153,7 @@ class ChunkedNetwork:
         for start in range(0, len(cotangents), self.plan.columns):
             part = cotangents[start : start + self.plan.columns]
             gradients = self._pull(chunk, part)
-            self._exchange(part, gradients)
+            self._exchange(part, gradients, ALONE)
             for result, change in zip(results[start:], self._push(chunk, gradients), strict=False):
                 result[rows] = change
 
@@ -184,8 +200,9 @@ class ChunkedNetwork:
                 except torch.OutOfMemoryError:
                     return False
                 bar.advance(rows.stop - rows.start)
-        alone = self._token_space and len(chunks) == 1
-        self._chunks = [chunks[0].in_token_space()] if alone else chunks
+        self._chunks = chunks
+        if self._in_token_space:
+            self._chunks = [chunks[0].in_token_space()]
         return True
 
     def _prepare_chunk(self, rows: slice, keep_graph: bool) -> Chunk:
@@ -224,29 +241,42 @@ class ChunkedNetwork:
                 f"the model has changed since the operator was made ({changed}): make a new one."
             )
 
-    def _try_to_sweep(self, cotangents: Sequence[Tensor]) -> list[Tensor] | None:
-        """J J^T for some vectors; after the device ran out of memory None, with a smaller plan."""
+    @property
+    def _in_token_space(self) -> bool:
+        return self._token_space and len(self._chunks) == 1
+
+    def _in_memory(self, passes: Callable[[], T]) -> T:
+        """What some passes give, with as small a plan as the device's memory makes necessary."""
+        while True:
+            found = self._try_to(passes)
+            if found is not None:
+                return found
+
+    def _try_to(self, passes: Callable[[], T]) -> T | None:
+        """What some passes give; after the device ran out of memory None, with a smaller plan."""
+        self.prepare()
         try:
             with matrix_products(self.suffix.precision, self.device):
-                return self._sweep(cotangents)
+                return passes()
         except torch.OutOfMemoryError:
             pass  # what failed is let go of first
         self._shrink()
         return None
 
-    def _sweep(self, cotangents: Sequence[Float[Tensor, "n d"]]) -> list[Float[Tensor, "n d"]]:
-        """All examples back, then all forward."""
-        self._check_model()
+    def _pull_all(self, cotangents: Sequence[Float[Tensor, "n d"]]) -> list[Gradients]:
         gradients: list[Gradients] = [{} for _ in cotangents]
         for chunk in self._chunks:
             for total, part in zip(gradients, self._pull(chunk, cotangents), strict=True):
                 add_to(total, part)
-        # here, and only here, gradients of several machines would be added up
-        cross = self._exchange(cotangents, gradients)
-        results = [torch.zeros_like(v) for v in cotangents] if cross is None else cross
+        return gradients
+
+    def _push_all(
+        self, cotangents: Sequence[Float[Tensor, "n d"]], gradients: Sequence[Gradients]
+    ) -> list[Float[Tensor, "n d"]]:
+        results = [torch.empty_like(v) for v in cotangents]
         for chunk in self._chunks:
             for result, change in zip(results, self._push(chunk, gradients), strict=True):
-                result[chunk.rows] += change
+                result[chunk.rows] = change
         return results
 
     def _pull(self, chunk: Chunk, cotangents: Sequence[Tensor]) -> list[Gradients]:

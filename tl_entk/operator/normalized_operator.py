@@ -20,6 +20,7 @@ from tl_entk.model.readouts import Readout
 from tl_entk.model.request import read_request
 from tl_entk.model.sites import TIED, UNEMBEDDING, Components
 from tl_entk.operator.whitening import whitening
+from tl_entk.tools.lead import on_all_ranks
 from tl_entk.tools.progress import Progress
 
 
@@ -53,20 +54,28 @@ class NormalizedOperator(SymmetricOperator):
             identity={**operator.identity, "normalization": name},
             exact=operator.exact,
             space=operator.space,
+            ranks=operator.ranks,
         )
         self._operator, self._centered = operator, centered
-        self._inverse = None if norms is None else (1 / norms).to(self.device, self.dtype)
+        self._inverse: Tensor | None = None
+        if norms is not None:
+            own = norms[self.ranks.share(self.n)]
+            self._inverse = (1 / own).to(self.device, self.dtype)
 
     def _multiply(self, x: Float[Tensor, "n d b"]) -> Float[Tensor, "n d b"]:
         inside = self._scale(self._take_mean_away(x))
-        product = self._operator @ inside.flatten(0, 1)
+        product = self._operator.multiply_own(inside.flatten(0, 1))
         return self._take_mean_away(self._scale(product.reshape(x.shape)))
 
     def _scale(self, blocks: Float[Tensor, "n d b"]) -> Float[Tensor, "n d b"]:
         return blocks if self._inverse is None else blocks * self._inverse[:, None, None]
 
     def _take_mean_away(self, blocks: Float[Tensor, "n d b"]) -> Float[Tensor, "n d b"]:
-        return blocks - blocks.mean(0) if self._centered else blocks
+        if not self._centered:
+            return blocks
+        total = blocks.sum(0)
+        self.ranks.add_up(total)
+        return blocks - total / self.n
 
 
 def normalize_operator(
@@ -96,6 +105,7 @@ def normalize_operator(
     )
 
 
+@on_all_ranks
 def gradient_norms(
     model: torch.nn.Module,
     tokens: Int[Tensor, "n t"],

@@ -16,6 +16,7 @@ from tl_entk.directions.symmetric_operator import SymmetricOperator
 from tl_entk.operator.network import ChunkedNetwork, Timing
 from tl_entk.operator.plan import OperatorPlan, Sizes, plan_operator
 from tl_entk.operator.unembedding_terms import UnembeddingTerms
+from tl_entk.tools.ranks import ALONE, Ranks
 from tl_entk.tools.timing import best_seconds
 
 # vectors at a time, in the estimate's measurement
@@ -65,6 +66,7 @@ class KernelOperator(SymmetricOperator):
         device: torch.device,
         provenance: Mapping[str, Any],
         identity: Mapping[str, str],
+        ranks: Ranks = ALONE,
     ) -> None:
         super().__init__(
             n,
@@ -75,6 +77,7 @@ class KernelOperator(SymmetricOperator):
             identity=identity,
             exact=parts.network is None or parts.network.suffix.precision == "full",
             space=None if parts.root is None else "final_hidden",
+            ranks=ranks,
         )
         self._parts, self._budget = parts, memory_budget
 
@@ -93,9 +96,9 @@ class KernelOperator(SymmetricOperator):
         """How many vectors at a time, where no network is run."""
         return plan_operator(
             Sizes(0, 0),
-            n=self.n,
+            n=self._own,
             length=1,
-            vector_bytes=self.shape[0] * self.dtype.itemsize,
+            vector_bytes=self._own * self.d * self.dtype.itemsize,
             memory_budget=self._budget,
             device=self.device,
             keep=False,
@@ -140,14 +143,20 @@ class KernelOperator(SymmetricOperator):
         """
         if self.network is None:
             return k  # closed forms cost little, and have each eigenvalue many times
-        if self.plan.keeps_all(self.n):
+        if self.ranks.from_first(self.plan.keeps_all(self._own)):
             return 1
         timing = self._measure() if timing is None else timing
-        return best_block_size(timing.product, timing.further)
+        return self.ranks.from_first(best_block_size(timing.product, timing.further))
+
+    @property
+    def _own(self) -> int:
+        """Examples of this process."""
+        share = self.ranks.share(self.n)
+        return share.stop - share.start
 
     def _measure(self) -> Timing:
         generator = torch.Generator().manual_seed(0)
-        vectors = torch.randn(self.n, self.d, _MEASURED, generator=generator)
+        vectors = torch.randn(self._own, self.d, _MEASURED, generator=generator)
         vectors = vectors.to(self.device, self.dtype)
         if self.network is not None:
             return self.network.measure(vectors)

@@ -23,8 +23,10 @@ from tl_entk.operator.build import kernel_operator
 from tl_entk.operator.normalized_operator import gradient_norms, normalize_operator
 from tl_entk.operator.operator import KernelOperator
 from tl_entk.operator.precision import Precision
+from tl_entk.tools.lead import on_all_ranks
 
 
+@on_all_ranks
 def top_eigendirections(
     model: torch.nn.Module,
     tokens: Int[Tensor, "n t"],
@@ -115,7 +117,7 @@ def top_eigendirections(
     if block_size is None:
         block_size = _block_size_that_fits(operator, k, basis_budget)
     about = {}
-    if progress:
+    if progress and operator.ranks.first:
         estimate = operator.estimate(k, block_size=block_size)
         about["estimate"] = asdict(estimate)
         print(f"{operator.provenance['component']}: {estimate}")

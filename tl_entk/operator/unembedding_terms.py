@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tl_entk.operator.suffix import Gradients
+from tl_entk.tools.ranks import ALONE, Ranks
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +33,7 @@ class UnembeddingTerms:
         shared: the gradients' key of the embedding that is the same parameter as W_U, if that
             is wanted as a whole.
         at_rows: (d, rows) columns of S^-1 W_U for the rows of that embedding's gradient.
+        ranks: processes that the N examples are split over; ``hidden`` has this one's.
     """
 
     hidden: Float[Tensor, "n d"]
@@ -40,25 +42,33 @@ class UnembeddingTerms:
     bias: bool
     shared: str | None = None
     at_rows: Float[Tensor, "d rows"] | None = None
+    ranks: Ranks = ALONE
 
     def multiply(self, x: Float[Tensor, "n d b"]) -> Float[Tensor, "n d b"]:
         """Kernel of W_U and b_U times some vectors, in the whitened space."""
         result = torch.zeros_like(x)
         if self.weight:
             inner = self.hidden.T @ x.flatten(1)
+            self.ranks.add_up(inner)
             result += (self.hidden @ inner).view_as(x)
         if self.bias:
-            result += x.sum(0)
+            total = x.sum(0)
+            self.ranks.add_up(total)
+            result += total
         return torch.einsum("de,neb->ndb", self.span, result)
 
     def exchange(
-        self, cotangents: Sequence[Float[Tensor, "n d"]], gradients: Sequence[Gradients]
+        self,
+        cotangents: Sequence[Float[Tensor, "n d"]],
+        gradients: Sequence[Gradients],
+        ranks: Ranks = ALONE,
     ) -> list[Float[Tensor, "n d"]] | None:
         """Cross terms of a tied embedding, between the pull and the push of its other role.
 
         Adds the unembedding's gradient at the embedding's rows to ``gradients``, and returns
         what the embedding's gradient changes through the unembedding; both are taken and given
-        outside the whitened space (before the root is applied).
+        outside the whitened space (before the root is applied). ``gradients`` are added up over
+        all examples, those of other processes (``ranks``) too.
         """
         if self.shared is None:
             return None
@@ -68,5 +78,7 @@ class UnembeddingTerms:
             G = gradient[self.shared].to(self.hidden.dtype)
             # a cotangent is S^1/2 x here, and the logits' cotangent W_U^T S^-1/2 x
             results.append((self.hidden @ G.T) @ self.at_rows.T)
-            gradient[self.shared] = G + (cotangent @ self.at_rows).T @ self.hidden
+            other = (cotangent @ self.at_rows).T @ self.hidden
+            ranks.add_up(other)
+            gradient[self.shared] = G + other
         return results

@@ -1,0 +1,1 @@
+"""Several processes give the numbers of one."""
