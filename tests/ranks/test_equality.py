@@ -60,8 +60,8 @@ def compressed() -> dict:
             build(name),
             tokens(9),
             ["blocks.0.mlp.W_out", "blocks.0.*", "embed.W_E"],
-            4,
-            5,
+            k=4,
+            outputs=5,
             tol=1e-6,
         )
         for key, eigen in computed.items():
