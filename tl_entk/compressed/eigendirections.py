@@ -28,6 +28,7 @@ from tl_entk.model.readouts import FINAL_HIDDEN, ReadoutLike
 from tl_entk.model.sites import Components
 from tl_entk.operator.top_directions import top_eigendirections
 from tl_entk.tools.matrix_products import fast_products
+from tl_entk.tools.values import check_seed
 
 # examples whose gradients' norms are taken at a time
 _ROWS = 64
@@ -98,6 +99,7 @@ def all_eigendirections(
         >>> {name: tuple(eigen.scores.shape) for name, eigen in found.items()}
         {'blocks.0.mlp.*': (25, 4), '*W_Q': (25, 4)}
     """
+    check_seed(seed)
     work = read_work(
         model, tokens, components, k, outputs, readout, position, tol, memory_budget, dtype
     )

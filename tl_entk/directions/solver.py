@@ -31,6 +31,7 @@ from tl_entk.directions.lanczos import (
 from tl_entk.directions.scores import score_vectors
 from tl_entk.directions.symmetric_operator import Products, SymmetricOperator, as_operator
 from tl_entk.tools.progress import Progress
+from tl_entk.tools.values import check_at_least, check_between, check_seed, check_share
 
 _SECONDS_BETWEEN_CHECKPOINTS = 60.0
 
@@ -96,8 +97,8 @@ def leading_eigenpairs(
     """
     operator = as_operator(operator)
     rows = operator.shape[0]
+    check_request(rows, k, tol, block_size, max_products, seed)
     limit = 20 * k + 200 if max_products is None else max_products
-    check_request(rows, k, tol, block_size, limit)
     capacity = _most_columns(operator, k, block_size, basis_budget)
     if start is not None:
         start = _mix(_check_start(start, rows)[:, :k].cpu().double(), block_size, seed)
@@ -156,7 +157,9 @@ def _mix(vectors: Float[Tensor, "rows m"], block: int, seed: int) -> Float[Tenso
     return torch.cat([mixed, more], 1)
 
 
-def check_request(rows: int, k: int, tol: float, block_size: int, limit: int) -> None:
+def check_request(
+    rows: int, k: int, tol: float, block_size: int, max_products: int | None, seed: int
+) -> None:
     """Refuse settings that do not fit the kernel.
 
     Args:
@@ -164,19 +167,22 @@ def check_request(rows: int, k: int, tol: float, block_size: int, limit: int) ->
         k: pairs wanted.
         tol: relative residual.
         block_size: vectors multiplied at a time.
-        limit: vectors multiplied at most.
+        max_products: vectors multiplied at most; None for what k needs.
+        seed: of the start.
 
     Raises:
         UserError: says what to pass.
     """
-    if not 1 <= k <= rows:
-        raise UserError(f"k = {k}: the kernel has {rows} eigendirections; pass 1 to {rows}.")
-    if not 0 < tol < 1:
-        raise UserError(f"tol = {tol}: pass a relative residual between 0 and 1, such as 1e-3.")
-    if not 1 <= block_size <= rows:
-        raise UserError(f"block_size = {block_size}: pass 1 to {rows} vectors.")
-    if limit < k:
-        raise UserError(f"max_products = {limit} is less than k = {k}: pass at least 2 k.")
+    check_between("k", k, rows, f"the kernel has {rows} eigendirections")
+    check_share("tol", tol, "a relative residual", 1e-3)
+    check_between("block_size", block_size, rows, f"the kernel has {rows} rows")
+    check_seed(seed)
+    if max_products is not None:
+        check_at_least("max_products", max_products)
+        if max_products < k:
+            raise UserError(
+                f"max_products = {max_products} is less than k = {k}: pass 2 k or more."
+            )
 
 
 def _most_columns(operator: SymmetricOperator, k: int, block_size: int, budget: int | None) -> int:
