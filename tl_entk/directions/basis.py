@@ -31,6 +31,22 @@ def rounding_level(n: int, dtype: torch.dtype) -> float:
     return min(max(n**0.5 * eps, n * least), _MOST)
 
 
+def kernel_rank(eigenvalues: Float[Tensor, " k"], n: int, dtype: torch.dtype) -> int:
+    """How many of a kernel's largest eigenvalues are more than rounding.
+
+    Args:
+        eigenvalues: largest first.
+        n: rows of the kernel.
+        dtype: number format that it was computed in.
+
+    Example:
+        >>> kernel_rank(torch.tensor([1.0, 0.1, 1e-9]), 100, torch.float32)
+        2
+    """
+    first = float(eigenvalues[0]) if len(eigenvalues) else 0.0
+    return int((eigenvalues > rounding_level(n, dtype) * first).sum()) if first > 0 else 0
+
+
 def _format_of(dtype: torch.dtype) -> torch.dtype:
     """The number format; integers are exact and count as float64."""
     return dtype if dtype.is_floating_point else torch.float64

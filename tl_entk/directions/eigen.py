@@ -13,9 +13,9 @@ from torch import Tensor
 
 from feature_sets.display import Shown, list_some
 from feature_sets.errors import UserError
-from tl_entk.directions.basis import rounding_level
+from tl_entk.directions.basis import kernel_rank, rounding_level
 from tl_entk.directions.scores import choose_signs
-from tl_entk.tools.arrays import ASYMMETRY, Matrix, Rows, to_kernel, to_matrix
+from tl_entk.tools.arrays import ASYMMETRY, Matrix, Rows, to_kernel, to_matrix, to_tensor
 from tl_entk.tools.values import (
     check_between,
     check_kind,
@@ -205,7 +205,8 @@ def eigendecompose(
     values, vectors = scipy.linalg.eigh(kernel.numpy(), subset_by_index=[n - k, n - 1])
     values, vectors = values[::-1].copy(), vectors[:, ::-1].copy()
     theta, v = torch.from_numpy(values), torch.from_numpy(vectors)
-    there = _count_above_rounding(theta, n, matrix.dtype if dtype is None else dtype)
+    came_in = to_tensor(matrix, "kernel").dtype if dtype is None else dtype
+    there = _count_above_rounding(theta, n, came_in)
     there = k if whole else there
     about = dict(provenance or {}) | ({"dropped": k - there} if there < k else {})
     theta, v = theta[:there], v[:, :there]
@@ -214,7 +215,7 @@ def eigendecompose(
     return EigenDirections(theta, v, v, torch.ones_like(theta), residuals, residuals <= tol, about)
 
 
-def _count_above_rounding(theta: Float[Tensor, " k"], n: int, dtype: Any) -> int:
+def _count_above_rounding(theta: Float[Tensor, " k"], n: int, dtype: torch.dtype) -> int:
     """How many of the largest eigenvalues of an n x n kernel are no rounding.
 
     Raises:
@@ -226,10 +227,9 @@ def _count_above_rounding(theta: Float[Tensor, " k"], n: int, dtype: Any) -> int
             "no eigenvalue is positive: the kernel is zero (no example has a gradient), or it is "
             "negative and so no kernel."
         )
-    level = rounding_level(n, dtype if isinstance(dtype, torch.dtype) else torch.float64)
-    if float(theta[-1]) < -max(level, ASYMMETRY) * first:
+    if float(theta[-1]) < -max(rounding_level(n, dtype), ASYMMETRY) * first:
         raise UserError(
             f"an eigenvalue is negative, {float(theta[-1]):.3g} beside {first:.3g}, so this is no "
             "kernel: those are positive semidefinite; add up kernels, never differences."
         )
-    return int((theta > level * first).sum())
+    return kernel_rank(theta, n, dtype)

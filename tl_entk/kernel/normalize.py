@@ -83,4 +83,7 @@ def center(kernel: Matrix) -> Float[Tensor, "n n"]:
         0.0
     """
     checked = to_kernel(kernel)
-    return checked - checked.mean(0) - checked.mean(1, keepdim=True) + checked.mean()
+    # what is taken away may be far larger than what is left, and so would its rounding be
+    wide = checked.double()
+    centered = wide - wide.mean(0) - wide.mean(1, keepdim=True) + wide.mean()
+    return centered.to(checked.dtype)
