@@ -176,8 +176,10 @@ CASES = [
             "number": (3.0, r"shape \(\)"),
             "NaN": (np.array([3.0, np.nan, 1.0]), "not finite"),
             "infinite": (np.array([np.inf, 1.0]), "not finite"),
-            "no eigenvalue": (np.array([]), "no eigenvalue"),
         },
+    ),
+    Case(
+        "a spectrum of none", lambda: tl_entk.plot.spectrum(np.array([])), "no eigenvalue in spec"
     ),
     Case(
         "cliffs that ascend", lambda: tl_entk.find_cliffs(np.arange(4.0)), "descending order: sort"

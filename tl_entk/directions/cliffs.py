@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from feature_sets.errors import UserError
-from tl_entk.tools.arrays import Array, to_vector
+from tl_entk.tools.arrays import Array, to_tensor, to_vector
 from tl_entk.tools.values import check_at_least, check_share
 
 
@@ -62,6 +62,8 @@ def find_cliffs(
     check_at_least("skip", skip, 0)
     check_at_least("window", window)
     check_share("floor", floor, "a share of the first", 1e-10)
+    if to_tensor(eigenvalues, "eigenvalues").shape == (0,):
+        return []
     values = to_vector(eigenvalues, "eigenvalues", "eigenvalue").cpu().double()
     if bool((values.diff() > 1e-9 * values.abs().max()).any()):
         raise UserError("the eigenvalues are not in descending order: sort them.")
