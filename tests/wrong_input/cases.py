@@ -98,6 +98,11 @@ MATRICES: dict[str, tuple[Any, str]] = {
     "no example": (torch.ones(0, 2), "0 examples|has 0 entries|shape"),
     "complex": (ACTIVATIONS[:, :2].to(torch.complex128), r"is complex: pass real numbers"),
     "sparse": (ACTIVATIONS[:, :2].to_sparse(), r"is sparse: pass .*to_dense\(\)"),
+    "without numbers": (torch.ones(N, 2, device="meta"), "meta device.*load it on another"),
+    "masked": (
+        np.ma.masked_greater(ACTIVATIONS[:, :2].numpy(), 1.0),
+        "masked numbers: leave those examples out",
+    ),
     "NaN": (at(ACTIVATIONS[:, :2], np.nan), "not finite in 1 of 12 examples"),
     "infinite": (at(ACTIVATIONS[:, :2], np.inf), "not finite in 1 of 12 examples"),
     "infinite array": (

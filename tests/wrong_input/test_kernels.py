@@ -89,6 +89,26 @@ CASES = [
         lambda: tl_entk.cosine_normalize(torch.diag(torch.tensor([1.0, -2.0]))),
         "negative.*no kernel",
     ),
+    Case(
+        "provenance as text",
+        lambda: tl_entk.eigendecompose(KERNEL, 2, provenance="mine"),
+        "provenance is a str: pass a mapping",
+    ),
+    Case(
+        "number format as text",
+        lambda: tl_entk.eigendecompose(KERNEL, 2, dtype="float32"),
+        "dtype is a str: pass a number format",
+    ),
+    Case(
+        "start as text",
+        lambda: tl_entk.leading_eigenpairs(KERNEL, 2, start="random"),
+        "start is a str.*pass a tensor",
+    ),
+    Case(
+        "provenance of blocks as text",
+        lambda: tl_entk.KernelBlocks({"a": KERNEL}, "mine"),
+        "provenance is a str: pass a dict",
+    ),
     Case("no blocks", lambda: tl_entk.KernelBlocks({}), "no blocks: pass one or more"),
     Case("blocks as none", lambda: tl_entk.KernelBlocks(None), "blocks is a NoneType: pass a map"),
     Case(

@@ -103,6 +103,12 @@ CASES = [
         {"examples at either end": lambda x: tl_entk.top_examples(EIGEN, 0, n=x)},
         whole_numbers("n"),
     ),
+    *crossed(
+        {
+            "estimate": lambda x: tl_entk.kernel_operator(model(), TOKENS, W_OUT).estimate(x),
+        },
+        whole_numbers("k"),
+    ),
     *crossed({"cliffs": lambda x: tl_entk.find_cliffs(SPECTRUM, x)}, whole_numbers("count", 0)),
     *crossed(
         {"cliffs skipped": lambda x: tl_entk.find_cliffs(SPECTRUM, skip=x)},

@@ -196,6 +196,8 @@ def eigendecompose(
         >>> eigen.eigenvalues.tolist()
         [4.0, 2.0]
     """
+    check_kind("provenance", provenance, (Mapping, type(None)), "a mapping, blocks.provenance")
+    check_kind("dtype", dtype, (torch.dtype, type(None)), "a number format, torch.float32")
     kernel = check_kernel(matrix)
     n = len(kernel)
     whole = k is None

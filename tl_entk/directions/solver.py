@@ -30,6 +30,7 @@ from tl_entk.directions.lanczos import (
 )
 from tl_entk.directions.scores import score_vectors
 from tl_entk.directions.symmetric_operator import Products, SymmetricOperator, as_operator
+from tl_entk.tools.arrays import to_tensor
 from tl_entk.tools.progress import Progress
 from tl_entk.tools.values import check_at_least, check_between, check_seed, check_share
 
@@ -131,12 +132,13 @@ def leading_eigenpairs(
     return _collect_directions(operator, state, pairs, tol, settings)
 
 
-def _check_start(start: Tensor, rows: int) -> Tensor:
+def _check_start(start: Any, rows: int) -> Tensor:
     """Vectors to start from.
 
     Raises:
-        UserError: if their shape does not fit, or they are not finite.
+        UserError: if they are no numbers, their shape does not fit, or they are not finite.
     """
+    start = to_tensor(start, "start")
     if start.ndim != 2 or len(start) != rows or not 1 <= start.shape[1] <= rows:
         raise UserError(f"start has shape {tuple(start.shape)}: pass columns of {rows} numbers.")
     if not bool(start.isfinite().all()):

@@ -42,6 +42,7 @@ class KernelBlocks(Shown, Mapping[str, Tensor]):
 
     def __post_init__(self) -> None:
         check_kind("blocks", self.blocks, Mapping, "a mapping from names to matrices")
+        check_kind("provenance", self.provenance, dict, "a dict of what they were made of")
         if not self.blocks:
             raise UserError("there are no blocks: pass one or more.")
         found = {name: _check_block(name, block) for name, block in self.blocks.items()}

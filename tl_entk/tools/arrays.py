@@ -42,7 +42,11 @@ def to_tensor(values: Any, name: str) -> Tensor:
             raise UserError(f"{name} is complex: pass real numbers, such as {name}.real.")
         if tensor.layout != torch.strided:
             raise UserError(f"{name} is sparse: pass {name}.to_dense().")
+        if tensor.is_meta:
+            raise UserError(f"{name} is on the meta device and has no numbers: load it on another.")
         return tensor if tensor.is_floating_point() else tensor.double()
+    if np.ma.is_masked(values):
+        raise UserError(f"{name} has masked numbers: leave those examples out, or fill them.")
     try:
         array = np.asarray(values)
     except (ValueError, TypeError, RuntimeError):  # rows of different lengths, most often
