@@ -70,6 +70,12 @@ def test_the_rank_is_that_of_the_numbers(scale, dtype):
     assert tl_entk.eigendecompose(kernel.double(), K, dtype=dtype).scores.shape[1] == RANK
 
 
+def test_a_kernel_of_zeros_has_one_direction():
+    eigen = tl_entk.eigendecompose(torch.zeros(5, 5), 3)
+    assert eigen.eigenvalues.tolist() == [0.0]
+    assert eigen.provenance["dropped"] == 2
+
+
 def test_small_directions_are_no_noise():
     values = torch.logspace(0, -9, 10, dtype=torch.float64)
     basis = torch.linalg.qr(torch.randn(N, 10, dtype=torch.float64))[0]

@@ -49,7 +49,7 @@ def find_cliffs(
         floor: eigenvalues below floor times the first are rounding errors and end the spectrum.
 
     Raises:
-        UserError: if the eigenvalues are no finite numbers in descending order, none is positive,
+        UserError: if the eigenvalues are no finite numbers in descending order, all are negative,
             or skip, count, window or floor is out of range.
 
     Source: arXiv 2510.00468 (cliffs; the sharpness is ours).
@@ -67,7 +67,7 @@ def find_cliffs(
     values = to_vector(eigenvalues, "eigenvalues", "eigenvalue").cpu().double()
     if bool((values.diff() > 1e-9 * values.abs().max()).any()):
         raise UserError("the eigenvalues are not in descending order: sort them.")
-    if not float(values[0]) > 0:
+    if float(values[0]) < 0:
         raise UserError("no eigenvalue is positive: pass those of a kernel, largest first.")
     values = values[values > floor * values[0]]
     if len(values) < 2:

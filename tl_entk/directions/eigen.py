@@ -186,10 +186,10 @@ def eigendecompose(
         Eigenvalues in descending order with unit eigenvectors. A vector's sign is set so that
         its entry of largest size is positive. Directions beyond the kernel's rank, whose
         eigenvalues are the rounding of ``dtype`` (:func:`rounding_level`), are noise and are left
-        out; ``provenance["dropped"]`` says how many of k.
+        out; ``provenance["dropped"]`` says how many of k. A kernel of zeros has one direction.
 
     Raises:
-        UserError: if the matrix is no kernel or zero, or k is not between 1 and N.
+        UserError: if the matrix is no kernel, or k is not between 1 and N.
 
     Example:
         >>> eigen = eigendecompose(torch.diag(torch.tensor([1.0, 4.0, 2.0])), k=2)
@@ -213,25 +213,21 @@ def eigendecompose(
     about = dict(provenance or {}) | ({"dropped": k - there} if there < k else {})
     theta, v = theta[:there], v[:, :there]
     v = v * choose_signs(v)
-    residuals = (kernel @ v - v * theta).norm(dim=0) / theta[0]
+    first = theta[0].clamp_min(torch.finfo(torch.float64).tiny)
+    residuals = (kernel @ v - v * theta).norm(dim=0) / first
     return EigenDirections(theta, v, v, torch.ones_like(theta), residuals, residuals <= tol, about)
 
 
 def _count_above_rounding(theta: Float[Tensor, " k"], n: int, dtype: torch.dtype) -> int:
-    """How many of the largest eigenvalues of an n x n kernel are no rounding.
+    """How many of the largest eigenvalues of an n x n kernel are no rounding, one at least.
 
     Raises:
-        UserError: if none is, or if one is negative beyond rounding.
+        UserError: if one is negative beyond rounding.
     """
-    first = float(theta[0])
-    if not first > 0:
+    first, last = float(theta[0]), float(theta[-1])
+    if last < -max(rounding_level(n, dtype), ASYMMETRY) * max(first, 0):
         raise UserError(
-            "no eigenvalue is positive: the kernel is zero (no example has a gradient), or it is "
-            "negative and so no kernel."
+            f"an eigenvalue is negative, {last:.3g} beside {first:.3g}, so this is no kernel: "
+            "those are positive semidefinite; add up kernels, never differences."
         )
-    if float(theta[-1]) < -max(rounding_level(n, dtype), ASYMMETRY) * first:
-        raise UserError(
-            f"an eigenvalue is negative, {float(theta[-1]):.3g} beside {first:.3g}, so this is no "
-            "kernel: those are positive semidefinite; add up kernels, never differences."
-        )
-    return kernel_rank(theta, n, dtype)
+    return max(1, kernel_rank(theta, n, dtype))

@@ -17,7 +17,7 @@ from feature_sets.fourier import read_summand
 from tl_entk.directions.eigen import check_kernel
 from tl_entk.kernel.normalize import center
 from tl_entk.tools.arrays import Matrix
-from tl_entk.tools.values import check_at_least, check_between
+from tl_entk.tools.values import check_between, is_integer
 
 # one step along each direction of the torus, which leaves every wave of the others' kind alone
 _STEPS = {"a": (1, 0), "b": (0, 1), "a+b": (1, 1), "a-b": (1, -1)}
@@ -51,7 +51,8 @@ def torus_laplacians(
         >>> torus_laplacians(a, b, 3)["b"].toarray()[:3, :3].tolist()
         [[2.0, -1.0, -1.0], [-1.0, 2.0, -1.0], [-1.0, -1.0, 2.0]]
     """
-    check_at_least("p", p)
+    if not is_integer(p) or p < 1:
+        raise UserError(f"p = {p!r}: pass a modulus of at least 1.")
     a, b = read_summand("a", a), read_summand("b", b)
     _check_pairs(a, b, p)
     examples = np.arange(p * p)

@@ -16,7 +16,7 @@ from feature_sets.feature_set import FeatureSet
 from tl_entk.alignment.overlap import Features, subspace_overlap
 from tl_entk.kernel.kernel_blocks import KernelBlocks
 from tl_entk.tools.arrays import to_tensor
-from tl_entk.tools.values import check_at_least, check_between, check_kind, is_integer, read_list
+from tl_entk.tools.values import check_at_least, check_kind, is_integer, read_list
 
 TOTAL = "total"
 
@@ -101,7 +101,8 @@ def count_examples(watches: Mapping[str, Watch], k: int) -> dict[str, int]:
                 f"pass k={max(watch.modes) + 1} or more."
             )
     most = min(lengths.values(), default=k)
-    check_between("k", k, most, f"there are {most} examples")
+    if k > most:
+        raise UserError(f"k = {k}: pass 1 to the number of examples, here {most}.")
     return lengths
 
 

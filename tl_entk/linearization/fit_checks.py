@@ -14,7 +14,7 @@ from feature_sets.errors import UserError
 from tl_entk.linearization.kernel_regression import SOLVERS
 from tl_entk.tools.arrays import to_tensor
 from tl_entk.tools.indices import is_index_tensor
-from tl_entk.tools.values import check_at_least, check_positive, check_share
+from tl_entk.tools.values import check_positive, check_share, is_integer
 
 Around = Literal["model", "zero"]
 AROUND: tuple[Around, ...] = ("model", "zero")
@@ -36,7 +36,8 @@ def check_settings(
     if not isinstance(solver, str) or solver not in SOLVERS:
         raise UserError(f"solver = {solver!r}: pass one of {', '.join(SOLVERS)}.")
     check_share("tol", tol, "a relative residual", 1e-6)
-    check_at_least("max_iterations", max_iterations)
+    if not is_integer(max_iterations) or max_iterations < 1:
+        raise UserError(f"max_iterations = {max_iterations!r}: pass at least one iteration.")
 
 
 def check_targets(targets: Any, outputs: Float[Tensor, "n r"]) -> Float[Tensor, "n r"]:

@@ -265,8 +265,10 @@ def overlap_row(
     first, second = directions[:, : width + 1], directions[:, width + 1 : 2 * width + 1]
 
     def by_family(vectors: Tensor) -> dict[str, float]:
+        # beyond a kernel's rank there are no directions
+        there = vectors.shape[1] > 0
         return {
-            family: subspace_overlap(vectors, features.family(family)).overlap
+            family: subspace_overlap(vectors, features.family(family)).overlap if there else 0.0
             for family in FAMILIES
         }
 
