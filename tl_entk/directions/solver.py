@@ -32,7 +32,13 @@ from tl_entk.directions.scores import score_vectors
 from tl_entk.directions.symmetric_operator import Products, SymmetricOperator, as_operator
 from tl_entk.tools.arrays import to_tensor
 from tl_entk.tools.progress import Progress
-from tl_entk.tools.values import check_at_least, check_between, check_seed, check_share
+from tl_entk.tools.values import (
+    check_at_least,
+    check_between,
+    check_seed,
+    check_share,
+    is_integer,
+)
 
 _SECONDS_BETWEEN_CHECKPOINTS = 60.0
 
@@ -177,13 +183,14 @@ def check_request(
     """
     check_between("k", k, rows, f"the kernel has {rows} eigendirections")
     check_share("tol", tol, "a relative residual", 1e-3)
-    check_between("block_size", block_size, rows, f"the kernel has {rows} rows")
+    if not is_integer(block_size) or not 1 <= block_size <= rows:
+        raise UserError(f"block_size = {block_size!r}: pass 1 to {rows} vectors.")
     check_seed(seed)
     if max_products is not None:
         check_at_least("max_products", max_products)
         if max_products < k:
             raise UserError(
-                f"max_products = {max_products} is less than k = {k}: pass 2 k or more."
+                f"max_products = {max_products} is less than k = {k}: pass at least 2 k."
             )
 
 
