@@ -16,6 +16,8 @@ from feature_sets import FeatureSet, UserError
 from tl_entk.alignment.probes import probe_scores
 from tl_entk.alignment.splitting import halves
 
+pytestmark = pytest.mark.plain
+
 SEEDS = st.integers(0, 2**20)
 FEW = settings(max_examples=25, deadline=None)
 FAST = {"n_bootstrap": 2, "n_permutations": 0}

@@ -14,6 +14,8 @@ from tl_entk.alignment.baselines import leading_scores, product_scores
 from tl_entk.alignment.names import PCA, STANDARDIZED
 from tl_entk.alignment.probes import probe_scores
 
+pytestmark = pytest.mark.plain
+
 RNG = np.random.default_rng(3)
 N, RANK, K = 120, 3, 25
 LATENT = RNG.standard_normal((N, RANK))

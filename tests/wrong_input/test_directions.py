@@ -1,6 +1,7 @@
 """Directions, activations and states that are no matrix of the examples, where they are taken."""
 
 import numpy as np
+import pytest
 import torch
 
 import tl_entk
@@ -17,6 +18,8 @@ from tests.wrong_input.cases import (
     crossed,
     every,
 )
+
+pytestmark = pytest.mark.plain
 
 FAST = {"n_bootstrap": 5}
 TAKES_DIRECTIONS = {

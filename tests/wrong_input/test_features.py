@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 
 import tl_entk
@@ -22,6 +23,8 @@ from tests.wrong_input.cases import (
     every,
     whole_numbers,
 )
+
+pytestmark = pytest.mark.plain
 
 FAST = {"n_bootstrap": 5}
 TAKES_FEATURES = {

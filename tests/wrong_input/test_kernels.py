@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import scipy.sparse
 import torch
 
@@ -20,6 +21,8 @@ from tests.wrong_input.cases import (
     crossed,
     every,
 )
+
+pytestmark = pytest.mark.plain
 
 A, B = np.divmod(np.arange(9), 3)
 WAVES = fourier(A, B, 3)

@@ -1,10 +1,13 @@
 """Fits of a linearization, and products with a Jacobian, that cannot be meant."""
 
 import numpy as np
+import pytest
 import torch
 
 import tl_entk
 from tests.wrong_input.cases import Case, at, every
+
+pytestmark = pytest.mark.plain
 
 LAYER, ROWS = torch.nn.Linear(3, 2, bias=False), torch.eye(3)
 TARGETS = torch.ones(3, 2)

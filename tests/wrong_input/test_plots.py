@@ -1,6 +1,7 @@
 """What cannot be drawn."""
 
 import numpy as np
+import pytest
 import torch
 
 import tl_entk
@@ -16,6 +17,8 @@ from tests.wrong_input.cases import (
 from tests.wrong_input.test_names import COMPARISON, TABLE
 from tests.wrong_input.test_training import COURSE
 from tl_entk import plot
+
+pytestmark = pytest.mark.plain
 
 SPECTRUM, SHARES = np.array([3.0, 1.0]), {"blocks.0.mlp.W_in": 0.5, "unembed.W_U": 0.5}
 PARTS = tl_entk.PositionContributions(

@@ -1,10 +1,13 @@
 """What cannot be followed through a training."""
 
 import numpy as np
+import pytest
 import torch
 
 import tl_entk
 from tests.wrong_input.cases import FEATURES, KERNEL, Case, crossed, every, shares, whole_numbers
+
+pytestmark = pytest.mark.plain
 
 STEPS, ACCURACY = [0, 10, 20, 30], [0.0, 0.2, 0.9, 1.0]
 COURSE = tl_entk.Course(
