@@ -11,6 +11,7 @@ from jaxtyping import Shaped
 
 from feature_sets.display import Shown, list_some
 from feature_sets.errors import UserError
+from feature_sets.values import check_kind, check_place, read_list, read_names, read_numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,8 +30,8 @@ class FeatureSet(Shown):
         frequencies: frequency of each feature, where they are waves; else empty.
 
     Raises:
-        UserError: if lengths differ, a name occurs twice, a feature is constant or not finite,
-            or a group mixes binary and real features.
+        UserError: if there is none, lengths differ, a name occurs twice, a feature is constant or
+            not finite, or a group mixes binary and real features.
 
     Example:
         >>> FeatureSet(np.array([[1.0], [0.0]]), ("is noun",), ("tag",), ("is noun",)).is_binary
@@ -51,11 +52,20 @@ class FeatureSet(Shown):
                 f"values is a {type(given).__name__}: call FeatureSet.{maker}, which takes its "
                 "names too."
             )
-        values = np.asarray(self.values)
+        values = read_numbers("values", self.values)
         if values.ndim != 2:
             raise UserError(f"values has shape {values.shape}: pass (examples, features).")
         object.__setattr__(self, "values", values.astype(np.float64))
         count = values.shape[1]
+        if count == 0:
+            raise UserError("there are no features: pass one or more.")
+        if len(values) == 0:
+            raise UserError("there are no examples: pass one or more.")
+        for what in ("names", "families", "groups"):
+            texts = read_names(what, getattr(self, what), unique=False)
+            object.__setattr__(self, what, tuple(texts))
+        frequencies = tuple(read_list("frequencies", self.frequencies, "integers"))
+        object.__setattr__(self, "frequencies", frequencies)
         if not len(self.names) == len(self.families) == len(self.groups) == count:
             raise UserError(
                 f"{count} features need as many names, families and groups, not "
@@ -104,8 +114,13 @@ class FeatureSet(Shown):
             >>> features.values.tolist(), features.names
             ([[1.0, 3.0], [0.0, 5.0]], ('is noun', 'length'))
         """
+        if hasattr(features, "columns"):
+            raise UserError("features is a table: call FeatureSet.from_frame.")
+        check_kind("features", features, Mapping, "a mapping from names to values")
         if not features:
             raise UserError("no features: pass name to values of one or more.")
+        check_kind("families", families, (str, Mapping), "one family, or a mapping from names")
+        check_kind("groups", groups, (Mapping, type(None)), "a mapping from names to groups")
         names = tuple(str(name) for name in features)
         columns = [_read_column(name, values) for name, values in features.items()]
         lengths = dict(zip(names, map(len, columns), strict=True))
@@ -150,6 +165,9 @@ class FeatureSet(Shown):
             >>> features.names, features.families
             (('tag=NOUN', 'tag=VERB', 'length'), ('tag', 'tag', 'features'))
         """
+        if not hasattr(frame, "columns"):
+            raise UserError(f"frame is a {type(frame).__name__}: pass a pandas DataFrame.")
+        check_kind("families", families, (str, Mapping), "one family, or a mapping from columns")
         unknown = set() if isinstance(families, str) else {*families} - {*frame.columns}
         if unknown:
             raise UserError(f"families of {sorted(unknown)}: there are {list(frame.columns)}.")
@@ -243,7 +261,16 @@ class FeatureSet(Shown):
         return self.take([i for i, group in enumerate(self.groups) if group == name])
 
     def take(self, columns: Sequence[int]) -> FeatureSet:
-        """The features of these columns, in this order."""
+        """The features of these columns, in this order.
+
+        Raises:
+            UserError: if there are none, or for a column that there is not.
+        """
+        columns = read_list("columns", columns, "integers")
+        for column in columns:
+            check_place("column", column, len(self))
+        if not columns:
+            raise UserError(f"no features are left of {len(self)}: pass what leaves one or more.")
         return FeatureSet(
             self.values[:, list(columns)],
             tuple(self.names[i] for i in columns),
@@ -255,26 +282,57 @@ class FeatureSet(Shown):
     def rows(self, rows: Sequence[int] | np.ndarray) -> FeatureSet:
         """The same features of these examples.
 
+        Args:
+            rows: their places, or a truth value for each example.
+
         Raises:
-            UserError: if a feature is constant over them.
+            UserError: for a place that there is not, or if a feature is constant over them.
         """
-        return replace(self, values=self.values[np.asarray(rows)])
+        chosen = np.asarray(read_list("rows", rows, "integers"))
+        if chosen.dtype == bool and len(chosen) == len(self.values):
+            chosen = np.flatnonzero(chosen)
+        for row in chosen.tolist():
+            check_place("row", row, len(self.values))
+        return replace(self, values=self.values[chosen.astype(int)])
 
     def binary(self) -> FeatureSet:
         """The features that only take the values 0 and 1."""
         return self.take([i for i, binary in enumerate(self.is_binary) if binary])
 
     def without(self, names: Collection[str]) -> FeatureSet:
-        """The features but for these names."""
+        """The features but for these names.
+
+        Raises:
+            UserError: for an unknown name, or if none is left.
+        """
+        unknown = [name for name in read_list("names", names, "texts") if name not in self.names]
+        if isinstance(names, str):
+            read_names("names", names)
+        if unknown:
+            raise UserError(f"no feature {unknown[0]!r}: there are {list_some(self.names)}.")
         return self.take([i for i, name in enumerate(self.names) if name not in names])
 
 
 def _read_column(name: Any, values: Any) -> Shaped[np.ndarray, " n"]:
     """One feature's values as numbers."""
-    values = values.detach().cpu().numpy() if hasattr(values, "detach") else np.asarray(values)
-    if values.ndim != 1 or values.dtype.kind not in "biuf":
+    try:
+        found = read_numbers(f"feature {name!r}", values)
+    except UserError:
+        found = np.array(0)
+    if found.ndim != 1:
         raise UserError(
-            f"feature {name!r} has values of shape {values.shape} and kind {values.dtype}: pass "
-            "one number or truth value per example. Texts: FeatureSet.from_frame."
+            f"feature {name!r} is a {type(values).__name__} of another kind or shape: pass one "
+            "number or truth value per example. Texts: FeatureSet.from_frame."
         )
-    return values.astype(np.float64)
+    return found.astype(np.float64)
+
+
+def check_feature_set(features: Any) -> None:
+    """Refuse what is no FeatureSet.
+
+    Raises:
+        UserError: names its class.
+    """
+    check_kind(
+        "features", features, FeatureSet, "a FeatureSet, such as FeatureSet.from_dict({name: x})"
+    )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Integer
 
 from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
+from feature_sets.values import check_at_least, is_integer, read_list, read_names, read_numbers
 
 Angles = Float[np.ndarray, " n"]
 
@@ -67,7 +69,8 @@ def fourier(
         frequencies. A sine that is zero everywhere (k = p / 2 of an even p) is left out.
 
     Raises:
-        UserError: for a frequency out of range, an unknown family, or a and b of different lengths.
+        UserError: for a frequency out of range, an unknown family, a and b of different lengths,
+            or without a wave that differs among the examples.
 
     Source: arXiv 2510.00468, sections 3 and 4.
 
@@ -79,14 +82,16 @@ def fourier(
         >>> features.frequencies
         (1, 1, 2, 2)
     """
+    check_at_least("p", p, 2)
+    a, b = read_summand("a", a), read_summand("b", b)
     if a.shape != b.shape:
         raise UserError(
             f"a and b have lengths {len(a)} and {len(b)}: pass one of each per example."
         )
-    frequencies = all_frequencies(p) if frequencies is None else list(frequencies)
-    for k in frequencies:
-        if not 1 <= k <= p // 2:
-            raise UserError(f"frequency {k} is out of range: pass 1 to {p // 2} for p = {p}.")
+    if len(a) == 0:
+        raise UserError("a and b have no examples: pass one or more.")
+    frequencies = _read_frequencies(frequencies, p)
+    families = read_names("families", families)
     columns, names, of_family, groups, of_frequency = [], [], [], [], []
     for family in families:
         if family not in _FAMILIES:
@@ -103,6 +108,8 @@ def fourier(
                 groups.append(f"{family} k={k}")
                 of_family.append(family)
                 of_frequency.append(int(k))
+    if not columns:
+        raise UserError("every wave is alike in all examples: pass more examples.")
     return FeatureSet(
         np.stack(columns, 1),
         tuple(names),
@@ -110,3 +117,36 @@ def fourier(
         tuple(groups),
         tuple(of_frequency),
     )
+
+
+def read_summand(name: str, values: Any) -> Integer[np.ndarray, " n"]:
+    """Integers, one per example, as an array.
+
+    Raises:
+        UserError: if they are something else.
+    """
+    found = read_numbers(name, values)
+    if found.ndim != 1 or found.dtype.kind not in "iu":
+        raise UserError(
+            f"{name} has shape {found.shape} and kind {found.dtype}: pass integers, one per "
+            "example."
+        )
+    return found.astype(np.int64)
+
+
+def _read_frequencies(frequencies: Sequence[int] | None, p: int) -> list[int]:
+    """The frequencies asked for; all of p's by default.
+
+    Raises:
+        UserError: for none, one that p does not have, or one twice.
+    """
+    if frequencies is None:
+        return all_frequencies(p)
+    found = read_list("frequencies", frequencies, "integers")
+    for k in found:
+        if not is_integer(k) or not 1 <= k <= p // 2:
+            raise UserError(f"frequency {k} is out of range: pass 1 to {p // 2} for p = {p}.")
+    if not found or len(set(found)) < len(found):
+        fault = "frequencies has one twice" if found else "there are no frequencies"
+        raise UserError(f"{fault}: pass each of 1 to {p // 2} that you want once.")
+    return found

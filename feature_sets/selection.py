@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from feature_sets.errors import UserError
-from feature_sets.feature_set import FeatureSet
+from feature_sets.feature_set import FeatureSet, check_feature_set
+from feature_sets.values import check_at_least, read_names
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +66,10 @@ def select_labels(
         >>> kept.dropped
         {'Number=Sing': 'says the same as NOUN (correlation 1.00)'}
     """
+    check_feature_set(features)
+    check_at_least("min_positives", min_positives, 0)
+    check_at_least("min_words", min_words, 0)
+    words = read_names("words", words, unique=False)
     n = len(features.values)
     if len(words) != n:
         raise UserError(f"{len(words)} words for {n} examples: pass one word per example.")

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from feature_sets.errors import UserError
+from feature_sets.values import check_at_least, check_kind, is_integer
 
 
 def sparse_features(
@@ -23,7 +24,7 @@ def sparse_features(
         generator: what draws them.
 
     Raises:
-        UserError: if S is not in [0, 1).
+        UserError: if S is not in [0, 1), or there are no examples or features.
 
     Source: arXiv 2510.00468, section 3 (toy models of superposition) and its author's code.
 
@@ -32,8 +33,12 @@ def sparse_features(
         >>> x.shape, bool(((x.norm(dim=1) - 1).abs() < 1e-6).all())
         (torch.Size([4, 3]), True)
     """
-    if not 0 <= sparsity < 1:
-        raise UserError(f"sparsity = {sparsity}: pass a probability of zero from 0 to below 1.")
+    check_at_least("n", n)
+    check_at_least("features", features)
+    number = isinstance(sparsity, float) or is_integer(sparsity)
+    if not number or not 0 <= sparsity < 1:
+        raise UserError(f"sparsity = {sparsity!r}: pass a probability of zero from 0 to below 1.")
+    check_kind("generator", generator, torch.Generator, "a torch.Generator")
     values = torch.rand(n, features, generator=generator)
     present = torch.rand(n, features, generator=generator) >= sparsity
     return torch.nn.functional.normalize(values * present, dim=1)
@@ -52,7 +57,7 @@ def superposition(x: Float[Tensor, "n c"]) -> Float[Tensor, "n c c"]:
         (N, C, C); ``.flatten(0, 1)`` has one row per example and output.
 
     Raises:
-        UserError: if a feature is zero in every example.
+        UserError: if they are no finite matrix, or a feature is zero in every example.
 
     Source: arXiv 2510.00468, section 3.
 
@@ -60,6 +65,9 @@ def superposition(x: Float[Tensor, "n c"]) -> Float[Tensor, "n c c"]:
         >>> superposition(torch.tensor([[3.0, 1.0], [4.0, 0.0]]))[:, :, 0].tolist()
         [[0.6000000238418579, 0.0], [0.800000011920929, 0.0]]
     """
+    check_kind("x", x, torch.Tensor, "a tensor (N, C)")
+    if x.ndim != 2 or not bool(torch.isfinite(x).all()):
+        raise UserError(f"x has shape {tuple(x.shape)}, or is not finite: pass numbers (N, C).")
     norms = x.norm(dim=0)
     if bool((norms == 0).any()):
         missing = int((norms == 0).nonzero()[0])

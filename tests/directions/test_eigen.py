@@ -22,9 +22,10 @@ def test_pairs_are_eigenpairs_and_scipys(n, rank, data):
     matrix = kernel(n, rank)
     k = data.draw(st.integers(1, n))
     eigen = eigendecompose(matrix, k)
-    expected = scipy.linalg.eigvalsh(matrix.numpy())[::-1][:k]
+    there = min(k, rank)
+    expected = scipy.linalg.eigvalsh(matrix.numpy())[::-1][:there]
     assert np.abs(eigen.eigenvalues.numpy() - expected).max() <= 1e-12 * expected[0]
-    torch.testing.assert_close(eigen.vectors.T @ eigen.vectors, torch.eye(k).double())
+    torch.testing.assert_close(eigen.vectors.T @ eigen.vectors, torch.eye(there).double())
     assert eigen.converged.all()
     assert float(eigen.residuals.max()) < 1e-12
     assert torch.equal(eigen.scores, eigen.vectors)
@@ -43,6 +44,8 @@ def test_eigenvalues_of_a_models_blocks_are_scipys(model):
         ours = eigendecompose(block, 6).eigenvalues.numpy()
         theirs = scipy.sparse.linalg.eigsh(block.numpy(), 6, return_eigenvectors=False, tol=1e-13)
         scale = float(blocks.total().abs().max())
+        # those beyond a block's rank are left out
+        ours = np.pad(ours, (0, 6 - len(ours)))
         assert np.abs(ours - np.sort(theirs)[::-1]).max() < 1e-10 * scale, name
 
 

@@ -272,10 +272,16 @@ def test_stories_are_cut_and_cleaned(text, ended, expected, writer):
 
 
 @pytest.mark.parametrize(
-    "options", [dict(n=0), dict(temperature=0.0), dict(top_p=0.0), dict(top_p=1.5)]
+    ("options", "message"),
+    [
+        (dict(n=0), "n = 0: pass an integer, 1 or more"),
+        (dict(temperature=0.0), "temperature = 0.0: pass a positive number"),
+        (dict(top_p=0.0), "top_p = 0.0: pass a number above 0, up to 1"),
+        (dict(top_p=1.5), "top_p = 1.5: pass a number above 0, up to 1"),
+    ],
 )
-def test_options_out_of_range_are_refused(options, writer):
-    with pytest.raises(ValueError, match=r"n >= 1.*top_p <= 1"):
+def test_options_out_of_range_are_refused(options, message, writer):
+    with pytest.raises(ValueError, match=message):
         sample_stories(**{"n": 1, **options}, folder=writer[0])
 
 

@@ -14,6 +14,7 @@ from feature_sets.errors import UserError
 from tl_entk.model.adapters import ModelAdapter, adapt_transformer
 from tl_entk.model.capture import reading
 from tl_entk.model.checks import Position, check_model, check_position
+from tl_entk.tools.values import check_at_least, read_list
 
 
 @overload
@@ -71,7 +72,10 @@ def activations_at(
     check_model(adapter)
     tokens = adapter.check_tokens(tokens)
     positions = check_position(position, *tokens.shape)
-    hooks = [hook] if isinstance(hook, str) else list(hook)
+    check_at_least("batch_size", batch_size)
+    hooks = [hook] if isinstance(hook, str) else read_list("hook", hook, "names")
+    if not hooks:
+        raise UserError("there is no hook: pass a name, or a list of one or more.")
     for name in hooks:
         _check_hook(model, name)
     parts = [
@@ -87,6 +91,8 @@ _BY_HEAD = frozenset({"hook_pattern", "hook_attn_scores", "q_norm", "k_norm"})
 
 
 def _check_hook(model: Any, hook: str) -> None:
+    if not isinstance(hook, str):
+        raise UserError(f"there is no hook {hook!r}: pass names.")
     if hook not in model.hook_dict:
         near = [name for name in model.hook_dict if name.split(".")[-1] == hook.split(".")[-1]]
         raise UserError(f"no hook {hook!r}; like it: {near[:4] or list(model.hook_dict)[:4]}.")

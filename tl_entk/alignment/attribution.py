@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from numbers import Real
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
@@ -12,6 +15,7 @@ from feature_sets.errors import UserError
 from tl_entk.directions.basis import orthonormal_basis
 from tl_entk.kernel.kernel_blocks import KernelBlocks
 from tl_entk.tools.arrays import Rows, to_matrix, to_tensor
+from tl_entk.tools.values import check_kind, read_names
 
 
 def component_shares(blocks: KernelBlocks, direction: Rows) -> dict[str, float]:
@@ -27,7 +31,8 @@ def component_shares(blocks: KernelBlocks, direction: Rows) -> dict[str, float]:
         share is part of its weight's.
 
     Raises:
-        UserError: if the length is not the blocks', or no block has energy along the direction.
+        UserError: if the length is not the blocks', a block is not finite, or none has energy
+            along the direction.
 
     Example:
         >>> import torch
@@ -35,15 +40,20 @@ def component_shares(blocks: KernelBlocks, direction: Rows) -> dict[str, float]:
         >>> component_shares(blocks, torch.tensor([1.0, 2.0]))
         {'W_in': 0.75, 'W_out': 0.25}
     """
+    check_kind("blocks", blocks, KernelBlocks, "KernelBlocks")
+    columns = to_tensor(direction, "direction").cpu()
+    if columns.ndim > 2:
+        raise UserError(f"direction has shape {tuple(columns.shape)}: pass (N,), or (N, k).")
     n = len(next(iter(blocks.values())))
-    if len(direction) != n:
-        raise UserError(f"direction has {len(direction)} entries, the blocks are {n} x {n}.")
-    columns = to_tensor(direction, "direction").cpu().reshape(n, -1)
+    columns = columns[:, None] if columns.ndim == 1 else columns
+    if len(columns) != n:
+        raise UserError(f"direction has {len(columns)} entries, the blocks are {n} x {n}.")
     basis = orthonormal_basis(to_matrix(columns, "direction"))
     energy = {
         name: float(((block.detach().cpu().double() @ basis) * basis).sum())
         for name, block in blocks.items()
     }
+    _check_numbers(energy, "block", "look for NaN in it")
     total = sum(energy[name] for name in blocks.partition())
     if not total > 0:
         raise UserError("no block has any energy along the direction: is it zero?")
@@ -58,10 +68,14 @@ def head_shares(shares: Mapping[str, float]) -> dict[str, float]:
     Args:
         shares: from :func:`component_shares`, of blocks that include head slices.
 
+    Raises:
+        UserError: if they are no finite numbers by name.
+
     Example:
         >>> head_shares({"blocks.0.attn.W_Q[1]": 0.25, "blocks.0.attn.W_O[1]": 0.5})
         {'blocks.0.head[1]': 0.75}
     """
+    check_shares(shares)
     slices: dict[str, dict[str, list[float]]] = {}
     for name, share in shares.items():
         match = re.fullmatch(r"(.*)\.attn\.[Wb]_([QKVO])\[(\d+)\]", name)
@@ -80,24 +94,47 @@ def head_shares(shares: Mapping[str, float]) -> dict[str, float]:
     return result
 
 
-def layer_shares(shares: Mapping[str, float], partition: list[str]) -> dict[str, float]:
+def layer_shares(shares: Mapping[str, float], partition: Sequence[str]) -> dict[str, float]:
     """Shares of layers: "blocks.0", and what is outside of the blocks by its first name.
 
     Args:
         shares: from :func:`component_shares`.
         partition: ``blocks.partition()``, so that nothing is counted twice.
 
+    Raises:
+        UserError: if shares are no finite numbers by name, or the partition is of others.
+
     Example:
         >>> layer_shares({"blocks.0.mlp.W_in": 0.25, "blocks.0.ln1.w": 0.25, "unembed.W_U": 0.5},
         ...              ["blocks.0.mlp.W_in", "blocks.0.ln1.w", "unembed.W_U"])
         {'blocks.0': 0.5, 'unembed': 0.5}
     """
+    check_shares(shares)
     result: dict[str, float] = {}
-    for name in partition:
+    for name in read_names("partition", partition):
+        if name not in shares:
+            raise UserError(f"no share of {name!r}: there are {list(shares)[:6]} ...")
         parts = name.split(".")
         layer = ".".join(parts[:2]) if parts[0] == "blocks" else parts[0]
         result[layer] = result.get(layer, 0.0) + shares[name]
     return result
+
+
+def check_shares(shares: Any) -> None:
+    """Refuse what is no mapping from names to finite numbers.
+
+    Raises:
+        UserError: names what is none.
+    """
+    advice = "what component_shares returns"
+    check_kind("shares", shares, Mapping, advice)
+    _check_numbers(shares, "share of", f"pass {advice}")
+
+
+def _check_numbers(values: Mapping[str, Any], what: str, advice: str) -> None:
+    for name, value in values.items():
+        if not isinstance(value, Real) or not math.isfinite(value):
+            raise UserError(f"{what} {name!r} is no finite number, {value!r}: {advice}.")
 
 
 def energies(

@@ -11,28 +11,33 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from feature_sets.errors import UserError
+from feature_sets.warn import warn_user
+from tl_entk.alignment.probes import ROUNDING, varies
 from tl_entk.directions.eigen import eigendecompose
 from tl_entk.tools.arrays import Rows, to_matrix
-
-# least size of a component over the first that is more than rounding (of float32 states)
-_RANK = 1e-6
+from tl_entk.tools.values import check_between, check_seed
 
 
-def pca_scores(activations: Rows, k: int, *, standardize: bool = False) -> Float[Tensor, "n k"]:
+def pca_scores(activations: Rows, k: int, *, standardize: bool = False) -> Float[Tensor, "n j"]:
     """Scores of the top k principal components of the centered activations (scikit-learn).
+
+    Components of rounding alone, where examples repeat or activations have a low rank, are left
+    out: a probe would scale that noise to the variance of the others.
 
     Args:
         activations: (n, d), or (n, t, d) of all positions, of which the last is taken; a tensor or
             a numpy array.
-        k: components.
+        k: components, of which as many are returned as there are.
         standardize: divide every activation by its standard deviation over the examples first.
             A few activations of large language models are so much larger than the others that
             plain PCA sees nothing else.
 
     Raises:
-        UserError: if k is larger than the number of components there are, or activations are
-            something else, or not finite.
+        UserError: if k is larger than both sizes of the activations, or these are something else,
+            all alike, or not finite.
+
+    Warns:
+        UserWarning: if there are fewer than k.
 
     Example:
         >>> pca_scores(torch.tensor([[0.0, 0.0], [2.0, 0.0], [4.0, 0.1]]), 1).shape
@@ -40,12 +45,15 @@ def pca_scores(activations: Rows, k: int, *, standardize: bool = False) -> Float
     """
     states = to_matrix(activations, "activations")
     n, d = states.shape
-    if not 1 <= k <= min(n, d):
-        raise UserError(f"k = {k}: {n} examples of width {d} have 1 to {min(n, d)} components.")
-    values = states.cpu().double().numpy()
-    if standardize:
-        values = StandardScaler().fit_transform(values)
-    return torch.from_numpy(decomposition.PCA(k, svd_solver="full").fit_transform(values))
+    check_between("k", k, min(n, d), f"{n} examples of width {d} have 1 to {min(n, d)} components")
+    scores = leading_scores(states, k, standardize=standardize)
+    found = scores.shape[1]
+    if found < k:
+        warn_user(
+            f"k = {k}: the activations have {found} principal components, the {k - found} others "
+            "are rounding and left out. Pass fewer, or examples that differ more."
+        )
+    return scores
 
 
 def leading_scores(
@@ -54,12 +62,18 @@ def leading_scores(
     """Scores on up to k principal components, as many as there are.
 
     Components of rounding alone, where states repeat, are left out: as directions they are random.
+    States that are all alike have one, of zeros.
     """
-    if bool((states == states[:1]).all()):
+    values = states.detach().cpu().double().numpy()
+    differ = varies(values)
+    if not differ.any():
         return torch.zeros(len(states), 1, dtype=torch.float64)
-    scores = pca_scores(states, min(k, *states.shape), standardize=standardize)
+    if standardize:
+        values = StandardScaler().fit_transform(values[:, differ])
+    pca = decomposition.PCA(min(k, *values.shape), svd_solver="full")
+    scores = torch.from_numpy(pca.fit_transform(values))
     sizes = scores.norm(dim=0)
-    return scores[:, : max(1, int((sizes > _RANK * sizes[0]).sum()))]
+    return scores[:, : max(1, int((sizes > ROUNDING * sizes[0]).sum()))]
 
 
 def product_scores(states: Sequence[Float[Tensor, "n _"]], k: int) -> Float[Tensor, "n j"]:
@@ -77,9 +91,11 @@ def product_scores(states: Sequence[Float[Tensor, "n _"]], k: int) -> Float[Tens
         torch.Size([3, 2])
     """
     kernel = torch.stack([cosines(values) for values in states]).prod(0)
+    if not bool(kernel.any()):
+        return torch.zeros(len(kernel), 1, dtype=torch.float64)
     eigen = eigendecompose(kernel, min(k, len(kernel)))
     sizes = eigen.eigenvalues.clamp_min(0).sqrt()
-    return (eigen.scores * sizes)[:, : max(1, int((sizes > _RANK * sizes[0]).sum()))]
+    return (eigen.scores * sizes)[:, : max(1, int((sizes > ROUNDING * sizes[0]).sum()))]
 
 
 def cosines(states: Float[Tensor, "n m"], *, centered: bool = False) -> Float[Tensor, "n n"]:
@@ -102,14 +118,14 @@ def random_directions(n: int, k: int, seed: int = 0) -> Float[Tensor, "n k"]:
     """K orthonormal random directions over n examples: the floor.
 
     Raises:
-        UserError: if k > n.
+        UserError: if k > n, or for what is no seed.
 
     Example:
         >>> random_directions(5, 2).shape
         torch.Size([5, 2])
     """
-    if not 1 <= k <= n:
-        raise UserError(f"k = {k}: pass 1 to {n} directions over {n} examples.")
+    check_between("k", k, n, f"{n} examples have {n} directions")
+    check_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     basis, _ = torch.linalg.qr(torch.randn(n, k, generator=generator, dtype=torch.float64))
     return basis

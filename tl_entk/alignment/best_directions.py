@@ -16,7 +16,7 @@ from jaxtyping import Bool
 
 from feature_sets.display import Shown
 from feature_sets.errors import UserError
-from feature_sets.feature_set import FeatureSet
+from feature_sets.feature_set import FeatureSet, check_feature_set
 from tl_entk.alignment.bootstrap import (
     IntervalEstimate,
     Resampling,
@@ -25,10 +25,11 @@ from tl_entk.alignment.bootstrap import (
     rows_of,
 )
 from tl_entk.alignment.direction_search import Search
-from tl_entk.alignment.ranking import AP, METRICS, resamples
+from tl_entk.alignment.ranking import AP, METRICS, check_metric, resamples
 from tl_entk.alignment.splitting import Groups, halves, number_groups, take_groups
 from tl_entk.directions.eigen import EigenDirections, scores_of
 from tl_entk.tools.arrays import Rows
+from tl_entk.tools.values import check_at_least, check_kind, read_list
 
 
 class LayerDirection(NamedTuple):
@@ -193,11 +194,11 @@ class DirectionTable(Shown):
         return rows_of([row.family for row in self.rows], family)
 
     def _samples_of(self, metric: str) -> Samples:
-        if metric not in METRICS:
-            raise UserError(f"no metric {metric!r}: there are {', '.join(METRICS)}.")
+        check_metric(metric)
         return self.samples[metric]
 
     def _paired_samples(self, other: DirectionTable, metric: str) -> Samples:
+        check_kind("other", other, DirectionTable, "a DirectionTable")
         pairs = zip(Resampling._fields, self.resampling, other.resampling, strict=True)
         for name, ours, theirs in pairs:
             if ours != theirs:
@@ -267,11 +268,13 @@ def best_directions(
         >>> row.column, row.sign, row.ap.value, row.p_value
         ('direction 1', -1, 1.0, 0.05)
     """
+    check_feature_set(features)
     table = scores_of(scores).cpu().double().numpy()
     places = _locate_columns(table.shape[1], columns)
     names = [str(name) for name in columns or places]
     _check_scores(table, features)
     check_bootstrap(n_bootstrap)
+    check_at_least("n_permutations", n_permutations, 0)
     train, test = halves(features, split, seed, groups)
     search = Search(table[train], table[test])
     labels = features.values[train], features.values[test]
@@ -314,17 +317,26 @@ def best_directions(
 
 
 def _locate_columns(k: int, columns: Sequence[str | LayerDirection] | None) -> list[LayerDirection]:
-    if columns is not None and len(columns) != k:
-        raise UserError(f"{len(columns)} names for {k} columns of scores: pass one per column.")
     places = [LayerDirection(None, index) for index in range(k)]
+    if columns is None:
+        return places
+    found = read_list("columns", [columns] if isinstance(columns, str) else columns, "names")
+    if len(found) != k:
+        raise UserError(f"{len(found)} names for {k} columns of scores: pass one per column.")
+    for column in found:
+        if not isinstance(column, str | LayerDirection):
+            raise UserError(f"columns has {column!r}: pass a name, or a LayerDirection, for each.")
+    if len(set(found)) < k:
+        twice = next(column for column in found if found.count(column) > 1)
+        raise UserError(f"columns has {twice!r} twice: pass a name of its own for each.")
     return [
         column if isinstance(column, LayerDirection) else place
-        for column, place in zip(columns or places, places, strict=True)
+        for column, place in zip(found, places, strict=True)
     ]
 
 
 def _check_scores(scores: np.ndarray, features: FeatureSet) -> None:
-    n, k = scores.shape
+    n = len(scores)
     real = [
         name for name, binary in zip(features.names, features.is_binary, strict=True) if not binary
     ]
@@ -338,5 +350,3 @@ def _check_scores(scores: np.ndarray, features: FeatureSet) -> None:
             f"scores of {n} examples, features of {len(features.values)}: pass the same "
             "examples in the same order."
         )
-    if k == 0:
-        raise UserError("no directions to choose from: pass scores of one column or more.")

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from feature_sets.errors import UserError
+from tl_entk.tools.values import is_integer
 
 
 class Resampling(NamedTuple):
@@ -117,5 +118,5 @@ def check_bootstrap(n_bootstrap: int) -> None:
     Raises:
         UserError: for fewer than one.
     """
-    if n_bootstrap < 1:
-        raise UserError(f"n_bootstrap = {n_bootstrap}: pass 1 or more; 500 for good intervals.")
+    if not is_integer(n_bootstrap) or n_bootstrap < 1:
+        raise UserError(f"n_bootstrap = {n_bootstrap!r}: pass 1 or more; 500 for good intervals.")

@@ -18,8 +18,8 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor
 
 from feature_sets.errors import UserError
-from feature_sets.feature_set import FeatureSet
-from tl_entk.alignment.baselines import leading_scores, pca_scores, random_directions
+from feature_sets.feature_set import FeatureSet, check_feature_set
+from tl_entk.alignment.baselines import leading_scores, random_directions
 from tl_entk.alignment.bootstrap import Samples, check_bootstrap
 from tl_entk.alignment.comparison_result import BOUNDS, R2, Comparison, ComparisonRow
 from tl_entk.alignment.names import PCA, RANDOM, STANDARDIZED, Probe
@@ -29,6 +29,7 @@ from tl_entk.alignment.splitting import halves, too_rare
 from tl_entk.directions.eigen import EigenDirections, scores_of
 from tl_entk.tools.arrays import Rows, to_matrix
 from tl_entk.tools.progress import Progress
+from tl_entk.tools.values import check_kind
 
 
 def compare(
@@ -63,7 +64,9 @@ def compare(
             principal components.
 
     Returns:
-        One row per feature group with its figures and the paired difference eNTK - PCA.
+        One row per feature group with its figures and the paired difference eNTK - PCA. A basis
+        that has fewer than k dimensions beyond rounding is probed from those that it has:
+        ``provenance["columns"]`` says from how many each.
 
     Raises:
         UserError: if numbers of examples differ, k exceeds the activations' width, or a binary
@@ -81,15 +84,16 @@ def compare(
         >>> [round(row.scores["eNTK"].value, 2) for row in table.rows][0]
         1.0
     """
+    check_feature_set(features)
     scores = scores_of(eigen)
     activations = to_matrix(activations, "activations")
     n, k = scores.shape
     _check_lengths(n, k, features, activations)
     bases = {
         "eNTK": scores,
-        PCA: pca_scores(activations, k),
-        STANDARDIZED: pca_scores(activations, k, standardize=True),
-        **_reduce(baselines or {}, k),
+        PCA: leading_scores(activations, k),
+        STANDARDIZED: leading_scores(activations, k, standardize=True),
+        **_reduce({} if baselines is None else baselines, k),
         RANDOM: random_directions(n, k, seed),
         "all activations": activations,
     }
@@ -136,20 +140,17 @@ def probe_bases(
         >>> round(table.rows[0].difference.value, 1)
         1.1
     """
+    check_feature_set(features)
+    check_kind("bases", bases, Mapping, "a mapping from names to bases")
     if len(bases) < 2:
         raise UserError(f"{len(bases)} bases: pass two or more to compare.")
+    n = len(features.values)
     inputs = {
         name: to_matrix(
-            basis.scores if isinstance(basis, EigenDirections) else basis, f"basis {name!r}"
+            basis.scores if isinstance(basis, EigenDirections) else basis, f"basis {name!r}", n
         )
         for name, basis in bases.items()
     }
-    for name, basis in inputs.items():
-        if len(basis) != len(features.values):
-            raise UserError(
-                f"basis {name!r} of {len(basis)} examples, features of "
-                f"{len(features.values)}: pass the same examples in the same order."
-            )
     check_bootstrap(n_bootstrap)
     train, test = halves(features, split, seed)
     times = resamples(len(test), n_bootstrap, seed)
@@ -163,7 +164,14 @@ def probe_bases(
             )
             samples[name] = _judge_predictions(features, truth[test], predicted, times)
             bar.advance(1, name)
-    provenance = {"split": split, "seed": seed, "n_bootstrap": n_bootstrap, "probe": probe}
+    columns = {name: basis.shape[1] for name, basis in inputs.items()}
+    provenance = {
+        "split": split,
+        "seed": seed,
+        "n_bootstrap": n_bootstrap,
+        "probe": probe,
+        "columns": columns,
+    }
     k = next(iter(inputs.values())).shape[1]
     return Comparison(_build_rows(features, samples), k, len(test), provenance, samples)
 
@@ -188,6 +196,7 @@ def probe_validation(scores: Float[Tensor, "n k"], features: FeatureSet, seed: i
 
 def _reduce(baselines: Mapping[str, Rows], k: int) -> dict[str, Tensor]:
     """Baselines of a caller's own at the budget."""
+    check_kind("baselines", baselines, Mapping, "a mapping from names to states")
     for name in {"eNTK", PCA, STANDARDIZED, RANDOM, "all activations"} & baselines.keys():
         raise UserError(f"your baseline {name!r} has the name of another: choose a new one.")
     given = {name: to_matrix(found, f"baseline {name!r}") for name, found in baselines.items()}

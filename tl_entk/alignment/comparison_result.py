@@ -8,7 +8,7 @@ from typing import Any
 from feature_sets.display import Shown
 from feature_sets.errors import UserError
 from tl_entk.alignment.bootstrap import IntervalEstimate, Samples, rows_of
-from tl_entk.alignment.ranking import AP, METRICS
+from tl_entk.alignment.ranking import AP, METRICS, check_metric
 
 R2 = "r2"
 # metric to the values it can take
@@ -150,7 +150,7 @@ class Comparison(Shown):
         return (self._samples_of(basis, metric) - self._samples_of(other, metric)).mean(rows)
 
     def _samples_of(self, basis: str, metric: str) -> Samples:
-        if basis not in self.samples:
+        if not isinstance(basis, str) or basis not in self.samples:
             raise UserError(f"no basis {basis!r}: there are {', '.join(self.samples)}.")
         return self.samples[basis][metric]
 
@@ -166,8 +166,7 @@ class Comparison(Shown):
                     f"metric={AP!r} or {R2!r}."
                 )
             metric = judged_by[0]
-        if metric not in BOUNDS:
-            raise UserError(f"no metric {metric!r}: there are {', '.join(BOUNDS)}.")
+        check_metric(metric, tuple(BOUNDS))
         having = [row for row in rows if metric in self.rows[row].metrics]
         if not having:
             raise UserError(

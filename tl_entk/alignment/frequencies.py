@@ -8,10 +8,11 @@ import numpy as np
 import torch
 
 from feature_sets.errors import UserError
-from feature_sets.feature_set import FeatureSet
+from feature_sets.feature_set import FeatureSet, check_feature_set
 from tl_entk.alignment.attribution import energies
 from tl_entk.directions.eigen import check_kernel
 from tl_entk.tools.arrays import Matrix, Rows, to_matrix
+from tl_entk.tools.values import check_kind, is_number
 
 
 def embedding_spectrum(embedding: Rows) -> dict[int, float]:
@@ -45,9 +46,11 @@ def kernel_spectrum(kernel: Matrix, features: FeatureSet, family: str = "a+b") -
         UserError: if the numbers of examples differ, the family is unknown, or the features have
             no frequencies.
     """
-    if len(features.values) != len(kernel):
+    check_feature_set(features)
+    matrix = check_kernel(kernel)
+    if len(features.values) != len(matrix):
         raise UserError(
-            f"features of {len(features.values)} examples, a kernel of {len(kernel)}: pass both "
+            f"features of {len(features.values)} examples, a kernel of {len(matrix)}: pass both "
             "for the same examples."
         )
     chosen = features.family(family)
@@ -55,9 +58,7 @@ def kernel_spectrum(kernel: Matrix, features: FeatureSet, family: str = "a+b") -
         raise UserError("the features have no frequencies: pass those of feature_sets.fourier.")
     frequency = dict(zip(chosen.groups, chosen.frequencies, strict=True))
     spans = {name: torch.from_numpy(chosen.group(name).values) for name in frequency}
-    return {
-        frequency[name]: energy for name, energy in energies(check_kernel(kernel), spans).items()
-    }
+    return {frequency[name]: energy for name, energy in energies(matrix, spans).items()}
 
 
 def key_frequencies(spectrum: Mapping[int, float]) -> list[int]:
@@ -69,16 +70,22 @@ def key_frequencies(spectrum: Mapping[int, float]) -> list[int]:
         spectrum: frequency to power, from :func:`embedding_spectrum` or :func:`kernel_spectrum`.
 
     Raises:
-        UserError: for fewer than two frequencies.
+        UserError: for fewer than two frequencies, and for power that is not finite.
 
     Example:
         >>> key_frequencies({1: 0.1, 2: 9.0, 3: 0.12, 4: 7.0, 5: 0.11})
         [2, 4]
     """
+    check_kind("spectrum", spectrum, Mapping, "a mapping from frequencies to power")
+    for frequency, power in spectrum.items():
+        if not is_number(power):
+            raise UserError(
+                f"the power of frequency {frequency} is no finite number, {power!r}: leave it out."
+            )
     if len(spectrum) < 2:
         raise UserError("key frequencies stand out from others: pass at least two frequencies.")
     order = sorted(spectrum, key=lambda k: -spectrum[k])
-    power = np.array([spectrum[k] for k in order]).clip(min=1e-300)
+    sizes = np.array([spectrum[k] for k in order]).clip(min=1e-300)
     half = max(1, len(order) // 2)
-    drops = power[:half] / power[1 : half + 1]
+    drops = sizes[:half] / sizes[1 : half + 1]
     return order[: int(drops.argmax()) + 1]

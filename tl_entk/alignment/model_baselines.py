@@ -28,6 +28,15 @@ from tl_entk.alignment.names import (
 from tl_entk.alignment.names import PCA as PCA
 from tl_entk.model.adapters import adapt_transformer
 from tl_entk.model.checks import Position, check_model
+from tl_entk.tools.arrays import to_tensor
+from tl_entk.tools.values import (
+    check_at_least,
+    check_kind,
+    check_place,
+    check_seed,
+    read_list,
+    read_names,
+)
 
 # model, windows -> (n, m) states or scores, or layer to these
 OwnBaseline = Callable[[Any, Tensor], Tensor | Mapping[str, Tensor]]
@@ -77,14 +86,19 @@ def baseline_scores(
         >>> {name: list(layers) for name, layers in found.items()}
         {'PCA': ['0'], 'predicted unembedding': ['all']}
     """
+    check_kind("own", own, (Mapping, type(None)), "a mapping from names to functions")
     own = dict(own or {})
-    names = list(BASELINES) if names is None else list(names)
+    names = list(BASELINES) if names is None else read_names("names", names, some=False)
     _check_names(names, own)
+    check_at_least("k", k)
+    check_at_least("k_prediction", k if k_prediction is None else k_prediction)
+    check_at_least("batch_size", batch_size)
+    check_seed(seed)
     adapter = adapt_transformer(model)
     check_baselines(model, names)
     check_model(adapter)
     tokens = adapter.check_tokens(tokens)
-    chosen = list(range(adapter.n_layers)) if layers is None else list(layers)
+    chosen = read_layers(layers, adapter.n_layers)
     read = {STATES[name] for name in names if name in STATES}
     states = ModelStates(adapter, tokens, chosen, read, position, batch_size)
     found: dict[str, dict[str, Tensor]] = {}
@@ -124,7 +138,12 @@ def _check_names(names: Sequence[str], own: Mapping[str, OwnBaseline]) -> None:
     for name in names:
         if name not in BASELINES:
             raise UserError(f"no baseline {name!r}: there are {'; '.join(BASELINES)}.")
-    for name in own:
+    for name, rule in own.items():
+        if not callable(rule):
+            raise UserError(
+                f"baseline {name!r} is a {type(rule).__name__}: pass a function of model and "
+                "windows."
+            )
         if name in BASELINES or name.startswith("eNTK") or name == "all activations":
             raise UserError(f"your baseline {name!r} has the name of another: choose a new one.")
 
@@ -136,9 +155,26 @@ def _own_scores(name: str, states: Any, tokens: Tensor, k: int) -> Tensor:
             f"baseline {name!r} gives {shape} for {len(tokens)} windows: return a tensor "
             f"({len(tokens)}, m), or layer to such tensors."
         )
-    if not bool(states.isfinite().all()):
+    found = to_tensor(states, f"baseline {name!r}")
+    if not bool(found.isfinite().all()):
         raise UserError(f"baseline {name!r} gives values that are not finite.")
-    return states.double() if states.shape[1] <= k else leading_scores(states, k)
+    return found.double() if found.shape[1] <= k else leading_scores(found, k)
+
+
+def read_layers(layers: Sequence[int] | None, n_layers: int) -> list[int]:
+    """The layers asked for; all by default.
+
+    Raises:
+        UserError: for none, or one that the model does not have.
+    """
+    if layers is None:
+        return list(range(n_layers))
+    found = read_list("layers", layers, "integers")
+    for layer in found:
+        check_place("layer", layer, n_layers)
+    if not found:
+        raise UserError(f"there are no layers: pass one or more of 0 to {n_layers - 1}.")
+    return found
 
 
 def check_baselines(model: Any, names: Sequence[str]) -> None:

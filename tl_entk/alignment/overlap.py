@@ -12,10 +12,11 @@ from torch import Tensor
 
 from feature_sets.display import Shown, list_some
 from feature_sets.errors import UserError
-from feature_sets.feature_set import FeatureSet
+from feature_sets.feature_set import FeatureSet, check_feature_set
 from tl_entk.directions.basis import orthonormal_basis
 from tl_entk.directions.eigen import EigenDirections, scores_of
 from tl_entk.tools.arrays import Rows, to_matrix, to_tensor
+from tl_entk.tools.values import check_known
 
 Directions = EigenDirections | Rows
 Features = FeatureSet | Rows
@@ -97,7 +98,7 @@ def subspace_overlap(vectors: Directions, features: Features) -> SubspaceOverlap
         Overlap, cosines of the principal angles, and the largest overlap there could be.
 
     Raises:
-        UserError: if the numbers of examples differ.
+        UserError: if the numbers of examples differ, or all directions are zero.
 
     Source: arXiv 2510.00468, section 2.
 
@@ -110,6 +111,8 @@ def subspace_overlap(vectors: Directions, features: Features) -> SubspaceOverlap
     values = _feature_values(features, len(vectors))
     came_in = None if isinstance(features, FeatureSet) else to_tensor(features, "features").dtype
     basis_v, basis_f = orthonormal_basis(vectors), orthonormal_basis(values, came_in)
+    if basis_v.shape[1] == 0:
+        raise UserError("all directions are zero: leave them out, there is nothing to compare.")
     singular = torch.linalg.svdvals(basis_v.T @ basis_f)
     return SubspaceOverlap(
         float(singular.square().sum()), singular, min(basis_v.shape[1], basis_f.shape[1])
@@ -124,17 +127,33 @@ def abs_cosines(vectors: Directions, features: Features) -> Float[Tensor, "k f"]
         features: a FeatureSet, or (N, F) numbers.
 
     Raises:
-        UserError: if the numbers of examples differ.
+        UserError: if the numbers of examples differ, or a direction is zero.
 
     Example:
         >>> cosines = abs_cosines(torch.tensor([[1.0], [-1.0]]), torch.tensor([[3.0], [5.0]]))
         >>> round(cosines.item(), 6)
         1.0
     """
-    vectors = scores_of(vectors)
-    values = _feature_values(features, len(vectors))
-    unit = torch.nn.functional.normalize
-    return (unit(vectors.cpu().double(), dim=0).T @ unit(values, dim=0)).abs()
+    unit = _unit_directions(vectors)
+    values = _feature_values(features, len(unit))
+    return (unit.T @ torch.nn.functional.normalize(values, dim=0)).abs()
+
+
+def _unit_directions(vectors: Directions) -> Float[Tensor, "n k"]:
+    """Directions of norm 1, in float64.
+
+    Raises:
+        UserError: if one is zero, and has no angle with anything.
+    """
+    found = scores_of(vectors).cpu().double()
+    norms = found.norm(dim=0)
+    if bool((norms == 0).any()):
+        zero = int((norms == 0).nonzero()[0])
+        raise UserError(
+            f"direction {zero} is zero and has no angle with a feature: leave it out, "
+            "vectors[:, vectors.norm(dim=0) > 0]."
+        )
+    return found / norms
 
 
 def group_projections(
@@ -152,7 +171,7 @@ def group_projections(
         (k, G) numbers between 0 and 1, and the G groups' names.
 
     Raises:
-        UserError: if the numbers of examples differ.
+        UserError: if the numbers of examples differ, or a direction is zero.
 
     Example:
         >>> from feature_sets import fourier
@@ -162,7 +181,8 @@ def group_projections(
         >>> dict(zip(names, shares[0].round(decimals=3).tolist()))
         {'a+b k=1': 1.0, 'a+b k=2': 0.0}
     """
-    unit = torch.nn.functional.normalize(scores_of(vectors).cpu().double(), dim=0)
+    check_feature_set(features)
+    unit = _unit_directions(vectors)
     values = _feature_values(features, len(unit))
     names = features.group_names()
     groups = np.array(features.groups)
@@ -191,7 +211,7 @@ def purity(
         (k,) numbers between 0 and 1.
 
     Raises:
-        UserError: if the numbers of examples differ.
+        UserError: as :func:`group_projections`.
 
     Example:
         >>> from feature_sets import fourier
@@ -201,6 +221,8 @@ def purity(
         >>> [round(purity(one, features, by).item(), 3) for by in ("group", "family")]
         [0.5, 1.0]
     """
+    check_known("by", by, ("group", "family"))
+    check_feature_set(features)
     if by == "family":
         features = replace(features, groups=features.families)
     return group_projections(vectors, features)[0].max(1).values

@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegressionCV, RidgeCV
 from sklearn.pipeline import make_pipeline
@@ -18,6 +18,8 @@ from sklearn.preprocessing import StandardScaler
 from feature_sets.errors import UserError
 from tl_entk.alignment.names import Probe
 
+# by how much numbers of float32 states may differ, over the largest, and still be the same
+ROUNDING = 1e-6
 _PENALTIES = np.logspace(-6, 3, 10)
 
 
@@ -49,8 +51,11 @@ def probe_scores(
         >>> found[:, 0].round(3).tolist(), bool(found[0, 1] < 0)
         ([0.0, 2.0], True)
     """
-    if probe not in ("logistic", "ridge"):
+    if not isinstance(probe, str) or probe not in ("logistic", "ridge"):
         raise UserError(f"no probe {probe!r}: pass 'logistic' or 'ridge'.")
+    # what is the same but for rounding would be scaled to the variance of the others
+    differs = varies(train)
+    train, test = np.where(differs, train, 0), np.where(differs, test, 0)
     logistic = [i for i, is_binary in enumerate(binary) if is_binary and probe == "logistic"]
     ridge = [i for i in range(len(binary)) if i not in logistic]
     found = np.empty((len(test), len(binary)))
@@ -59,6 +64,16 @@ def probe_scores(
     for i in logistic:
         found[:, i] = _fit_logistic(train, targets[:, i], test)
     return found
+
+
+def varies(values: Float[np.ndarray, "n m"]) -> Bool[np.ndarray, " m"]:
+    """Which columns differ among the examples by more than the rounding of float32.
+
+    Example:
+        >>> varies(np.array([[1.0, 1.0], [2.0, 1.0 + 1e-9]])).tolist()
+        [True, False]
+    """
+    return np.ptp(values, 0) > ROUNDING * np.abs(values).max(0)
 
 
 def _fit_ridge(x: np.ndarray, targets: np.ndarray, x_test: np.ndarray) -> np.ndarray:

@@ -16,10 +16,14 @@ the times it was drawn. So one order serves any number of label vectors and of r
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
+
+from feature_sets.errors import UserError
 
 AP = "ap"
 # metric of a ranking to the values it can take
@@ -29,6 +33,16 @@ METRICS = {
     "precision": (0.0, 1.0),
     "enrichment": (0.0, float("inf")),
 }
+
+
+def check_metric(metric: Any, known: Collection[str] = tuple(METRICS)) -> None:
+    """Refuse an unknown metric.
+
+    Raises:
+        UserError: names those that there are.
+    """
+    if not isinstance(metric, str) or metric not in known:
+        raise UserError(f"no metric {metric!r}: there are {', '.join(known)}.")
 
 
 @dataclass(frozen=True, eq=False)

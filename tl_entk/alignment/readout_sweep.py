@@ -16,8 +16,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from feature_sets.errors import UserError
-from feature_sets.feature_set import FeatureSet
+from feature_sets.feature_set import FeatureSet, check_feature_set
 from tl_entk.alignment.best_directions import LayerDirection, best_directions
+from tl_entk.alignment.model_baselines import read_layers
 from tl_entk.alignment.names import COMPONENTS, LATER_LAYERS, OF_ALL_LAYERS, TOGETHER
 from tl_entk.alignment.splitting import Groups, halves, take_groups, too_rare
 from tl_entk.directions.default_kernel import (
@@ -35,6 +36,7 @@ from tl_entk.model.checks import Position
 from tl_entk.model.readouts import ReadoutLike, sampled_class_trace
 from tl_entk.model.sites import glob_match
 from tl_entk.tools.progress import Progress
+from tl_entk.tools.values import check_at_least, check_kind, check_seed, read_names
 
 # backward passes of a class trace where the vocabulary is too large for one each
 CLASS_TRACE_SIGNS = 32
@@ -122,13 +124,18 @@ def sweep_directions(
         >>> [str(candidate) for candidate in found][:2]
         ['logsumexp, W_out, plain', 'logsumexp, W_out, centered']
     """
+    readouts = read_names("readouts", readouts)
+    components = read_names("components", components)
+    normalizations = read_names("normalizations", normalizations)
+    check_at_least("k", k)
+    check_seed(seed)
     for component in components:
         if component not in COMPONENTS:
             raise UserError(f"no component {component!r}: there are {list(COMPONENTS)}.")
     for normalization in normalizations:
         check_normalization(normalization)
     n_layers = adapt_transformer(model).n_layers
-    chosen = list(range(n_layers)) if layers is None else list(layers)
+    chosen = read_layers(layers, n_layers)
     wanted = _wanted(components, chosen, n_layers)
     weights = sweep_weights(components, chosen, n_layers)
     found: dict[Candidate, dict[str, EigenDirections]] = {}
@@ -199,12 +206,11 @@ def resolve_readout(name: str, seed: int) -> ReadoutLike:
 def _decompose(
     blocks: KernelBlocks, patterns: Sequence[str], candidate: Candidate, k: int, layer: str
 ) -> EigenDirections:
-    if candidate.component == LATER_LAYERS:
-        kernel = blocks.sum(patterns, candidate.normalization).double()
-    else:
-        kernel = normalize(blocks.sum(patterns).double(), candidate.normalization)
+    each = candidate.component == LATER_LAYERS
+    total = blocks.sum(patterns, candidate.normalization if each else "plain")
+    kernel = total.double() if each else normalize(total.double(), candidate.normalization)
     provenance = {**blocks.provenance, "candidate": str(candidate), "layer": layer}
-    return eigendecompose(kernel, k, provenance=provenance)
+    return eigendecompose(kernel, k, provenance=provenance, dtype=total.dtype)
 
 
 def over_layers(
@@ -253,7 +259,12 @@ def judge_sweep(
 
     Returns:
         Rows, best first.
+
+    Raises:
+        UserError: for what is no candidates, or none, and as :func:`best_directions`.
     """
+    check_feature_set(features)
+    _check_candidates(candidates)
     train, _ = halves(features, split, seed, groups)
     inside = features.rows(train)
     parts = take_groups(groups, train, len(features.values))
@@ -269,6 +280,17 @@ def judge_sweep(
             best = validation(over_layers(layers)[0][train], inside, seed, parts)
         rows.append(SweepRow(candidate, best, by_layer))
     return sorted(rows, key=lambda row: -row.validation)
+
+
+def _check_candidates(candidates: Any) -> None:
+    advice = "what sweep_directions returns"
+    check_kind("candidates", candidates, Mapping, advice)
+    if not candidates:
+        raise UserError(f"there are no candidates: pass {advice}.")
+    for candidate, layers in candidates.items():
+        check_kind(f"candidate {str(candidate)!r}", layers, Mapping, advice)
+        if not layers:
+            raise UserError(f"candidate {str(candidate)!r} has no layer: pass {advice}.")
 
 
 def validation(

@@ -15,7 +15,8 @@ from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 from torch import Tensor
 
 from feature_sets.errors import UserError
-from feature_sets.feature_set import FeatureSet
+from feature_sets.feature_set import FeatureSet, check_feature_set
+from tl_entk.tools.values import check_seed, check_share, read_list
 
 _LEAST = 2  # positives and negatives in either half: with one, a bootstrap says nothing
 
@@ -28,15 +29,24 @@ def number_groups(groups: Groups, n: int) -> tuple[Int[np.ndarray, " n"], int]:
     """The group of every example as a number, in order of first appearance, and how many.
 
     Raises:
-        UserError: if there are not n.
+        UserError: if there are not n, or they are nothing to group by.
 
     Example:
         >>> number_groups(["the", "a", "the"], 3)
         (array([0, 1, 0]), 2)
     """
-    values = groups.tolist() if isinstance(groups, np.ndarray | Tensor) else list(groups)
+    if isinstance(groups, np.ndarray | Tensor):
+        if groups.ndim != 1:
+            raise UserError(
+                f"groups has shape {tuple(groups.shape)}: pass one per example, ({n},)."
+            )
+        groups = groups.tolist()
+    values = read_list("groups", groups, "one per example")
     if len(values) != n:
         raise UserError(f"{len(values)} groups for {n} examples: pass one per example.")
+    other = [group for group in values if not isinstance(group, Hashable)]
+    if other:
+        raise UserError(f"groups has a {type(other[0]).__name__}: pass numbers or texts.")
     numbers = {group: number for number, group in enumerate(dict.fromkeys(values))}
     return np.array([numbers[group] for group in values], dtype=int), len(numbers)
 
@@ -88,6 +98,7 @@ def halves(
         >>> tags[train].sum(0).tolist(), tags[test].sum(0).tolist()
         ([3.0, 3.0], [3.0, 3.0])
     """
+    check_feature_set(features)
     train, test = _draw_split(features, split, seed, groups)
     for rows, half in ((train, "train"), (test, "test")):
         for index in _find_rare(features, rows):
@@ -120,12 +131,12 @@ def too_rare(
     """
     found: set[str] = set()
     kept = features
-    while len(kept):
+    while True:
         parts = _draw_split(kept, split, seed, groups)
         rare = {kept.names[index] for rows in parts for index in _find_rare(kept, rows)}
-        if not rare:
-            break
         found |= rare
+        if not rare or len(rare) == len(kept):
+            break
         kept = kept.without(rare)
     return [name for name in features.names if name in found]
 
@@ -134,7 +145,9 @@ def _draw_split(
     features: FeatureSet, split: float, seed: int, groups: Groups | None
 ) -> tuple[Int[np.ndarray, " train"], Int[np.ndarray, " test"]]:
     n = len(features.values)
-    if not 0 < split < 1 or not 0 < round(split * n) < n:
+    check_share("split", split)
+    check_seed(seed)
+    if not 0 < round(split * n) < n:
         raise UserError(
             f"split = {split} of {n} examples leaves one half empty: pass a share between 0 and 1."
         )

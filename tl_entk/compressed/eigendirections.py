@@ -31,6 +31,7 @@ from tl_entk.operator.top_directions import top_eigendirections
 from tl_entk.tools.lead import on_all_ranks
 from tl_entk.tools.matrix_products import fast_products
 from tl_entk.tools.ranks import current_ranks
+from tl_entk.tools.values import check_seed
 
 # examples whose gradients' norms are taken at a time
 _ROWS = 64
@@ -102,6 +103,7 @@ def all_eigendirections(
         >>> {name: tuple(eigen.scores.shape) for name, eigen in found.items()}
         {'blocks.0.mlp.*': (25, 4), '*W_Q': (25, 4)}
     """
+    check_seed(seed)
     work = read_work(
         model, tokens, components, k, outputs, readout, position, tol, memory_budget, dtype
     )

@@ -21,6 +21,7 @@ from tl_entk.model.sites import TIED, Components, partition
 from tl_entk.operator.build import UNEMBEDDING_PARTS, check_readout
 from tl_entk.operator.final_hidden import warn_of_capped_logits
 from tl_entk.operator.whitening import whitening
+from tl_entk.tools.values import check_at_least, check_share, read_names
 
 # random directions orthogonal to the outputs kept, which tell what is left out
 ERROR_OUTPUTS = 8
@@ -87,11 +88,9 @@ def read_work(
         UserError: for input that cannot be meant.
     """
     kernels = _named(components)
-    if min(outputs, k) < 1 or not 0 < tol < 1:
-        raise UserError(
-            f"outputs = {outputs}, k = {k}, tol = {tol}: pass 1 or more, and a relative residual "
-            "between 0 and 1, such as 1e-3."
-        )
+    check_at_least("outputs", outputs)
+    check_at_least("k", k)
+    check_share("tol", tol, "a relative residual", 1e-3)
     adapter, budget = adapt_transformer(model), check_memory_budget(memory_budget)
     chosen = check_readout(readout)
     requests = {
@@ -150,9 +149,7 @@ def _named(components: Sequence[str] | Mapping[str, Components]) -> dict[str, Co
     if isinstance(components, str):
         components = [components]
     if not isinstance(components, Mapping):
-        names = list(components)
-        if len(set(names)) < len(names):
-            raise UserError("a component is asked for twice: name each once.")
+        names = read_names("components", components, some=False)
         components = {name: name for name in names}
     if not components:
         raise UserError("no component asked for: pass names or globs, each a kernel of its own.")

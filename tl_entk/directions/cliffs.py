@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 
 from feature_sets.errors import UserError
-from tl_entk.tools.arrays import Array, to_tensor
-from tl_entk.tools.values import check_at_least
+from tl_entk.tools.arrays import Array, to_tensor, to_vector
+from tl_entk.tools.values import check_at_least, check_share
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,9 @@ class Cliff:
     position: int
     ratio: float
     sharpness: float
+
+    def __post_init__(self) -> None:
+        check_at_least("position", self.position)
 
 
 def find_cliffs(
@@ -46,8 +49,8 @@ def find_cliffs(
         floor: eigenvalues below floor times the first are rounding errors and end the spectrum.
 
     Raises:
-        UserError: if the eigenvalues are not in descending order, or skip or count is no number
-            of drops.
+        UserError: if the eigenvalues are no finite numbers in descending order, all are negative,
+            or skip, count, window or floor is out of range.
 
     Source: arXiv 2510.00468 (cliffs; the sharpness is ours).
 
@@ -57,11 +60,15 @@ def find_cliffs(
     """
     check_at_least("count", count, 0)
     check_at_least("skip", skip, 0)
-    values = to_tensor(eigenvalues, "eigenvalues").cpu().double()
-    if len(values) < 2:
+    check_at_least("window", window)
+    check_share("floor", floor, "a share of the first", 1e-10)
+    if to_tensor(eigenvalues, "eigenvalues").shape == (0,):
         return []
+    values = to_vector(eigenvalues, "eigenvalues", "eigenvalue").cpu().double()
     if bool((values.diff() > 1e-9 * values.abs().max()).any()):
         raise UserError("the eigenvalues are not in descending order: sort them.")
+    if float(values[0]) < 0:
+        raise UserError("no eigenvalue is positive: pass those of a kernel, largest first.")
     values = values[values > floor * values[0]]
     if len(values) < 2:
         return []

@@ -22,6 +22,7 @@ from tl_entk.kernel.blocks import kernel_blocks, list_components
 from tl_entk.model.adapters import adapt_transformer
 from tl_entk.model.checks import Position
 from tl_entk.model.readouts import ReadoutLike
+from tl_entk.tools.values import check_at_least
 
 
 def default_directions(
@@ -71,6 +72,7 @@ def default_directions(
         >>> default_directions(model, data.tokens, k=4).scores.shape
         torch.Size([25, 4])
     """
+    check_at_least("k", k)
     names = list_components(model)
     wanted = default_patterns(adapt_transformer(model).n_layers)
     chosen = [name for name in names if name in wanted]
@@ -88,6 +90,6 @@ def default_directions(
         memory_budget=memory_budget,
         progress=progress,
     )
-    kernel = blocks.sum(chosen, DEFAULT_NORMALIZATION).double()
     about = {"kernel": f"{', '.join(chosen)}; {DEFAULT_NORMALIZATION}, then added"}
+    kernel = blocks.sum(chosen, DEFAULT_NORMALIZATION)
     return eigendecompose(kernel, k, provenance=blocks.provenance | about)

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import scipy.linalg
 import torch
 from jaxtyping import Bool, Float
@@ -14,8 +13,17 @@ from torch import Tensor
 
 from feature_sets.display import Shown, list_some
 from feature_sets.errors import UserError
+from tl_entk.directions.basis import kernel_rank, rounding_level
 from tl_entk.directions.scores import choose_signs
-from tl_entk.tools.arrays import Matrix, Rows, to_matrix, to_tensor
+from tl_entk.tools.arrays import ASYMMETRY, Matrix, Rows, to_kernel, to_matrix, to_tensor
+from tl_entk.tools.values import (
+    check_between,
+    check_kind,
+    check_known,
+    check_place,
+    check_share,
+    read_list,
+)
 
 if TYPE_CHECKING:
     from tl_entk.directions.examples import TopExamples, TopTokens
@@ -25,6 +33,7 @@ if TYPE_CHECKING:
 Space = Literal["examples", "outputs", "final_hidden"]
 # what the d numbers of an example are
 _EACH = {"examples": "numbers", "outputs": "outputs", "final_hidden": "of the final hidden vector"}
+_TENSORS = ("eigenvalues", "scores", "vectors", "rank1_share", "residuals", "converged")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -53,6 +62,20 @@ class EigenDirections(Shown):
     provenance: dict[str, Any] = field(default_factory=dict)
     space: Space = "examples"
 
+    def __post_init__(self) -> None:
+        for name in _TENSORS:
+            check_kind(name, getattr(self, name), Tensor, "a tensor")
+        check_known("space", self.space, _EACH)
+        if self.scores.ndim != 2:
+            raise UserError(f"scores has shape {tuple(self.scores.shape)}: pass (N, k).")
+        n, k = self.scores.shape
+        for name in _TENSORS:
+            count = self.tensors()[name].shape[-1:]
+            if count != (k,):
+                raise UserError(f"{name} has {count[0] if count else 0} of {k} directions.")
+        if len(self.vectors) != n:
+            raise UserError(f"scores of {n} examples, vectors of {len(self.vectors)}.")
+
     def _lines(self) -> list[str]:
         n, k = self.scores.shape
         each = "" if self.vectors.ndim == 2 else f" x {self.vectors.shape[1]} {_EACH[self.space]}"
@@ -64,6 +87,7 @@ class EigenDirections(Shown):
             *([f"of {'; '.join(made_of)}"] if made_of else []),
             f"eigenvalues {list_some(self.eigenvalues)}; {int(self.converged.sum())} of {k} "
             "converged",
+            *([f"{about['dropped']} more asked for are rounding"] if "dropped" in about else []),
         ]
 
     def to_pandas(self) -> Any:
@@ -96,8 +120,14 @@ class EigenDirections(Shown):
         return top_tokens(self, direction, model, windows, **options)
 
     def take(self, columns: Sequence[int]) -> EigenDirections:
-        """Some of the directions, in this order."""
-        chosen = list(columns)
+        """Some of the directions, in this order.
+
+        Raises:
+            UserError: for one that there is not.
+        """
+        chosen = read_list("columns", columns, "integers")
+        for column in chosen:
+            check_place("direction", column, self.scores.shape[1])
         parts: dict[str, Any] = {n: tensor[..., chosen] for n, tensor in self.tensors().items()}
         return replace(self, **parts)
 
@@ -114,9 +144,14 @@ def scores_of(directions: EigenDirections | Rows, n: int | None = None) -> Float
         n: examples there have to be; None for any number.
 
     Raises:
-        UserError: as :func:`tl_entk.tools.arrays.to_matrix`.
+        UserError: as :func:`tl_entk.tools.arrays.to_matrix`, and for vectors (N, d, k).
     """
     found = directions.scores if isinstance(directions, EigenDirections) else directions
+    if getattr(found, "ndim", 2) == 3:
+        raise UserError(
+            f"scores has shape {tuple(found.shape)}: of directions of many outputs pass their "
+            "scores (N, k), eigen.scores."
+        )
     return to_matrix(found, "scores", n)
 
 
@@ -124,24 +159,10 @@ def check_kernel(matrix: Matrix) -> Float[Tensor, "n n"]:
     """The matrix in float64 on the CPU, made exactly symmetric.
 
     Raises:
-        UserError: if it is neither tensor nor numpy array, not square, not finite, or not
-            symmetric.
+        UserError: as :func:`tl_entk.tools.arrays.to_kernel`.
     """
-    if not isinstance(matrix, Tensor | np.ndarray):
-        raise UserError(
-            f"a kernel is a tensor or a numpy array, not {type(matrix).__name__}: pass one block, "
-            "blocks[name], or blocks.total()."
-        )
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-        raise UserError(f"a kernel is square; this matrix has shape {tuple(matrix.shape)}.")
-    kernel = to_tensor(matrix, "kernel").cpu().double()
-    if not bool(torch.isfinite(kernel).all()):
-        raise UserError("the kernel is not finite: compute it in a wider format.")
-    if torch.equal(kernel, kernel.T):
-        return kernel
-    if float((kernel - kernel.T).abs().max()) > 1e-4 * float(kernel.abs().max()):
-        raise UserError("the kernel is not symmetric: pass one of KernelBlocks' matrices.")
-    return (kernel + kernel.T) / 2
+    kernel = to_kernel(matrix).cpu().double()
+    return kernel if torch.equal(kernel, kernel.T) else (kernel + kernel.T) / 2
 
 
 def eigendecompose(
@@ -150,18 +171,22 @@ def eigendecompose(
     *,
     tol: float = 1e-8,
     provenance: Mapping[str, Any] | None = None,
+    dtype: torch.dtype | None = None,
 ) -> EigenDirections:
     """Top eigendirections K v = theta v of a dense kernel, in float64.
 
     Args:
         matrix: (N, N) symmetric, any number format, a tensor or a numpy array.
-        k: how many; None for the whole spectrum.
+        k: how many; None for the whole spectrum, rounding included.
         tol: residual relative to the first eigenvalue up to which a pair counts as converged.
         provenance: what to keep with the result, for example ``blocks.provenance``.
+        dtype: number format that the numbers were computed in, where they were converted since.
 
     Returns:
         Eigenvalues in descending order with unit eigenvectors. A vector's sign is set so that
-        its entry of largest size is positive.
+        its entry of largest size is positive. Directions beyond the kernel's rank, whose
+        eigenvalues are the rounding of ``dtype`` (:func:`rounding_level`), are noise and are left
+        out; ``provenance["dropped"]`` says how many of k. A kernel of zeros has one direction.
 
     Raises:
         UserError: if the matrix is no kernel, or k is not between 1 and N.
@@ -171,17 +196,38 @@ def eigendecompose(
         >>> eigen.eigenvalues.tolist()
         [4.0, 2.0]
     """
+    check_kind("provenance", provenance, (Mapping, type(None)), "a mapping, blocks.provenance")
+    check_kind("dtype", dtype, (torch.dtype, type(None)), "a number format, torch.float32")
     kernel = check_kernel(matrix)
     n = len(kernel)
+    whole = k is None
     k = n if k is None else k
-    if not 1 <= k <= n:
-        raise UserError(f"k = {k}: the kernel has {n} eigendirections; pass 1 to {n}.")
+    check_between("k", k, n, f"the kernel has {n} eigendirections")
+    check_share("tol", tol, "a relative residual", 1e-8)
     values, vectors = scipy.linalg.eigh(kernel.numpy(), subset_by_index=[n - k, n - 1])
     values, vectors = values[::-1].copy(), vectors[:, ::-1].copy()
     theta, v = torch.from_numpy(values), torch.from_numpy(vectors)
-    v *= choose_signs(v)
-    first = theta[0].abs().clamp_min(torch.finfo(torch.float64).tiny)
+    came_in = to_tensor(matrix, "kernel").dtype if dtype is None else dtype
+    there = _count_above_rounding(theta, n, came_in)
+    there = k if whole else there
+    about = dict(provenance or {}) | ({"dropped": k - there} if there < k else {})
+    theta, v = theta[:there], v[:, :there]
+    v = v * choose_signs(v)
+    first = theta[0].clamp_min(torch.finfo(torch.float64).tiny)
     residuals = (kernel @ v - v * theta).norm(dim=0) / first
-    return EigenDirections(
-        theta, v, v, torch.ones_like(theta), residuals, residuals <= tol, dict(provenance or {})
-    )
+    return EigenDirections(theta, v, v, torch.ones_like(theta), residuals, residuals <= tol, about)
+
+
+def _count_above_rounding(theta: Float[Tensor, " k"], n: int, dtype: torch.dtype) -> int:
+    """How many of the largest eigenvalues of an n x n kernel are no rounding, one at least.
+
+    Raises:
+        UserError: if one is negative beyond rounding.
+    """
+    first, last = float(theta[0]), float(theta[-1])
+    if last < -max(rounding_level(n, dtype), ASYMMETRY) * max(first, 0):
+        raise UserError(
+            f"an eigenvalue is negative, {last:.3g} beside {first:.3g}, so this is no kernel: "
+            "those are positive semidefinite; add up kernels, never differences."
+        )
+    return max(1, kernel_rank(theta, n, dtype))

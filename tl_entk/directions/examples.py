@@ -17,7 +17,7 @@ from tl_entk.directions.eigen import EigenDirections, scores_of
 from tl_entk.directions.token_scores import score_covariances
 from tl_entk.tools.arrays import Rows
 from tl_entk.tools.indices import is_index_tensor
-from tl_entk.tools.values import check_at_least, check_place
+from tl_entk.tools.values import check_at_least, check_known, check_place, is_integer, read_list
 
 Texts: TypeAlias = Windows | Int[Tensor, "n t"] | Sequence[str]
 # of a text in a line
@@ -228,6 +228,7 @@ def top_tokens(
     """
     scores = scores_along(eigen, direction, sign)
     check_at_least("n", n)
+    check_known("among", among, ("examples", "all"))
     tokens = windows.tokens if isinstance(windows, Windows) else windows
     if not is_index_tensor(tokens) or len(tokens) != len(scores):
         raise UserError(
@@ -235,6 +236,7 @@ def top_tokens(
             "the same order."
         )
     tokenizer = tokenizer or getattr(model, "tokenizer", None)
+    _check_tokenizer(tokenizer)
     weights = score_covariances(model, tokens, scores[:, None], batch_size=batch_size)[:, 0]
     chosen = (
         _occurring(windows, tokens, tokenizer)
@@ -268,7 +270,7 @@ def scores_along(eigen: EigenDirections | Rows, direction: int, sign: int) -> Fl
     scores = scores_of(eigen)
     k = scores.shape[1]
     check_place("direction", direction, k)
-    if sign not in (1, -1):
+    if not is_integer(sign) or sign not in (1, -1):
         raise UserError(f"sign = {sign!r}: pass 1 or -1.")
     return sign * scores[:, direction].detach().cpu().double()
 
@@ -277,13 +279,18 @@ class _Texts:
     """Text, next word and tag of every example, whatever they were given as."""
 
     def __init__(self, windows: Texts | None, n: int, tokenizer: Any) -> None:
-        if windows is not None and (isinstance(windows, str) or len(windows) != n):
+        if isinstance(windows, str):
+            raise UserError("windows is one text: pass one per example, a list.")
+        if windows is not None and not isinstance(windows, Windows | Tensor):
+            windows = read_list("windows", windows, "texts, Windows or their tokens")
+        if windows is not None and len(windows) != n:
             raise UserError(
                 f"scores of {n} examples, texts of {len(windows)}: pass the same examples in the "
                 "same order."
             )
         if isinstance(windows, Tensor) and tokenizer is None:
             raise UserError("tokens without a tokenizer: pass tokenizer=model.tokenizer.")
+        _check_tokenizer(tokenizer)
         self._windows, self._tokenizer = windows, tokenizer
 
     def of(self, row: int) -> tuple[str, ...]:
@@ -295,6 +302,13 @@ class _Texts:
         if isinstance(windows, Tensor):
             return (self._tokenizer.decode(windows[row].tolist()),)
         return (str(windows[row]),)
+
+
+def _check_tokenizer(tokenizer: Any) -> None:
+    if tokenizer is not None and not hasattr(tokenizer, "decode"):
+        raise UserError(
+            f"tokenizer is a {type(tokenizer).__name__}: pass the model's own, model.tokenizer."
+        )
 
 
 def _occurring(windows: Any, tokens: Int[Tensor, "n t"], tokenizer: Any) -> Int[Tensor, " m"]:

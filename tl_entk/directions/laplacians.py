@@ -13,9 +13,11 @@ from scipy.sparse import coo_array, csr_array, eye_array
 from scipy.sparse.csgraph import laplacian
 
 from feature_sets.errors import UserError
+from feature_sets.fourier import read_summand
 from tl_entk.directions.eigen import check_kernel
 from tl_entk.kernel.normalize import center
 from tl_entk.tools.arrays import Matrix
+from tl_entk.tools.values import check_between, is_integer
 
 # one step along each direction of the torus, which leaves every wave of the others' kind alone
 _STEPS = {"a": (1, 0), "b": (0, 1), "a+b": (1, 1), "a-b": (1, -1)}
@@ -49,6 +51,9 @@ def torus_laplacians(
         >>> torus_laplacians(a, b, 3)["b"].toarray()[:3, :3].tolist()
         [[2.0, -1.0, -1.0], [-1.0, 2.0, -1.0], [-1.0, -1.0, 2.0]]
     """
+    if not is_integer(p) or p < 1:
+        raise UserError(f"p = {p!r}: pass a modulus of at least 1.")
+    a, b = read_summand("a", a), read_summand("b", b)
     _check_pairs(a, b, p)
     examples = np.arange(p * p)
     example_of = np.empty((p, p), dtype=np.int64)
@@ -71,8 +76,6 @@ def _check_pairs(a: Integer[np.ndarray, " n"], b: Integer[np.ndarray, " m"], p: 
         f"pass every pair of 0 to {p - 1} exactly once, for example "
         f"np.divmod(np.arange({p * p}), {p})."
     )
-    if p < 1:
-        raise UserError(f"p = {p}: pass a modulus of at least 1.")
     if a.shape != (p * p,) or b.shape != (p * p,):
         raise UserError(
             f"the torus of p = {p} has {p * p} pairs; a and b have shapes {a.shape} and "
@@ -119,10 +122,7 @@ def kernel_laplacian(kernel: Matrix, neighbours: int = 8) -> csr_array:
     checked = check_kernel(kernel)
     rows = center(checked)
     n = len(rows)
-    if not 1 <= neighbours < n:
-        raise UserError(
-            f"neighbours = {neighbours}: the kernel has {n} examples; pass 1 to {n - 1}."
-        )
+    check_between("neighbours", neighbours, n - 1, f"the kernel has {n} examples")
     norms = rows.norm(dim=1)
     # relative to what was centered: rounding leaves a little of a row that ought to vanish
     empty = norms <= 1e-12 * checked.norm(dim=1).max()

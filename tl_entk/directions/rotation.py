@@ -20,9 +20,10 @@ from feature_sets.display import Shown, list_some
 from feature_sets.errors import UserError
 from tl_entk.directions.basis import numerical_rank
 from tl_entk.directions.scores import choose_signs
-from tl_entk.tools.arrays import Rows, to_tensor
+from tl_entk.tools.arrays import Matrix, Rows, to_tensor
+from tl_entk.tools.values import check_kind
 
-Laplacian: TypeAlias = sparray | spmatrix | Float[np.ndarray, "n n"]
+Laplacian: TypeAlias = sparray | spmatrix | Matrix
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -97,6 +98,7 @@ def rotate_by_smoothness(vectors: Rows, laplacians: Sequence[Laplacian]) -> Rota
     """
     rotated = orthonormal_directions(vectors).numpy()
     n, k = rotated.shape
+    check_kind("laplacians", laplacians, Sequence, "a list of matrices (N, N)")
     matrices = [_check_laplacian(matrix, number, n) for number, matrix in enumerate(laplacians)]
     if not matrices:
         raise UserError("no Laplacian: pass at least one, for example torus_laplacians(a, b, p).")
@@ -110,12 +112,20 @@ def rotate_by_smoothness(vectors: Rows, laplacians: Sequence[Laplacian]) -> Rota
     return Rotation(vectors * choose_signs(vectors), torch.from_numpy(np.stack(quotients, 1)))
 
 
-def _check_laplacian(laplacian: Laplacian, number: int, n: int) -> csr_array:
+def _check_laplacian(laplacian: Any, number: int, n: int) -> csr_array:
     """The matrix as sparse float64.
 
     Raises:
         UserError: unless it is (n, n), finite and symmetric.
     """
+    kinds = (sparray, spmatrix, np.ndarray, Tensor)
+    check_kind(f"Laplacian {number}", laplacian, kinds, "a matrix (N, N), sparse or dense")
+    if isinstance(laplacian, Tensor):
+        laplacian = to_tensor(laplacian, f"Laplacian {number}").cpu().numpy()
+    if laplacian.dtype.kind not in "biuf":
+        raise UserError(
+            f"Laplacian {number} is complex, or no numbers ({laplacian.dtype}): pass real numbers."
+        )
     if laplacian.shape != (n, n):
         raise UserError(
             f"Laplacian {number} has shape {laplacian.shape}, the directions {n} examples: pass "

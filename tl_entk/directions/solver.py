@@ -31,7 +31,15 @@ from tl_entk.directions.lanczos import (
 )
 from tl_entk.directions.scores import score_vectors
 from tl_entk.directions.symmetric_operator import Products, SymmetricOperator, as_operator
+from tl_entk.tools.arrays import to_tensor
 from tl_entk.tools.progress import Progress
+from tl_entk.tools.values import (
+    check_at_least,
+    check_between,
+    check_seed,
+    check_share,
+    is_integer,
+)
 
 _SECONDS_BETWEEN_CHECKPOINTS = 60.0
 
@@ -100,8 +108,8 @@ def leading_eigenpairs(
     """
     operator = as_operator(operator)
     rows = operator.shape[0]
+    check_request(rows, k, tol, block_size, max_products, seed)
     limit = 20 * k + 200 if max_products is None else max_products
-    check_request(rows, k, tol, block_size, limit)
     capacity = _most_columns(operator, k, block_size, basis_budget)
     if start is not None:
         mixed = _mix(_check_start(start, rows)[:, :k].cpu().double(), block_size, seed)
@@ -144,12 +152,13 @@ def leading_eigenpairs(
     return _collect_directions(operator, state, pairs, tol, settings)
 
 
-def _check_start(start: Tensor, rows: int) -> Tensor:
+def _check_start(start: Any, rows: int) -> Tensor:
     """Vectors to start from.
 
     Raises:
-        UserError: if their shape does not fit, or they are not finite.
+        UserError: if they are no numbers, their shape does not fit, or they are not finite.
     """
+    start = to_tensor(start, "start")
     if start.ndim != 2 or len(start) != rows or not 1 <= start.shape[1] <= rows:
         raise UserError(f"start has shape {tuple(start.shape)}: pass columns of {rows} numbers.")
     if not bool(start.isfinite().all()):
@@ -170,7 +179,9 @@ def _mix(vectors: Float[Tensor, "rows m"], block: int, seed: int) -> Float[Tenso
     return torch.cat([mixed, more], 1)
 
 
-def check_request(rows: int, k: int, tol: float, block_size: int, limit: int) -> None:
+def check_request(
+    rows: int, k: int, tol: float, block_size: int, max_products: int | None, seed: int
+) -> None:
     """Refuse settings that do not fit the kernel.
 
     Args:
@@ -178,19 +189,23 @@ def check_request(rows: int, k: int, tol: float, block_size: int, limit: int) ->
         k: pairs wanted.
         tol: relative residual.
         block_size: vectors multiplied at a time.
-        limit: vectors multiplied at most.
+        max_products: vectors multiplied at most; None for what k needs.
+        seed: of the start.
 
     Raises:
         UserError: says what to pass.
     """
-    if not 1 <= k <= rows:
-        raise UserError(f"k = {k}: the kernel has {rows} eigendirections; pass 1 to {rows}.")
-    if not 0 < tol < 1:
-        raise UserError(f"tol = {tol}: pass a relative residual between 0 and 1, such as 1e-3.")
-    if not 1 <= block_size <= rows:
-        raise UserError(f"block_size = {block_size}: pass 1 to {rows} vectors.")
-    if limit < k:
-        raise UserError(f"max_products = {limit} is less than k = {k}: pass at least 2 k.")
+    check_between("k", k, rows, f"the kernel has {rows} eigendirections")
+    check_share("tol", tol, "a relative residual", 1e-3)
+    if not is_integer(block_size) or not 1 <= block_size <= rows:
+        raise UserError(f"block_size = {block_size!r}: pass 1 to {rows} vectors.")
+    check_seed(seed)
+    if max_products is not None:
+        check_at_least("max_products", max_products)
+        if max_products < k:
+            raise UserError(
+                f"max_products = {max_products} is less than k = {k}: pass at least 2 k."
+            )
 
 
 def _most_columns(operator: SymmetricOperator, k: int, block_size: int, budget: int | None) -> int:

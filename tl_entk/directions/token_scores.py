@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tl_entk.model.last_logits import last_logits
+from tl_entk.tools.values import check_at_least
 
 
 def score_covariances(
@@ -23,7 +24,11 @@ def score_covariances(
         tokens: (n, t).
         scores: (n, k).
         batch_size: examples per forward pass.
+
+    Raises:
+        UserError: for what is no number of examples.
     """
+    check_at_least("batch_size", batch_size)
     centered = scores.cpu().double() - scores.cpu().double().mean(0)
     total: Tensor | None = None
     for rows in torch.arange(len(tokens)).split(batch_size):

@@ -22,6 +22,7 @@ from tl_entk.directions.laplacians import kernel_laplacian
 from tl_entk.directions.rotation import Rotation, orthonormal_directions, rotate_by_smoothness
 from tl_entk.directions.scores import choose_signs
 from tl_entk.tools.arrays import Matrix, Rows
+from tl_entk.tools.values import check_at_least, check_seed
 
 _ADVICE = (
     "raise max_iterations or try another seed. What is returned spans the same, but take the "
@@ -81,7 +82,8 @@ def rotate_by_varimax(vectors: Rows, seed: int = 0, *, max_iterations: int = 100
         Orthonormal directions of the same span, in no particular order.
 
     Raises:
-        UserError: if the directions are dependent or not finite.
+        UserError: if the directions are dependent or not finite, or seed or max_iterations is out
+            of range.
 
     Warns:
         UserWarning: if the rotation did not converge.
@@ -97,6 +99,8 @@ def rotate_by_varimax(vectors: Rows, seed: int = 0, *, max_iterations: int = 100
     # slow to import, and used here only
     from statsmodels.multivariate.factor_rotation import rotate_factors
 
+    check_seed(seed)
+    check_at_least("max_iterations", max_iterations)
     basis = orthonormal_directions(vectors).numpy()
     n, k = basis.shape
     start = np.linalg.qr(np.random.default_rng(seed).standard_normal((k, k)))[0]
@@ -126,7 +130,8 @@ def rotate_by_ica(vectors: Rows, seed: int = 0, *, max_iterations: int = 1000) -
         Orthonormal directions of the same span, in no particular order.
 
     Raises:
-        UserError: if the directions are dependent or not finite.
+        UserError: if the directions are dependent or not finite, or seed or max_iterations is out
+            of range.
 
     Warns:
         UserWarning: if the rotation did not converge.
@@ -138,6 +143,8 @@ def rotate_by_ica(vectors: Rows, seed: int = 0, *, max_iterations: int = 1000) -
         >>> rotate_by_ica(torch.eye(6)[:, :2]).vectors.shape
         torch.Size([6, 2])
     """
+    check_seed(seed)
+    check_at_least("max_iterations", max_iterations)
     basis = orthonormal_directions(vectors).numpy()
     ica = FastICA(whiten=False, max_iter=max_iterations, random_state=seed)
     with warnings.catch_warnings():

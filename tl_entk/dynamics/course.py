@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from tl_entk.tools.files import (
     with_suffix,
     write_tensors,
 )
+from tl_entk.tools.indices import is_index_tensor
+from tl_entk.tools.values import check_at_least, check_kind, check_positive
 
 _TABLES = ("eigenvalues", "overlaps", "metrics", "seconds")
 _WHAT = "course of tl_entk.Track"
@@ -48,6 +51,9 @@ class Course(Shown):
             it ``"kernels"``, ``"eigen"`` (eigendirections and overlaps) and ``"metrics"``.
         provenance: k, kernels and their own provenance, watches, what the user gave, versions.
 
+    Raises:
+        UserError: if a column has another number of records, or an overlap no maximum.
+
     Example:
         >>> steps, flat = torch.tensor([0, 5, 10]), torch.ones(3, 1)
         >>> overlaps = {"sum": torch.tensor([0.0, 1.0, 4.0])}
@@ -65,6 +71,23 @@ class Course(Shown):
     metrics: dict[str, Float[Tensor, " s"]]
     seconds: dict[str, Float[Tensor, " s"]]
     provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not is_index_tensor(self.steps) or self.steps.ndim != 1:
+            raise UserError("steps is no tensor of integers: pass one per record, (S,).")
+        for table in (*_TABLES, "max_overlap"):
+            check_kind(table, getattr(self, table), Mapping, "a mapping from names")
+        for table in _TABLES:
+            for name, column in getattr(self, table).items():
+                check_kind(f"{table} of {name!r}", column, Tensor, "a tensor")
+                if len(column) != len(self):
+                    raise UserError(
+                        f"{table} of {name!r} has {len(column)} records, steps {len(self)}: pass "
+                        "one each."
+                    )
+        missing = [name for name in self.overlaps if name not in self.max_overlap]
+        if missing:
+            raise UserError(f"max_overlap lacks {missing[0]!r}: pass one for every overlap.")
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -152,8 +175,7 @@ class Course(Shown):
         Raises:
             UserError: if the training took no time.
         """
-        if training_seconds <= 0:
-            raise UserError(f"training_seconds = {training_seconds}: pass its wall time without.")
+        check_positive("training_seconds", training_seconds, ", its wall time without tracking")
         return self.tracking_seconds / training_seconds
 
     def joined(self, record: Course) -> Course:
@@ -161,7 +183,11 @@ class Course(Shown):
 
         Args:
             record: what comes after; a metric that either of the two lacks is NaN there.
+
+        Raises:
+            UserError: for what is no course.
         """
+        check_kind("record", record, Course, "a Course")
         tables: dict[str, Any] = {}
         for table in _TABLES:
             old, new = getattr(self, table), getattr(record, table)
@@ -173,7 +199,12 @@ class Course(Shown):
         return replace(record, steps=torch.cat([self.steps, record.steps]), **tables)
 
     def before(self, step: int) -> Course:
-        """The records before a step, none if there are none."""
+        """The records before a step, none if there are none.
+
+        Raises:
+            UserError: for what is no step.
+        """
+        check_at_least("step", step, 0)
         keep = int((self.steps < step).sum())
         tables: dict[str, Any] = {
             table: {name: column[:keep] for name, column in getattr(self, table).items()}

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from feature_sets.errors import UserError
+from feature_sets.values import read_numbers
+from tl_entk.tools.values import check_at_least, check_share
 
 Relation = Literal["precedes", "matches", "follows"]
 
@@ -39,8 +40,9 @@ def onset(
         the threshold at the end.
 
     Raises:
-        UserError: if lengths differ, steps do not increase, fewer than three records have an
-            accuracy, one is no fraction, or rise is not between 0 and 1.
+        UserError: if lengths differ, steps are no integers or do not increase, fewer than three
+            records have an accuracy, one is no fraction, or rise or least_rise is not between 0
+            and 1.
 
     Source: arXiv 2510.00468, section 3 (the onset of grokking; the rule is ours).
 
@@ -51,8 +53,8 @@ def onset(
         True
     """
     when, values = _read_records(steps, accuracy)
-    if not 0 < rise < 1:
-        raise UserError(f"rise = {rise}: pass a share between 0 and 1, for example 0.1.")
+    check_share("rise", rise, example=0.1)
+    check_share("least_rise", least_rise, example=0.2)
     # at the end the record before stands in, so that one high last record is no rise for good
     padded = np.concatenate([values[:1], values, values[-2:-1]])
     level = np.median(np.lib.stride_tricks.sliding_window_view(padded, 3), axis=1)
@@ -100,7 +102,7 @@ def relation(peak_step: int, onset_step: int, spacing: int) -> Relation:
         What the peak does: it "precedes", "matches" or "follows" the onset.
 
     Raises:
-        UserError: if spacing is not positive.
+        UserError: if spacing is not positive, or a step is no integer.
 
     Source: arXiv 2510.00468, section 3 (the overlap's derivative peaks near the onset).
 
@@ -108,8 +110,9 @@ def relation(peak_step: int, onset_step: int, spacing: int) -> Relation:
         >>> relation(85, 90, 5), relation(80, 90, 5), relation(100, 90, 5)
         ('matches', 'precedes', 'follows')
     """
-    if spacing < 1:
-        raise UserError(f"spacing = {spacing}: pass the positive number of steps between records.")
+    check_at_least("spacing", spacing)
+    check_at_least("peak_step", peak_step, 0)
+    check_at_least("onset_step", onset_step, 0)
     if abs(peak_step - onset_step) <= spacing:
         return "matches"
     return "precedes" if peak_step < onset_step else "follows"
@@ -117,12 +120,15 @@ def relation(peak_step: int, onset_step: int, spacing: int) -> Relation:
 
 def _read_records(steps: Steps, accuracy: Accuracies) -> tuple[np.ndarray, np.ndarray]:
     """Steps and accuracies of the records that have one."""
-    when, values = _as_array(steps).astype(np.int64), _as_array(accuracy).astype(np.float64)
+    when = read_numbers("steps", steps)
+    values = read_numbers("accuracy", accuracy).astype(np.float64)
     if when.shape != values.shape or when.ndim != 1:
         raise UserError(
             f"steps and accuracy have shapes {when.shape} and {values.shape}: pass one accuracy "
             "per step."
         )
+    if when.size and when.dtype.kind not in "iu":
+        raise UserError(f"steps is of {when.dtype}: pass integers, the steps of the records.")
     if (np.diff(when) <= 0).any():
         raise UserError("the steps do not increase: sort the records and drop repeated ones.")
     known = ~np.isnan(values)
@@ -135,9 +141,3 @@ def _read_records(steps: Steps, accuracy: Accuracies) -> tuple[np.ndarray, np.nd
             "1, not percentages or losses."
         )
     return when, values
-
-
-def _as_array(values: Steps | Accuracies) -> np.ndarray:
-    if isinstance(values, torch.Tensor):
-        return values.detach().cpu().numpy()
-    return np.asarray(values)

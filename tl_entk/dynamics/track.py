@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from feature_sets.errors import UserError
 from tl_entk.alignment.overlap import subspace_overlap
@@ -23,7 +24,9 @@ from tl_entk.dynamics.course import Course
 from tl_entk.dynamics.training_state import preserve_training_state, set_gradients_aside
 from tl_entk.dynamics.watch import Watch, count_examples, find_kernel
 from tl_entk.model.provenance import versions
+from tl_entk.tools.arrays import to_tensor
 from tl_entk.tools.files import with_suffix
+from tl_entk.tools.values import check_at_least, check_kind, read_integers, read_names
 
 Kernels = Callable[[Any], Mapping[str, Tensor]]
 Metrics = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
@@ -42,7 +45,8 @@ class Track:
         overlaps: name to Watch. The kernel ``"total"`` is an entry of that name if there is one,
             else what ``KernelBlocks.total`` makes of the entries.
         at: steps to record.
-        k: eigenvalues kept per kernel; at least as many as the watched modes reach.
+        k: eigenvalues kept per kernel, zeros beyond its rank; at least as many as the watched
+            modes reach.
         kernels_kept: kernels whose eigenvalues are kept beside those of the watched ones.
         path: a file, written whole after every record and taken up again if it is there: the
             records before the first step that is called stay, those from it on are replaced.
@@ -89,11 +93,17 @@ class Track:
         path: str | Path | None = None,
         provenance: Mapping[str, Any] | None = None,
     ) -> None:
+        check_kind("kernels", kernels, Callable, "a function from the model to kernels by name")
+        check_kind("overlaps", overlaps, (Mapping, type(None)), "a mapping from names to Watch")
+        check_kind("provenance", provenance, (Mapping, type(None)), "a mapping of JSON values")
         self.kernels, self.watches, self.k = kernels, dict(overlaps or {}), k
-        self.at = frozenset(at)
+        for name, watch in self.watches.items():
+            check_kind(f"overlap {name!r}", watch, Watch, "a Watch")
+        self.at = frozenset(read_integers("at", at))
+        kept = read_names("kernels_kept", kernels_kept, unique=False, some=False)
         self.path = None if path is None else with_suffix(path)
         watched = [watch.kernel for watch in self.watches.values()]
-        self.names = list(dict.fromkeys([*watched, *kernels_kept]))
+        self.names = list(dict.fromkeys([*watched, *kept]))
         self._check()
         about = {
             "k": k,
@@ -123,6 +133,7 @@ class Track:
             UserError: for steps that do not increase, metrics that are no numbers,
                 or kernels that are not those promised.
         """
+        check_at_least("step", step, 0)
         if self._last is None:
             kept = None if self._course is None else self._course.before(step)
             self._course = kept or None
@@ -199,8 +210,10 @@ class Track:
         source = {key: about[key] for key in about if key not in ("versions", "estimate")}
         source = json.loads(json.dumps(source, default=str))
         self._refuse_other_course({"source": source})
-        named = {name: torch.as_tensor(find_kernel(found, name)) for name in self.names}
-        chosen = {name: kernel.detach().cpu() for name, kernel in named.items()}
+        named = {name: find_kernel(found, name) for name in self.names}
+        chosen = {
+            name: to_tensor(kernel, f"kernel {name!r}").cpu() for name, kernel in named.items()
+        }
         for name, kernel in chosen.items():
             n = self.lengths.get(name, len(kernel))
             if len(kernel) != n:
@@ -225,11 +238,16 @@ class Track:
             except ValueError as error:
                 error.add_note(f"kernel {name!r} at step {step}")
                 raise
-            values[name] = eigen.eigenvalues[None]
+            # beyond the kernel's rank there are none
+            found = len(eigen.eigenvalues)
+            values[name] = pad(eigen.eigenvalues, (0, self.k - found))[None]
             for title, watch in self.watches.items():
                 if watch.kernel == name:
-                    directions = eigen.vectors[:, list(watch.modes)]
-                    overlaps[title] = subspace_overlap(directions, watch.features).overlap
+                    there = [mode for mode in watch.modes if mode < found]
+                    directions = eigen.vectors[:, there]
+                    overlaps[title] = (
+                        subspace_overlap(directions, watch.features).overlap if there else 0.0
+                    )
         return values, {title: overlaps[title] for title in self.watches}
 
     def _refuse_other_course(self, about: dict[str, Any]) -> None:
@@ -245,6 +263,8 @@ class Track:
 
 def _read_metrics(metrics: Metrics | None) -> dict[str, float]:
     values = metrics() if callable(metrics) else metrics or {}
+    if isinstance(values, Mapping):
+        read_names("names of metrics", values, some=False)
     try:
         return {name: float(value) for name, value in values.items()}
     except (AttributeError, TypeError, ValueError, RuntimeError) as error:

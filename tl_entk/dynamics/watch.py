@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from feature_sets.feature_set import FeatureSet
 from tl_entk.alignment.overlap import Features, subspace_overlap
 from tl_entk.kernel.kernel_blocks import KernelBlocks
 from tl_entk.tools.arrays import to_tensor
+from tl_entk.tools.values import check_at_least, check_kind, is_integer, read_list
 
 TOTAL = "total"
 
@@ -30,8 +32,8 @@ class Watch:
         max_overlap: the smaller of the two dimensions.
 
     Raises:
-        UserError: if modes are none, repeated, negative or beyond the N examples, or a feature is
-            constant.
+        UserError: if modes are none, no integers, repeated, negative or beyond the N examples, or
+            a feature is constant.
 
     Example:
         >>> Watch("total", range(1, 3), torch.eye(4)[:, :3]).max_overlap
@@ -44,7 +46,12 @@ class Watch:
     max_overlap: int = field(init=False)
 
     def __post_init__(self) -> None:
-        modes, shape = list(self.modes), self.values.shape
+        check_kind("kernel", self.kernel, str, "a name, or 'total'")
+        kinds = (FeatureSet, Tensor, np.ndarray)
+        check_kind("features", self.features, kinds, "a FeatureSet, or an (N, F) tensor")
+        modes, shape = read_list("modes", self.modes, "integers"), self.values.shape
+        if not all(is_integer(mode) for mode in modes):
+            raise UserError(f"modes = {self.modes!r}: pass integers, as range(1, 57).")
         if not modes or len(set(modes)) < len(modes):
             raise UserError(f"modes = {self.modes}: pass one or more, each once, as range(1, 57).")
         if len(shape) != 2:
@@ -79,6 +86,7 @@ def count_examples(watches: Mapping[str, Watch], k: int) -> dict[str, int]:
         UserError: if features of one kernel are of different numbers of examples, a watch goes
             beyond the k eigendirections, or k is beyond the examples.
     """
+    check_at_least("k", k)
     lengths: dict[str, int] = {}
     for name, watch in watches.items():
         n = lengths.setdefault(watch.kernel, len(watch.values))
@@ -93,7 +101,7 @@ def count_examples(watches: Mapping[str, Watch], k: int) -> dict[str, int]:
                 f"pass k={max(watch.modes) + 1} or more."
             )
     most = min(lengths.values(), default=k)
-    if not 1 <= k <= most:
+    if k > most:
         raise UserError(f"k = {k}: pass 1 to the number of examples, here {most}.")
     return lengths
 

@@ -6,13 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from feature_sets.display import Shown, list_some
+from feature_sets.errors import UserError
 from tl_entk.kernel.normalize import normalize
 from tl_entk.model.sites import match_names, partition
+from tl_entk.tools.arrays import to_tensor
+from tl_entk.tools.values import check_kind
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -22,6 +26,9 @@ class KernelBlocks(Shown, Mapping[str, Tensor]):
     Attributes:
         blocks: name to matrix, in the model's order; a weight is followed by its heads.
         provenance: model, readout, position, number formats and versions.
+
+    Raises:
+        UserError: if there is none, or they are not square and of one size.
 
     Example:
         >>> eye = torch.eye(2)
@@ -33,12 +40,27 @@ class KernelBlocks(Shown, Mapping[str, Tensor]):
     blocks: dict[str, Float[Tensor, "n n"]]
     provenance: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        check_kind("blocks", self.blocks, Mapping, "a mapping from names to matrices")
+        check_kind("provenance", self.provenance, dict, "a dict of what they were made of")
+        if not self.blocks:
+            raise UserError("there are no blocks: pass one or more.")
+        found = {name: _check_block(name, block) for name, block in self.blocks.items()}
+        first, shape = next((name, block.shape) for name, block in found.items())
+        for name, block in found.items():
+            if block.shape != shape:
+                raise UserError(
+                    f"block {name!r} has shape {tuple(block.shape)}, {first!r} {tuple(shape)}: "
+                    "pass kernels of the same examples."
+                )
+        object.__setattr__(self, "blocks", found)
+
     # two results are the same object or different: tensors have no single truth value
     __eq__ = object.__eq__
     __hash__ = object.__hash__
 
     def __getitem__(self, name: str) -> Float[Tensor, "n n"]:
-        if name not in self.blocks:
+        if name not in self:
             raise KeyError(
                 f"no block {name!r} was computed; there are {list(self.blocks)[:6]} ... "
                 "Ask for it with components=[...]."
@@ -52,10 +74,10 @@ class KernelBlocks(Shown, Mapping[str, Tensor]):
         return len(self.blocks)
 
     def __contains__(self, name: object) -> bool:
-        return name in self.blocks
+        return isinstance(name, str) and name in self.blocks
 
     def _lines(self) -> list[str]:
-        n = len(next(iter(self.blocks.values()))) if self.blocks else 0
+        n = len(next(iter(self.blocks.values())))
         readout = self.provenance.get("readout")
         of = f", readout {readout}" if readout else ""
         return [f"KernelBlocks: {len(self)} blocks of {n} x {n}{of}", list_some(self)]
@@ -113,3 +135,17 @@ class KernelBlocks(Shown, Mapping[str, Tensor]):
         for name in names:
             total += normalize(self.blocks[name], normalization)
         return total
+
+
+def _check_block(name: Any, block: Any) -> Float[Tensor, "n n"]:
+    """A block as a tensor.
+
+    Raises:
+        UserError: if it has no name, or is no square matrix.
+    """
+    if not isinstance(name, str):
+        raise UserError(f"block name {name!r}: pass a text.")
+    check_kind(f"block {name!r}", block, (Tensor, np.ndarray), "a tensor (N, N)")
+    if block.ndim != 2 or block.shape[0] != block.shape[1]:
+        raise UserError(f"block {name!r} has shape {tuple(block.shape)}: pass (N, N).")
+    return block if isinstance(block, Tensor) else to_tensor(block, f"block {name!r}")

@@ -32,9 +32,9 @@ def check_normalization(name: str) -> Normalization:
         >>> check_normalization("centered")
         Normalization(cosine=False, centered=True)
     """
-    if name in NORMALIZATIONS:
+    if isinstance(name, str) and name in NORMALIZATIONS:
         return NORMALIZATIONS[name]
-    if "centred" in name:
+    if isinstance(name, str) and "centred" in name:
         raise UserError(
             f"normalization {name!r} is spelled otherwise now: 'centered' for 'centred', "
             "'cosine+centered' for 'cosine, centred'; on the command line commas separate several."

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from feature_sets.errors import UserError
 from tl_entk.kernel.normalizations import check_normalization
+from tl_entk.tools.arrays import Matrix, to_kernel
 
 
 def normalize(kernel: Float[Tensor, "n n"], normalization: str) -> Float[Tensor, "n n"]:
@@ -29,22 +30,24 @@ def normalize(kernel: Float[Tensor, "n n"], normalization: str) -> Float[Tensor,
     return center(kernel) if wanted.centered else kernel
 
 
-def cosine_normalize(kernel: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
+def cosine_normalize(kernel: Matrix) -> Float[Tensor, "n n"]:
     """Cosines of the per-example gradients, K_nm / sqrt(K_nn K_mm).
 
     Args:
-        kernel: (N, N) positive semidefinite.
+        kernel: (N, N) positive semidefinite, a tensor or a numpy array.
 
     Raises:
-        UserError: if an example has no gradient, so that its cosine is undefined.
+        UserError: if it is no kernel, or an example has no gradient, so that its cosine is
+            undefined.
 
     Example:
         >>> import torch
         >>> cosine_normalize(torch.tensor([[4.0, 2.0], [2.0, 1.0]])).tolist()
         [[1.0, 1.0], [1.0, 1.0]]
     """
-    norms = norms_of(kernel.diagonal())
-    return kernel / norms[:, None] / norms
+    checked = to_kernel(kernel)
+    norms = norms_of(checked.diagonal())
+    return checked / norms[:, None] / norms
 
 
 def norms_of(diagonal: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
@@ -65,15 +68,22 @@ def norms_of(diagonal: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
     return norms
 
 
-def center(kernel: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
+def center(kernel: Matrix) -> Float[Tensor, "n n"]:
     """Kernel of the centered gradients, H K H with H = 1 - 11^T / N (as PCA centers).
 
     Args:
-        kernel: (N, N).
+        kernel: (N, N), a tensor or a numpy array.
+
+    Raises:
+        UserError: if it is no kernel.
 
     Example:
         >>> import torch
         >>> center(torch.ones(3, 3)).abs().max().item()
         0.0
     """
-    return kernel - kernel.mean(0) - kernel.mean(1, keepdim=True) + kernel.mean()
+    checked = to_kernel(kernel)
+    # what is taken away may be far larger than what is left, and so would its rounding be
+    wide = checked.double()
+    centered = wide - wide.mean(0) - wide.mean(1, keepdim=True) + wide.mean()
+    return centered.to(checked.dtype)

@@ -16,6 +16,7 @@ from tl_entk.model.last_logits import last_logits_of
 from tl_entk.tools.lead import on_all_ranks
 from tl_entk.tools.progress import Progress
 from tl_entk.tools.ranks import current_ranks
+from tl_entk.tools.values import check_at_least, is_integer
 
 # by how much logits of the same window may differ, over the largest
 _SAME = 1e-4
@@ -63,9 +64,10 @@ def greedy_continuation(
     tokens = adapter.check_tokens(tokens)
     length, context = tokens.shape[1], adapter.context
     # the last new token is not read again
-    if n_new < 1 or length + n_new - 1 > context:
+    check_at_least("batch_size", batch_size)
+    if not is_integer(n_new) or n_new < 1 or length + n_new - 1 > context:
         raise UserError(
-            f"n_new = {n_new} after windows of {length}: pass 1 to {context - length + 1}, the "
+            f"n_new = {n_new!r} after windows of {length}: pass 1 to {context - length + 1}, the "
             f"model's context being {context}."
         )
     start_cache = adapter.start_cache

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from feature_sets.errors import UserError
 from tl_entk.directions.eigen import EigenDirections
 from tl_entk.language.contribution_passes import gather, take_apart
 from tl_entk.language.contribution_work import batch_size, read_work, split_directions
@@ -25,8 +26,10 @@ from tl_entk.model.readouts import FINAL_HIDDEN, ReadoutLike
 from tl_entk.model.request import read_request
 from tl_entk.model.sites import Components
 from tl_entk.operator.build import check_readout
+from tl_entk.tools.indices import is_index_tensor
 from tl_entk.tools.matrix_products import fast_products
 from tl_entk.tools.progress import Progress
+from tl_entk.tools.values import check_kind, check_place
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +84,8 @@ def position_contributions(
         progress: show a bar.
 
     Raises:
-        UserError: for directions of other windows or of another readout, and for components that
-            this does not hold for.
+        UserError: for directions of other windows or of another readout, rows that there are not,
+            and for components that this does not hold for.
 
     Source: this project; for u see arXiv 2510.00468, section 2.
 
@@ -96,12 +99,13 @@ def position_contributions(
         >>> tuple(parts.values.shape), bool((parts.scores - eigen.scores).abs().max() < 1e-4)
         ((25, 3, 2), True)
     """
+    check_kind("eigen", eigen, EigenDirections, "EigenDirections")
     adapter = adapt_transformer(model)
     read = check_readout(readout) if readout == FINAL_HIDDEN else readout
     request = read_request(adapter, tokens, components, read, position=position)
     work = read_work(adapter, request, eigen, normalization, each_component)
     everything = torch.arange(len(tokens))
-    chosen = everything if rows is None else rows
+    chosen = everything if rows is None else _check_rows(rows, len(tokens))
     # of a centered kernel, the mean over all windows is needed too
     visited = everything if work.centered else chosen
     budget = check_memory_budget(memory_budget)
@@ -125,3 +129,18 @@ def position_contributions(
         offset = -(values.sum(1) + elsewhere).mean(0)
         values, elsewhere = values[chosen], elsewhere[chosen]
     return PositionContributions(values, elsewhere, offset)
+
+
+def _check_rows(rows: Any, n: int) -> Int[Tensor, " b"]:
+    """Places among n windows.
+
+    Raises:
+        UserError: for something else, or none.
+    """
+    if not is_index_tensor(rows) or rows.ndim != 1:
+        raise UserError("rows is no tensor of integers: pass places of windows, (b,).")
+    if len(rows) == 0:
+        raise UserError("rows is empty: pass one place or more, or leave it out for all windows.")
+    for row in rows.tolist():
+        check_place("row", row, n)
+    return rows

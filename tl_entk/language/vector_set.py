@@ -18,6 +18,7 @@ from tl_entk.model.adapters import TransformerAdapter, adapt_transformer
 from tl_entk.model.capture import reading
 from tl_entk.operator.whitening import whitening
 from tl_entk.tools.files import write_json
+from tl_entk.tools.values import check_kind
 
 # windows and tokens that the final norm is looked at on
 _WINDOWS, _TOKENS = 8, 16
@@ -68,6 +69,8 @@ def save_vector_set(
         >>> found["hook_name"], found["vector_names"][0]
         ('blocks.0.hook_resid_post', 'blocks.0.mlp.W_out, direction 0')
     """
+    advice = "EigenDirections, or several by name"
+    check_kind("eigen", eigen, (EigenDirections, Mapping), advice)
     adapter = adapt_transformer(model)
     several: Mapping[str, EigenDirections] = (
         {str(eigen.provenance.get("component", "eNTK")): eigen}
@@ -78,6 +81,7 @@ def save_vector_set(
     names: list[str] = []
     vectors: list[list[float]] = []
     for name, one in several.items():
+        check_kind(f"eigen of {name!r}", one, EigenDirections, "EigenDirections")
         columns = unit_columns(final_directions(model, one, white) / scale[:, None])
         names += [f"{name}, direction {i}" for i in range(columns.shape[1])]
         vectors += columns.float().T.tolist()

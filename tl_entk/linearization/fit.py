@@ -7,7 +7,7 @@ what the network does, the kernel's features are the network's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -42,6 +42,8 @@ from tl_entk.model.provenance import hash_of
 from tl_entk.model.readouts import LOGITS
 from tl_entk.model.request import Request, read_request
 from tl_entk.model.sites import Components
+from tl_entk.tools.arrays import Matrix
+from tl_entk.tools.values import check_kind
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +97,7 @@ class Linearized:
 def linearized(
     model: torch.nn.Module,
     inputs: Shaped[Tensor, "n ..."],
-    targets: Float[Tensor, "n r"],
+    targets: Matrix,
     *,
     train: Int[Tensor, " n_train"] | None = None,
     ridge: float = 5e-4,
@@ -127,7 +129,7 @@ def linearized(
     Args:
         model: anything :func:`tl_entk.jacobian` takes, in evaluation mode.
         inputs: (N, t) token numbers, or (N, ...) for a module of one's own.
-        targets: (N, R) what the outputs should be; one-hot for classes.
+        targets: (N, R) what the outputs should be, a tensor or a numpy array; one-hot for classes.
         train: indices of the training rows; default all. The rest is the test part.
         ridge: in the kernel's units. The default is the source's for toy models of superposition,
             whose kernel has about 1 on its diagonal.
@@ -165,6 +167,7 @@ def linearized(
         [[2.0], [3.0], [5.0]]
     """
     check_settings(ridge, around, solver, tol, max_iterations)
+    check_kind("loss", loss, (Callable, type(None)), "a function of (outputs, targets)")
     request = read_request(
         adapt(model),
         inputs,

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from feature_sets.errors import UserError
 from tl_entk.linearization.kernel_regression import SOLVERS
+from tl_entk.tools.arrays import to_tensor
 from tl_entk.tools.indices import is_index_tensor
-from tl_entk.tools.values import is_integer
+from tl_entk.tools.values import check_positive, check_share, is_integer
 
 Around = Literal["model", "zero"]
 AROUND: tuple[Around, ...] = ("model", "zero")
@@ -27,20 +28,16 @@ def check_settings(
     Raises:
         UserError: says which are not.
     """
-    if not 0 < ridge < math.inf:
-        raise UserError(
-            f"ridge = {ridge}: pass a positive number; without a ridge the kernel has no inverse "
-            "where there are fewer weights than rows."
-        )
-    if isinstance(around, str) or sorted(set(around) & set(AROUND)) != sorted(around) or not around:
+    why = "; without a ridge the kernel has no inverse where there are fewer weights than rows"
+    check_positive("ridge", ridge, why)
+    chosen = () if isinstance(around, str) or not isinstance(around, Sequence) else around
+    if not chosen or [name for name in chosen if chosen.count(name) > 1 or name not in AROUND]:
         raise UserError(f"around = {around!r}: pass one or both of {AROUND}, as a tuple.")
-    if solver not in SOLVERS:
+    if not isinstance(solver, str) or solver not in SOLVERS:
         raise UserError(f"solver = {solver!r}: pass one of {', '.join(SOLVERS)}.")
-    if not 0 < tol < 1 or not is_integer(max_iterations) or max_iterations < 1:
-        raise UserError(
-            f"tol = {tol}, max_iterations = {max_iterations}: pass a relative residual between 0 "
-            "and 1, and at least one iteration."
-        )
+    check_share("tol", tol, "a relative residual", 1e-6)
+    if not is_integer(max_iterations) or max_iterations < 1:
+        raise UserError(f"max_iterations = {max_iterations!r}: pass at least one iteration.")
 
 
 def check_targets(targets: Any, outputs: Float[Tensor, "n r"]) -> Float[Tensor, "n r"]:
@@ -49,6 +46,8 @@ def check_targets(targets: Any, outputs: Float[Tensor, "n r"]) -> Float[Tensor, 
     Raises:
         UserError: unless they are finite numbers, one for each output.
     """
+    if isinstance(targets, np.ndarray):
+        targets = to_tensor(targets, "targets")
     if not isinstance(targets, Tensor) or not targets.is_floating_point():
         raise UserError(
             "targets are numbers, a tensor (N, R) of floats: for classes pass "

@@ -23,7 +23,9 @@ from tl_entk.directions.scores import score_vectors
 from tl_entk.directions.solver import leading_eigenpairs
 from tl_entk.directions.symmetric_operator import SymmetricOperator
 from tl_entk.model.gradient_map import GradientMap
+from tl_entk.tools.arrays import to_tensor
 from tl_entk.tools.ranks import ALONE, Ranks
+from tl_entk.tools.values import check_between, check_kind, check_seed, check_share, is_integer
 
 # the eigenproblem of J^T J or J J^T takes less time than Lanczos up to this width, if forming J J^T
 # of many weights takes no more multiplications than this
@@ -89,8 +91,11 @@ class Jacobian(Shown):
         """The same with every row multiplied by a factor (of its output, or of its own).
 
         Raises:
-            UserError: for factors of another shape.
+            UserError: for factors of another shape, or that are not finite.
         """
+        factors = to_tensor(factors, "factors")
+        if not bool(factors.isfinite().all()):
+            raise UserError("the factors are not finite: pass finite ones.")
         if factors.shape not in ((self.outputs,), (self.n, self.outputs)):
             raise UserError(
                 f"factors of shape {tuple(factors.shape)}: pass ({self.outputs},), one per output, "
@@ -100,21 +105,39 @@ class Jacobian(Shown):
         return replace(self, row_weights=self.row_weights * factors)
 
     def outputs_between(self, start: int, stop: int) -> Jacobian:
-        """The rows of some of the outputs, start to stop - 1."""
+        """The rows of some of the outputs, start to stop - 1.
+
+        Raises:
+            UserError: if there are no such outputs.
+        """
+        if not (is_integer(start) and is_integer(stop) and 0 <= start <= stop <= self.outputs):
+            raise UserError(
+                f"start = {start!r}, stop = {stop!r}: pass some of the outputs 0 to {self.outputs}."
+            )
         chosen = slice(start, stop)
         maps = tuple(part.outputs_between(start, stop) for part in self.maps)
         weights = self.row_weights[:, chosen]
         return replace(self, maps=maps, outputs=stop - start, row_weights=weights)
 
     def apply(self, change: Float[Tensor, " p"]) -> Float[Tensor, "n r"]:
-        """J u: what a change of the weights does to the outputs, to first order."""
+        """J u: what a change of the weights does to the outputs, to first order.
+
+        Raises:
+            UserError: for a change of another shape.
+        """
+        change = _check_shape("change", change, (self.shape[1],))
         total = torch.zeros_like(self.row_weights)
         for part in self.maps:
             total += part.apply(change[self.columns[part.key]])
         return total * self.row_weights
 
     def adjoint(self, values: Float[Tensor, "n r"]) -> Float[Tensor, " p"]:
-        """J^T v, a change of the weights."""
+        """J^T v, a change of the weights.
+
+        Raises:
+            UserError: for values of another shape.
+        """
+        values = _check_shape("values", values, (self.n, self.outputs))
         values = values * self.row_weights
         total = values.new_zeros(self.shape[1])
         for part in self.maps:
@@ -180,7 +203,8 @@ class Jacobian(Shown):
             (eigenvalues that are rounding errors) they are zero, and not converged.
 
         Raises:
-            UserError: if k is not between 1 and the number of nonzero eigenvalues there can be.
+            UserError: if k is not between 1 and the number of nonzero eigenvalues there can be,
+                or tol is no share.
 
         Source: arXiv 2510.00468, section 3 (the flattened kernel of toy models).
 
@@ -192,13 +216,11 @@ class Jacobian(Shown):
             ((8, 8), torch.Size([4, 2, 6]), True)
         """
         rows, width = self.shape
-        if not 1 <= k <= min(rows, width):
-            raise UserError(
-                f"k = {k}: the kernel has at most {min(rows, width)} nonzero eigenvalues; pass 1 "
-                f"to {min(rows, width)}."
-            )
-        if tol is None:
-            tol = _default_tolerance(self.dtype)
+        most = min(rows, width)
+        check_between("k", k, most, f"the kernel has at most {most} nonzero eigenvalues")
+        tol = _default_tolerance(self.dtype) if tol is None else tol
+        check_share("tol", tol, "a relative residual", 1e-8)
+        check_seed(seed)
         if width > _DENSE and (rows > _DENSE or rows**2 * width > _WORK):
             return leading_eigenpairs(FlattenedKernel(self), k, tol=tol, seed=seed)
         if rows < width:
@@ -253,6 +275,13 @@ class Jacobian(Shown):
 
     def _rows(self, examples: slice) -> slice:
         return slice(examples.start * self.outputs, examples.stop * self.outputs)
+
+
+def _check_shape(name: str, values: Any, shape: tuple[int, ...]) -> Float[Tensor, ...]:
+    check_kind(name, values, Tensor, f"a tensor of shape {shape}")
+    if values.shape != shape:
+        raise UserError(f"{name} has shape {tuple(values.shape)}: pass {shape}.")
+    return values
 
 
 def _products(left: Float[Tensor, "a p"], right: Float[Tensor, "b p"]) -> Float[Tensor, "a b"]:

@@ -6,8 +6,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from feature_sets.errors import UserError
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -89,7 +92,20 @@ class Judge:
             part,
             len(rows),
             1 - float((f - predicted).square().sum()) / varies if varies else math.nan,
-            float(self.loss(predicted, y)),
-            float(self.loss(f, y)),
+            self._lose(predicted, y),
+            self._lose(f, y),
             *accuracies,
         )
+
+    def _lose(self, outputs: Float[Tensor, "b r"], targets: Float[Tensor, "b r"]) -> float:
+        """The loss as a number.
+
+        Raises:
+            UserError: if it is none.
+        """
+        found = self.loss(outputs, targets)
+        if not isinstance(found, Tensor | float | int) or Tensor.numel(torch.as_tensor(found)) != 1:
+            raise UserError(
+                "the loss is no single number: return one for all examples, such as their mean."
+            )
+        return float(found)

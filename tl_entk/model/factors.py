@@ -127,12 +127,17 @@ def measure_uses(task: Task, sites: Sequence[Site]) -> tuple[dict[str, int], int
     """Uses per example of every site, and the number R of outputs, from two examples' forward.
 
     Raises:
-        UserError: if the readout is not differentiable, or mixes examples.
+        UserError: if the readout is not finite or not differentiable, or mixes examples.
     """
     readout = task.readout
     seen, values = forward(task, sites, slice(0, 2))
     values = values.detach().requires_grad_()
     outputs = readout.outputs(values, slice(0, 2))
+    if bool(values.isfinite().all()) and not bool(outputs.isfinite().all()):
+        raise UserError(
+            f"readout {readout.name!r} is not finite where what it reads is: look for a division "
+            "by zero, or a logarithm of zero, in its function."
+        )
     if not outputs.requires_grad:
         raise UserError(
             f"readout {readout.name!r} has no gradient: return a differentiable function of what "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from feature_sets.errors import UserError
+from tl_entk.tools.values import is_integer
 
 _DEFAULT_BUDGET = 4 * 2**30
 
@@ -11,7 +12,7 @@ def check_memory_budget(memory_budget: int | None) -> int:
     """Bytes that a computation is planned for; 4 GiB where nothing was asked for.
 
     Raises:
-        UserError: for less than 1 MiB.
+        UserError: for no integer, or less than 1 MiB.
 
     Example:
         >>> check_memory_budget(None) == 4 * 2**30
@@ -19,6 +20,10 @@ def check_memory_budget(memory_budget: int | None) -> int:
     """
     if memory_budget is None:
         return _DEFAULT_BUDGET
+    if not is_integer(memory_budget):
+        raise UserError(
+            f"memory_budget = {memory_budget!r}: pass bytes as an integer, 2 * 2**30 for 2 GiB."
+        )
     if memory_budget < 2**20:
         raise UserError(
             f"memory_budget = {memory_budget} bytes is less than 1 MiB: pass bytes, for example "

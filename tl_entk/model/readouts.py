@@ -18,6 +18,7 @@ from torch import Tensor
 
 from feature_sets.errors import UserError
 from tl_entk.model.readout_names import NAMES
+from tl_entk.tools.values import check_at_least, check_kind, check_positive, check_seed
 
 Targets = Int[Tensor, " n"] | None
 Rows = slice | Int[Tensor, " b"]
@@ -44,6 +45,9 @@ class Readout:
         per_example: tensors with one row per example, such as answers; the function gets the
             batch's rows of each as further arguments.
 
+    Raises:
+        UserError: for what is no function, other states, or a scale that is not positive.
+
     Example:
         >>> def difference(logits, right, wrong):
         ...     at = lambda tokens: logits.gather(1, tokens[:, None])[:, 0]
@@ -60,8 +64,16 @@ class Readout:
     per_example: tuple[Tensor, ...] = ()
 
     def __post_init__(self) -> None:
+        check_kind("function", self.function, Callable, "a function of logits (n, d_vocab_out)")
         if self.reads not in ("logits", "final_hidden"):
             raise UserError(f"reads = {self.reads!r}: pass 'logits' or 'final_hidden'.")
+        check_positive("scale", self.scale)
+        check_kind("per_example", self.per_example, tuple, "a tuple of tensors")
+        for one in self.per_example:
+            if not isinstance(one, Tensor) or one.ndim == 0:
+                raise UserError(
+                    f"per_example has a {type(one).__name__}: pass tensors of one row per example."
+                )
 
 
 ReadoutLike = str | tuple[str, int] | Readout
@@ -91,6 +103,11 @@ class BoundReadout:
             UserError: if the function returns the wrong shape.
         """
         result = self.evaluate(values, rows)
+        if not isinstance(result, Tensor):
+            raise UserError(
+                f"readout {self.name!r} returned a {type(result).__name__}; return a tensor (n,) "
+                "or (n, R)."
+            )
         result = result[:, None] if result.ndim == 1 else result
         if result.ndim != 2 or result.shape[0] != values.shape[0] or result.shape[1] == 0:
             raise UserError(
@@ -139,14 +156,14 @@ def bind_readout(
         return _bind_own(readout, n, device)
     if not (class_slice is None or isinstance(class_slice, slice)):
         raise UserError(f"class_slice is {class_slice!r}: pass a slice, for example slice(0, 10).")
-    classes = torch.arange(d_vocab_out, device=device)[class_slice or slice(None)]
+    classes = _slice_classes(d_vocab_out, class_slice).to(device)
     if len(classes) == 0:
         raise UserError(f"class_slice {class_slice} holds none of the {d_vocab_out} classes.")
     if isinstance(readout, tuple):
         return _bind_class(readout, classes, targets)
     if callable(readout):
         raise UserError("a function of your own is passed as tl_entk.Readout(function).")
-    if readout not in (*NAMES, LOGITS):
+    if not isinstance(readout, str) or readout not in (*NAMES, LOGITS):
         raise UserError(
             f"unknown readout {readout!r}: pass one of {', '.join(NAMES)}, logits, ('class', c) or "
             "a tl_entk.Readout."
@@ -164,6 +181,19 @@ def bind_readout(
         _evaluate(readout, classes, targets),
         flattened=readout == LOGITS,
     )
+
+
+def _slice_classes(d_vocab_out: int, class_slice: slice | None) -> Int[Tensor, " c"]:
+    """Numbers of the classes that a readout sees.
+
+    Raises:
+        UserError: for a slice of something else.
+    """
+    chosen = class_slice or slice(None)
+    try:
+        return torch.tensor(range(d_vocab_out)[chosen], dtype=torch.long)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"class_slice {class_slice}: pass integers, slice(0, 10).") from error
 
 
 def _bind_own(readout: Readout, n: int, device: torch.device | None) -> BoundReadout:
@@ -208,7 +238,12 @@ def check_targets(targets: Tensor, n: int, classes: Tensor) -> Tensor:
     Raises:
         UserError: otherwise, with the offending number.
     """
-    targets = torch.as_tensor(targets)
+    try:
+        targets = torch.as_tensor(targets)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"targets is no tensor of integers: pass one per example, ({n},)."
+        ) from error
     if targets.shape != (n,):
         raise UserError(f"targets has shape {tuple(targets.shape)}; pass one per example, ({n},).")
     if targets.dtype.is_floating_point or targets.dtype == torch.bool:
@@ -259,7 +294,7 @@ def sampled_class_trace(signs: int = 16, seed: int = 0) -> Readout:
         seed: of the signs.
 
     Raises:
-        UserError: if signs is not positive.
+        UserError: if signs is not positive, or for what is no seed.
 
     Source: Hutchinson's trace estimator, with the classes as the trace's index.
 
@@ -273,8 +308,8 @@ def sampled_class_trace(signs: int = 16, seed: int = 0) -> Readout:
         >>> bool((estimate - exact).norm() < 0.1 * exact.norm())
         True
     """
-    if signs < 1:
-        raise UserError(f"signs = {signs}: pass at least 1.")
+    check_at_least("signs", signs)
+    check_seed(seed)
 
     @functools.lru_cache(maxsize=1)
     def drawn(classes: int, dtype: torch.dtype, device: torch.device) -> Tensor:

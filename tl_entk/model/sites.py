@@ -17,6 +17,7 @@ from typing import Literal
 from torch import nn
 
 from feature_sets.errors import UserError
+from tl_entk.tools.values import read_names
 
 Components = str | Sequence[str] | Callable[[str], bool] | None
 
@@ -129,7 +130,8 @@ def match_names(names: Sequence[str], patterns: str | Sequence[str]) -> list[str
     Raises:
         UserError: if a pattern matches nothing; the message has the nearest names.
     """
-    patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+    several = [patterns] if isinstance(patterns, str) else patterns
+    patterns = read_names("components", several, unique=False, some=False)
     if not patterns:
         raise UserError("no component asked for: pass names or globs, or None for every weight.")
     chosen: set[str] = set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -20,8 +21,10 @@ from tl_entk.model.readouts import Readout
 from tl_entk.model.request import read_request
 from tl_entk.model.sites import TIED, UNEMBEDDING, Components
 from tl_entk.operator.whitening import whitening
+from tl_entk.tools.arrays import Array, to_vector
 from tl_entk.tools.lead import on_all_ranks
 from tl_entk.tools.progress import Progress
+from tl_entk.tools.values import check_at_least
 
 
 class NormalizedOperator(SymmetricOperator):
@@ -81,7 +84,7 @@ class NormalizedOperator(SymmetricOperator):
 def normalize_operator(
     operator: SymmetricOperator,
     normalization: str,
-    norms: Float[Tensor, " n"] | None,
+    norms: Array | None,
     measure_norms: Callable[[], Float[Tensor, " n"]],
 ) -> SymmetricOperator:
     """An operator after one of ``NORMALIZATIONS``.
@@ -93,16 +96,34 @@ def normalize_operator(
         measure_norms: computes them where a cosine needs them.
 
     Raises:
-        UserError: for an unknown normalization.
+        UserError: for an unknown normalization, and norms that are not positive, one for each
+            example.
     """
     wanted = check_normalization(normalization)
     if normalization == "plain":
         return operator
-    if wanted.cosine and norms is None:
-        norms = measure_norms()
-    return NormalizedOperator(
-        operator, norms if wanted.cosine else None, centered=wanted.centered, name=normalization
-    )
+    sizes = None
+    if wanted.cosine:
+        sizes = measure_norms() if norms is None else _check_norms(norms, operator.n)
+    return NormalizedOperator(operator, sizes, centered=wanted.centered, name=normalization)
+
+
+def _check_norms(norms: Any, n: int) -> Float[Tensor, " n"]:
+    """Norms of n examples' gradients.
+
+    Raises:
+        UserError: for another shape, and for one that is not positive.
+    """
+    found = to_vector(norms, "norms", "norm")
+    if len(found) != n:
+        raise UserError(f"norms of {len(found)} examples, the kernel has {n}: pass one each.")
+    if not bool((found > 0).all()):
+        bad = int((found <= 0).nonzero()[0])
+        raise UserError(
+            f"the norm of example {bad} is {float(found[bad]):g}: pass positive ones, as "
+            "gradient_norms gives them."
+        )
+    return found
 
 
 @on_all_ranks
@@ -141,6 +162,7 @@ def gradient_norms(
         >>> bool(torch.allclose(norms**2, 6 * trace.diagonal(), rtol=1e-3))
         True
     """
+    check_at_least("batch_size", batch_size)
     adapter = adapt_transformer(model)
     root = whitening(adapter.unembedding).root
     readout = Readout(lambda hidden: hidden @ root.to(hidden), reads="final_hidden", name="logits")

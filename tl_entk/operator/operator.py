@@ -18,6 +18,7 @@ from tl_entk.operator.plan import OperatorPlan, Sizes, plan_operator
 from tl_entk.operator.unembedding_terms import UnembeddingTerms
 from tl_entk.tools.ranks import ALONE, Ranks
 from tl_entk.tools.timing import best_seconds
+from tl_entk.tools.values import check_at_least
 
 # vectors at a time, in the estimate's measurement
 _MEASURED = 4
@@ -115,7 +116,12 @@ class KernelOperator(SymmetricOperator):
         Args:
             k: how many pairs.
             block_size: vectors multiplied at a time; default what is fastest.
+
+        Raises:
+            UserError: for what is no number of pairs or vectors.
         """
+        check_at_least("k", k)
+        check_at_least("block_size", 1 if block_size is None else block_size)
         timing = self._measure()
         if block_size is None:
             block_size = self.default_block_size(k, timing)

@@ -20,7 +20,7 @@ def check_precision(precision: str, device: torch.device) -> None:
     Raises:
         UserError: for an unknown precision, or TF32 away from CUDA.
     """
-    if precision not in ("full", "bfloat16", "tf32"):
+    if not isinstance(precision, str) or precision not in ("full", "bfloat16", "tf32"):
         raise UserError(f"precision {precision!r}: pass 'full', 'bfloat16' or 'tf32'.")
     if precision == "tf32" and device.type != "cuda":
         raise UserError(f"TF32 is of CUDA devices, and the model is on {device}: use 'bfloat16'.")

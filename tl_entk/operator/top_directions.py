@@ -23,7 +23,9 @@ from tl_entk.operator.build import kernel_operator
 from tl_entk.operator.normalized_operator import gradient_norms, normalize_operator
 from tl_entk.operator.operator import KernelOperator
 from tl_entk.operator.precision import Precision
+from tl_entk.tools.arrays import Array
 from tl_entk.tools.lead import on_all_ranks
+from tl_entk.tools.values import check_kind
 
 
 @on_all_ranks
@@ -35,7 +37,7 @@ def top_eigendirections(
     *,
     readout: ReadoutLike = FINAL_HIDDEN,
     normalization: str = "plain",
-    norms: Float[Tensor, " n"] | None = None,
+    norms: Array | None = None,
     tol: float = 1e-3,
     seed: int = 0,
     resume: str | Path | None = None,
@@ -99,12 +101,7 @@ def top_eigendirections(
         >>> eigen.scores.shape, bool(eigen.converged.all())
         (torch.Size([25, 4]), True)
     """
-    check_normalization(normalization)
-    if normalization != "plain" and readout != FINAL_HIDDEN:
-        raise UserError(
-            f"normalization {normalization!r} is for the kernel of all logits: leave readout out, "
-            "or normalize the dense kernel of kernel_blocks."
-        )
+    _check_options(readout, normalization, norms, start)
     budget = check_memory_budget(memory_budget)
     basis_budget = budget // 4
     common: dict[str, Any] = dict(position=position, memory_budget=budget - basis_budget)
@@ -112,8 +109,8 @@ def top_eigendirections(
     operator = kernel_operator(
         model, tokens, component, readout=readout, dtype=dtype, precision=precision, **common
     )
-    limit = 20 * k + 200 if max_products is None else max_products
-    check_request(operator.shape[0], k, tol, 1 if block_size is None else block_size, limit)
+    block = 1 if block_size is None else block_size
+    check_request(operator.shape[0], k, tol, block, max_products, seed)
     if block_size is None:
         block_size = _block_size_that_fits(operator, k, basis_budget)
     about = {}
@@ -129,13 +126,33 @@ def top_eigendirections(
         tol=tol,
         seed=seed,
         block_size=block_size,
-        max_products=limit,
+        max_products=max_products,
         basis_budget=basis_budget,
         resume=resume,
         start=None if start is None else _start_vectors(start, operator),
         progress=progress,
     )
     return replace(eigen, provenance=eigen.provenance | about)
+
+
+def _check_options(readout: ReadoutLike, normalization: str, norms: Any, start: Any) -> None:
+    """Refuse options that do not go together.
+
+    Raises:
+        UserError: says which.
+    """
+    cosine = check_normalization(normalization).cosine
+    if norms is not None and not cosine:
+        raise UserError(
+            "norms are used by cosines: leave them out, or pass normalization='cosine' or "
+            "'cosine+centered'."
+        )
+    if normalization != "plain" and readout != FINAL_HIDDEN:
+        raise UserError(
+            f"normalization {normalization!r} is for the kernel of all logits: leave readout out, "
+            "or normalize the dense kernel of kernel_blocks."
+        )
+    check_kind("start", start, (EigenDirections, type(None)), "EigenDirections")
 
 
 def _start_vectors(start: EigenDirections, operator: KernelOperator) -> Float[Tensor, "rows m"]:

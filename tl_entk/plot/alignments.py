@@ -12,12 +12,13 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from feature_sets.errors import UserError
-from feature_sets.feature_set import FeatureSet
+from feature_sets.feature_set import FeatureSet, check_feature_set
 from tl_entk.alignment.overlap import SubspaceOverlap, abs_cosines, group_projections
 from tl_entk.directions.eigen import EigenDirections, scores_of
 from tl_entk.plot import style
 from tl_entk.plot.heatmap import Heatmap, heatmap_axes, heatmap_chart
 from tl_entk.tools.arrays import Rows
+from tl_entk.tools.values import check_known, read_names
 
 COSINE, SHARE = "|cos|", "share of the direction's squared norm"
 
@@ -50,18 +51,24 @@ def alignment_frame(
         >>> alignment_frame(np.array([[1.0], [-1.0], [1.0], [-1.0]]), features).values.tolist()
         [['direction 0', 'even', 1.0]]
     """
+    check_known("by", by, ("feature", "group"))
     vectors = scores_of(directions)
+    if features is None and by == "group":
+        raise UserError("by='group' takes the features of groups: pass a FeatureSet.")
     if features is None:
         matrix, columns = vectors, None
     elif by == "group":
         matrix, columns = group_projections(vectors, features)
     else:
+        check_feature_set(features)
         matrix, columns = abs_cosines(vectors, features), list(features.names)
     values = matrix.cpu().double().numpy().round(12)
     rows = [f"direction {i}" for i in range(len(values))]
     columns = columns or [str(j) for j in range(values.shape[1])]
     if names is not None:
-        rows, columns = list(names[0]), list(names[1])
+        if not isinstance(names, tuple | list) or len(names) != 2:
+            raise UserError("names is no pair: pass (names of rows, names of columns).")
+        rows, columns = (read_names("names", one, unique=False) for one in names)
     if (len(rows), len(columns)) != values.shape:
         raise UserError(
             f"{len(rows)} names of rows and {len(columns)} of columns for a matrix of shape "
@@ -116,6 +123,11 @@ def alignment(
         'direction'
     """
     if isinstance(directions, SubspaceOverlap):
+        if features is not None:
+            raise UserError(
+                "a SubspaceOverlap is of directions and features already: leave features out, or "
+                "pass the directions."
+            )
         return _angles(directions, title, ax, interactive, width)
     frame = alignment_frame(directions, features, by=by, names=names)
     labels = style.Labels(title or "Directions beside features", by, "direction")

@@ -10,9 +10,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from feature_sets.errors import UserError
+from tl_entk.alignment.attribution import check_shares
 from tl_entk.model.sites import partition
 from tl_entk.plot import style
 from tl_entk.plot.heatmap import Heatmap, heatmap_axes, heatmap_chart
+from tl_entk.tools.values import check_kind
 
 Shares: TypeAlias = Mapping[str, float]
 OUTSIDE = "outside of blocks"
@@ -41,9 +43,15 @@ def shares_frame(
         [['0', 'mlp.W_in', 0.25, 'blocks.0.mlp.W_in'], \
 ['outside of blocks', 'unembed.W_U', 0.75, 'unembed.W_U']]
     """
+    check_kind("shares", shares, Mapping, "what component_shares returns")
     several = {name: row for name, row in shares.items() if isinstance(row, Mapping)}
     if not shares or any(not row for row in several.values()):
         raise UserError("no shares: pass what component_shares returns.")
+    if several and len(several) < len(shares):
+        single = next(name for name in shares if name not in several)
+        raise UserError(f"shares of {single!r} stand beside those of features: pass one kind.")
+    for row in several.values() if several else [shares]:
+        check_shares(row)
     if several:
         rows = [
             (feature, component, share, component)

@@ -14,6 +14,7 @@ from torch import Tensor
 from feature_sets.errors import UserError
 from tl_entk.dynamics.course import Course
 from tl_entk.plot import style
+from tl_entk.tools.values import check_kind, is_number, read_names
 
 # share of the height that a line of text of a mark takes, above the curves
 _LINE = 0.075
@@ -47,7 +48,10 @@ def course_frame(
         >>> course_frame(course)[["name", "step", "value"]].values.tolist()
         [['sum', 0, 0.25], ['sum', 5, 0.75]]
     """
-    chosen = list(course.overlaps) if overlaps is None else list(overlaps)
+    check_kind("course", course, Course, "a Course")
+    given = list(course.overlaps) if overlaps is None else overlaps
+    chosen = read_names("overlaps", given, some=False)
+    metrics = read_names("metrics", metrics, some=False)
     unknown = [name for name in chosen if name not in course.overlaps]
     unknown += [name for name in metrics if name not in course.metrics]
     if unknown or not (chosen or metrics):
@@ -129,7 +133,11 @@ def course(
     frame = frame[frame.step > 0] if log else frame
     if frame.empty:
         raise UserError("no record after step 0: pass log=False.")
+    check_kind("marks", marks, (Mapping, type(None)), "a mapping from texts to steps")
     when = {text: step for text, step in (marks or {}).items() if step is not None}
+    for text, step in when.items():
+        if not is_number(step):
+            raise UserError(f"mark {text!r} is at {step!r}: pass a number, a step.")
     kinds = list(dict.fromkeys(frame.kind))
     labels = style.Labels(
         title or "Course of the training",

@@ -14,9 +14,10 @@ from feature_sets.errors import UserError
 from tl_entk.alignment.best_directions import DirectionRow, DirectionTable
 from tl_entk.alignment.bootstrap import IntervalEstimate
 from tl_entk.alignment.comparison import R2, Comparison
-from tl_entk.alignment.ranking import AP, METRICS
+from tl_entk.alignment.ranking import AP, check_metric
 from tl_entk.plot import style
 from tl_entk.plot.forest import Forest, both_axes, both_charts, forest_axes, forest_chart
+from tl_entk.tools.values import check_at_least, check_kind, check_known, read_names
 
 ALL = "all features"
 NAMES = {
@@ -53,8 +54,7 @@ def directions_frame(
         >>> directions_frame({"eNTK": table})[["name", "row", "value", "chance"]].values.tolist()
         [['eNTK', 'NOUN', 1.0, 0.25]]
     """
-    if metric not in METRICS:
-        raise UserError(f"no metric {metric!r}: there are {', '.join(METRICS)}.")
+    check_metric(metric)
     return pd.DataFrame(
         [
             _direction_row(name, row, metric, one.n_test)
@@ -65,7 +65,11 @@ def directions_frame(
 
 
 def _named(table: DirectionTable | Mapping[str, DirectionTable]) -> Mapping[str, DirectionTable]:
+    advice = "a DirectionTable, or several by name"
+    check_kind("table", table, (DirectionTable, Mapping), advice)
     found = {"best direction": table} if isinstance(table, DirectionTable) else table
+    for name, one in found.items():
+        check_kind(f"table {name!r}", one, DirectionTable, "a DirectionTable")
     if not found or not any(one.rows for one in found.values()):
         raise UserError("no table of directions with a feature: pass what best_directions returns.")
     return found
@@ -127,6 +131,9 @@ def directions(
         >>> directions({"eNTK": table}).get_xlabel()
         'average precision on the test half, 95 % interval'
     """
+    check_known("order", order, ("value", "given"))
+    if top is not None:
+        check_at_least("top", top)
     frame = directions_frame(table, metric)
     if order == "value":
         first = frame[frame.name == frame.name.iloc[0]].set_index("row").value
@@ -182,7 +189,8 @@ def compare_frame(
     judged = _judge(comparison)
     ours, *others = judged.bases
     if against is not None:
-        others = [against] if isinstance(against, str) else list(against)
+        several = [against] if isinstance(against, str) else against
+        others = read_names("against", several, some=False)
     else:
         others = others[:1]
     unknown = [name for name in others if name not in judged.bases[1:]]
@@ -247,6 +255,7 @@ def _judge(comparison: Comparison | Mapping[str, DirectionTable]) -> _Judged:
             comparison.macro,
             comparison.difference,
         )
+    check_kind("comparison", comparison, Mapping, "a Comparison, or tables of directions by name")
     tables = _named(comparison)
     return _Judged(
         list(tables),
@@ -299,13 +308,15 @@ def compare(
         >>> difference.get_xlabel()
         'difference, 95 % interval'
     """
+    check_known("panel", panel, ("both", "scores", "difference"))
     frame = compare_frame(comparison, against, metric)
     forests = _compare_forests(frame, title)
     if panel != "both":
         forest = forests[panel]
-        if ax is not None and not isinstance(ax, Axes):
-            raise UserError(f"one panel, {len(ax)} axes: pass one.")
-        return forest_chart(forest, width) if interactive else forest_axes(forest, ax)
+        one: Any = ax
+        if isinstance(one, tuple | list | np.ndarray):
+            raise UserError(f"one panel, {len(one)} axes: pass one.")
+        return forest_chart(forest, width) if interactive else forest_axes(forest, one)
     if interactive:
         return both_charts(list(forests.values()), width)
     return both_axes(list(forests.values()), ax)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, TypeAlias
 
 import altair as alt
@@ -16,6 +16,7 @@ from tl_entk.directions.eigen import EigenDirections
 from tl_entk.directions.examples import scores_along
 from tl_entk.plot import style
 from tl_entk.tools.arrays import Rows
+from tl_entk.tools.values import check_at_least, read_list
 
 EVERYTHING = "all examples"
 # height of the highest bar, in rows
@@ -53,6 +54,7 @@ def windows_frame(
         >>> frame[["label", "count"]].values.tolist()
         [['b', 0], ['b', 2], ['a', 1], ['a', 0]]
     """
+    check_at_least("bins", bins)
     values = scores_along(eigen, direction, sign).numpy()
     labels = np.array(_label_examples(windows, len(values)), dtype=object)
     edges = np.linspace(values.min(), values.max() + 1e-12, bins + 1)
@@ -79,9 +81,15 @@ def _label_examples(windows: Labels, n: int) -> Sequence[str]:
     labels = windows.tags if isinstance(windows, Windows) else windows
     if labels is None:
         return [EVERYTHING] * n
-    if isinstance(labels, str) or len(labels) != n:
-        raise UserError(f"{len(labels)} labels for {n} examples: pass one per example.")
-    return list(labels)
+    if isinstance(labels, str):
+        raise UserError("windows is one text: pass a label per example, a list.")
+    found = read_list("windows", labels, "labels, one per example, or Windows")
+    if len(found) != n:
+        raise UserError(f"{len(found)} labels for {n} examples: pass one per example.")
+    other = [label for label in found if not isinstance(label, Hashable)]
+    if other:
+        raise UserError(f"a label is a {type(other[0]).__name__}: pass texts or numbers.")
+    return found
 
 
 def windows(

@@ -14,7 +14,8 @@ from matplotlib.ticker import LogFormatter, MaxNLocator
 from feature_sets.errors import UserError
 from tl_entk.directions.eigen import EigenDirections
 from tl_entk.plot import style
-from tl_entk.tools.arrays import Array, to_tensor
+from tl_entk.tools.arrays import Array, to_vector
+from tl_entk.tools.values import read_integers
 
 # smallest eigenvalue over the first that is drawn on a logarithmic axis: below is rounding
 _FLOOR = 1e-8
@@ -49,12 +50,8 @@ def _one_spectrum(name: str, eigen: Spectrum) -> pd.DataFrame:
     if isinstance(eigen, EigenDirections):
         frame = eigen.to_pandas().rename(columns={"direction": "mode"})
         return frame.drop(columns="rank1_share").assign(name=name)
-    values = to_tensor(eigen, name).cpu().double().numpy()
-    if values.ndim != 1:
-        raise UserError(
-            f"eigenvalues of {name!r} have shape {values.shape}: pass (k,), or directions."
-        )
-    first = values[0] if len(values) and values[0] > 0 else 1.0
+    values = to_vector(eigen, f"spectrum {name!r}", "eigenvalue").cpu().double().numpy()
+    first = values[0] if values[0] > 0 else 1.0
     return pd.DataFrame(
         {
             "name": name,
@@ -105,6 +102,7 @@ def spectrum(
         'eigenvalue / first'
     """
     frame = spectrum_frame(eigen)
+    expected = read_integers("expected", expected)
     names = list(dict.fromkeys(frame.name))
     value = "relative" if relative else "eigenvalue"
     # a kernel's own first eigenvalue sets what is rounding

@@ -20,6 +20,7 @@ from matplotlib.colors import to_hex
 from matplotlib.transforms import ScaledTranslation
 
 from feature_sets.errors import UserError
+from tl_entk.tools.values import check_kind, is_integer
 
 # matplotlib's Axes, or an Altair chart where ``interactive`` is set
 Figure: TypeAlias = Any
@@ -252,12 +253,17 @@ def check_width(width: Any) -> None:
     Raises:
         UserError: names the value.
     """
-    if width != "container" and not (isinstance(width, int) and width >= 100):
+    if width != "container" and not (is_integer(width) and width >= 100):
         raise UserError(f'width = {width!r}: pass 100 pixels or more, or "container".')
 
 
 def open_axes(ax: Axes | None, width: float, height: float) -> Axes:
-    """The axes given, or those of a new figure of so many inches; without a box around."""
+    """The axes given, or those of a new figure of so many inches; without a box around.
+
+    Raises:
+        UserError: for what are no axes.
+    """
+    check_kind("ax", ax, (Axes, type(None)), "matplotlib's Axes, as plt.subplots()[1]")
     if ax is None:
         _, ax = plt.subplots(figsize=(width, height), layout="constrained")
     ax.spines[["top", "right"]].set_visible(False)
@@ -295,11 +301,15 @@ def link_rows(
         columns: whose values are looked up: the first two together, else one by one.
         links: value, or tuple of values, to address; None leaves the table as it is.
 
+    Raises:
+        UserError: for what is no mapping.
+
     Example:
         >>> frame = pd.DataFrame({"row": ["a"], "column": ["x"]})
         >>> link_rows(frame, ["row", "column"], {("a", "x"): "#here", "a": "#there"}).href[0]
         '#here'
     """
+    check_kind("links", links, (Mapping, type(None)), "a mapping to addresses")
     if not links:
         return frame
     rows = frame[list(columns)].itertuples(index=False, name=None)

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from feature_sets.errors import UserError
 from tl_entk.language.position_contributions import PositionContributions
 from tl_entk.plot import style
-from tl_entk.tools.values import check_place
+from tl_entk.tools.values import check_kind, check_place
 
 _TEXTS = "for example [tokenizer.decode([token]) for token in window]"
 _COLORS = {True: style.PALETTE[0], False: style.PALETTE[1]}
@@ -39,10 +39,11 @@ def contributions_frame(
         >>> contributions_frame(parts, ["the", " fox"]).values.tolist()
         [[0, 'the', 0.5], [1, ' fox', -0.25]]
     """
+    check_kind("parts", parts, PositionContributions, "PositionContributions")
     n, length, k = parts.values.shape
     check_place("row", row, n)
     check_place("direction", direction, k)
-    if isinstance(tokens, str) or not all(isinstance(token, str) for token in tokens):
+    if not isinstance(tokens, list | tuple) or not all(isinstance(token, str) for token in tokens):
         raise UserError(f"tokens is no list of texts: pass {_TEXTS}.")
     if len(tokens) != length:
         raise UserError(f"{len(tokens)} texts for {length} tokens: pass one per token, {_TEXTS}.")

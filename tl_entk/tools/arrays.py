@@ -16,6 +16,8 @@ from feature_sets.warn import warn_user
 Rows: TypeAlias = Shaped[Tensor, "n ..."] | Shaped[np.ndarray, "n ..."]
 # of one matrix whose two sizes are checked by name
 Matrix: TypeAlias = Shaped[Tensor, "n m"] | Shaped[np.ndarray, "n m"]
+# by how much entries (n, m) and (m, n) of a kernel may differ, over its largest
+ASYMMETRY = 1e-4
 # any numbers
 Array: TypeAlias = Shaped[Tensor, "..."] | Shaped[np.ndarray, "..."]
 
@@ -38,8 +40,17 @@ def to_tensor(values: Any, name: str) -> Tensor:
         tensor = values.detach()
         if tensor.is_complex():
             raise UserError(f"{name} is complex: pass real numbers, such as {name}.real.")
+        if tensor.layout != torch.strided:
+            raise UserError(f"{name} is sparse: pass {name}.to_dense().")
+        if tensor.is_meta:
+            raise UserError(f"{name} is on the meta device and has no numbers: load it on another.")
         return tensor if tensor.is_floating_point() else tensor.double()
-    array = np.asarray(values)
+    if np.ma.is_masked(values):
+        raise UserError(f"{name} has masked numbers: leave those examples out, or fill them.")
+    try:
+        array = np.asarray(values)
+    except (ValueError, TypeError, RuntimeError):  # rows of different lengths, most often
+        array = np.asarray(None)
     if array.dtype.kind not in "biuf":
         raise UserError(
             f"{name} is a {type(values).__name__} of {array.dtype}: pass a tensor or a numpy "
@@ -62,7 +73,8 @@ def to_matrix(values: Any, name: str, n: int | None = None) -> Float[Tensor, "n 
         n: examples there have to be; None for any number.
 
     Raises:
-        UserError: for another shape or number of examples, or if a number is not finite.
+        UserError: for another shape or number of examples, none at all, or if a number is not
+            finite.
 
     Warns:
         UserWarning: that the last of several positions is taken.
@@ -84,6 +96,10 @@ def to_matrix(values: Any, name: str, n: int | None = None) -> Float[Tensor, "n 
             f"{name} has shape {tuple(tensor.shape)}: pass (examples, width), or (examples, "
             f"positions, width).{fix}"
         )
+    if 0 in tensor.shape:
+        raise UserError(
+            f"{name} has shape {tuple(tensor.shape)}: pass one example and one column or more."
+        )
     if n is not None and len(tensor) != n:
         raise UserError(
             f"{name} of {len(tensor)} examples beside {n}: pass the same examples in the same "
@@ -97,3 +113,70 @@ def to_matrix(values: Any, name: str, n: int | None = None) -> Float[Tensor, "n 
             f"{int(bad[0])}): drop those examples, or compute it in a wider format."
         )
     return tensor
+
+
+def to_vector(values: Any, name: str, one: str) -> Float[Tensor, " n"]:
+    """Finite numbers as a tensor of one axis.
+
+    Args:
+        values: (n,) numbers.
+        name: of the argument, for the message.
+        one: of them, for the message, such as "eigenvalue".
+
+    Raises:
+        UserError: for another shape, none at all, or if one is not finite.
+
+    Example:
+        >>> to_vector(np.array([2, 1]), "eigenvalues", "eigenvalue")
+        tensor([2., 1.], dtype=torch.float64)
+    """
+    tensor = to_tensor(values, name)
+    if tensor.ndim != 1:
+        raise UserError(f"{name} has shape {tuple(tensor.shape)}: pass one axis, a number each.")
+    if len(tensor) == 0:
+        raise UserError(f"there is no {one} in {name}: pass one or more.")
+    finite = torch.isfinite(tensor)
+    if not bool(finite.all()):
+        raise UserError(
+            f"{name} is not finite: {one} {int((~finite).nonzero()[0])} is "
+            f"{float(tensor[~finite][0])}; compute it in a wider format, or leave it out."
+        )
+    return tensor
+
+
+def to_kernel(values: Any) -> Float[Tensor, "n n"]:
+    """A kernel as a tensor in its own format, where it is.
+
+    Args:
+        values: (N, N), a tensor or a numpy array.
+
+    Raises:
+        UserError: if it is neither, not square, empty, not finite, not symmetric, or negative on
+            its diagonal.
+
+    Example:
+        >>> to_kernel(np.eye(2, dtype=np.float32)).dtype
+        torch.float32
+    """
+    if not isinstance(values, Tensor | np.ndarray):
+        raise UserError(
+            f"a kernel is a tensor or a numpy array, not {type(values).__name__}: pass one block, "
+            "blocks[name], or blocks.total()."
+        )
+    if values.ndim != 2 or values.shape[0] != values.shape[1]:
+        raise UserError(f"a kernel is square; this matrix has shape {tuple(values.shape)}.")
+    kernel = to_tensor(values, "kernel")
+    if len(kernel) == 0:
+        raise UserError("the kernel has no examples: pass one of two or more.")
+    if not bool(torch.isfinite(kernel).all()):
+        raise UserError("the kernel is not finite: compute it in a wider format.")
+    allowed = ASYMMETRY * float(kernel.abs().max())
+    if float((kernel - kernel.T).abs().max()) > allowed:
+        raise UserError("the kernel is not symmetric: pass one of KernelBlocks' matrices.")
+    lowest = float(kernel.diagonal().min())
+    if lowest < -allowed:
+        raise UserError(
+            f"the diagonal has the negative entry {lowest:.3g}, so this is no kernel: those are "
+            "positive semidefinite; check its sign."
+        )
+    return kernel

@@ -1,44 +1,121 @@
-"""Checks of single values that a caller passes: one helper for each kind."""
+"""Checks of single values that a caller passes: one helper for each kind.
+
+Those that ``feature_sets`` needs too are there.
+"""
 
 from __future__ import annotations
 
-from numbers import Integral
+import math
+from numbers import Real
 from typing import Any
 
 from feature_sets.errors import UserError
+from feature_sets.values import (
+    check_at_least,
+    check_kind,
+    check_known,
+    check_place,
+    is_integer,
+    read_integers,
+    read_list,
+    read_names,
+)
+
+__all__ = [
+    "check_at_least",
+    "check_between",
+    "check_kind",
+    "check_known",
+    "check_place",
+    "check_positive",
+    "check_seed",
+    "check_share",
+    "is_integer",
+    "is_number",
+    "read_integers",
+    "read_list",
+    "read_names",
+]
+
+# numpy's and scikit-learn's generators take seeds below
+_SEEDS = 2**32
 
 
-def is_integer(value: Any) -> bool:
-    """Whether a value counts: an int or a numpy integer, no boolean.
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite real number, no boolean.
 
     Example:
-        >>> is_integer(3), is_integer(True), is_integer(3.0)
+        >>> is_number(0.5), is_number(True), is_number(float("nan"))
         (True, False, False)
     """
-    return isinstance(value, Integral) and not isinstance(value, bool)
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def check_place(name: str, value: Any, count: int) -> None:
-    """Refuse what is none of ``count`` places, counted from 0.
+def check_between(name: str, value: Any, most: int, there: str) -> None:
+    """Refuse what is no integer from 1 to ``most``.
 
-    Raises:
-        UserError: names the value, and how many there are.
-
-    Example:
-        >>> check_place("direction", 2, 3)
-    """
-    if not is_integer(value) or not 0 <= value < count:
-        raise UserError(f"{name} {value!r}: there are 0 to {count - 1}.")
-
-
-def check_at_least(name: str, value: Any, least: int = 1) -> None:
-    """Refuse what is no integer from ``least`` on.
+    Args:
+        name: of the argument.
+        value: what was passed.
+        most: the largest.
+        there: of what there are so many, for the message.
 
     Raises:
         UserError: names the value.
 
     Example:
-        >>> check_at_least("k", 3)
+        >>> check_between("k", 3, 5, "the kernel has 5 eigendirections")
     """
-    if not is_integer(value) or value < least:
-        raise UserError(f"{name} = {value!r}: pass an integer, {least} or more.")
+    if not is_integer(value) or not 1 <= value <= most:
+        kind = "" if is_integer(value) else "an integer, "
+        raise UserError(f"{name} = {value!r}: {there}; pass {kind}1 to {most}.")
+
+
+def check_share(name: str, value: Any, what: str = "a share", example: float = 0.5) -> None:
+    """Refuse what is no number between 0 and 1, both excluded.
+
+    Args:
+        name: of the argument.
+        value: what was passed.
+        what: it is, for the message.
+        example: of a value that would do.
+
+    Raises:
+        UserError: names the value.
+
+    Example:
+        >>> check_share("tol", 1e-3, "a relative residual", 1e-3)
+    """
+    if not is_number(value) or not 0 < value < 1:
+        raise UserError(f"{name} = {value!r}: pass {what} between 0 and 1, such as {example:g}.")
+
+
+def check_positive(name: str, value: Any, why: str = "") -> None:
+    """Refuse what is no positive finite number.
+
+    Args:
+        name: of the argument.
+        value: what was passed.
+        why: it has to be, for the message.
+
+    Raises:
+        UserError: names the value.
+
+    Example:
+        >>> check_positive("ridge", 1e-3)
+    """
+    if not is_number(value) or value <= 0:
+        raise UserError(f"{name} = {value!r}: pass a positive number{why}.")
+
+
+def check_seed(seed: Any) -> None:
+    """Refuse what does not seed every generator.
+
+    Raises:
+        UserError: names the seed.
+
+    Example:
+        >>> check_seed(0)
+    """
+    if not is_integer(seed) or not 0 <= seed < _SEEDS:
+        raise UserError(f"seed = {seed!r}: pass an integer from 0 to {_SEEDS - 1}.")

@@ -255,8 +255,11 @@ def _decompose(
     """The class-trace kernels of both layers together and of each, and their leading directions."""
     blocks = kernel_blocks(model, data.x, "class_trace")
     kernels = {FULL: blocks.total(), **blocks}
-    k = _leading(settings)
-    return kernels, {name: eigendecompose(kernel, k) for name, kernel in kernels.items()}
+    # a cliff has its number of directions, beyond the rank of a network of few units too
+    leading = range(_leading(settings))
+    return kernels, {
+        name: eigendecompose(kernel, None).take(leading) for name, kernel in kernels.items()
+    }
 
 
 def _take_cliff(settings: MLPSettings, eigen: EigenDirections, number: int) -> Tensor:

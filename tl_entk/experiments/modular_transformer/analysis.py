@@ -19,7 +19,7 @@ from feature_sets import FeatureSet, fourier
 from feature_sets.fourier import FAMILIES
 from tl_entk.alignment.activations import activations_at
 from tl_entk.alignment.attribution import component_shares
-from tl_entk.alignment.baselines import pca_scores, random_directions
+from tl_entk.alignment.baselines import leading_scores, random_directions
 from tl_entk.alignment.comparison import Comparison, compare
 from tl_entk.alignment.frequencies import embedding_spectrum, kernel_spectrum, key_frequencies
 from tl_entk.alignment.overlap import subspace_overlap
@@ -167,7 +167,7 @@ def analyze(
     activations = activations_at(model, data.tokens, ACTIVATIONS)
     k = min(modes, activations.shape[1])
     beside = {
-        PCA_ROW: pca_scores(activations, k),
+        PCA_ROW: leading_scores(activations, k),
         RANDOM_ROW: random_directions(len(data.tokens), modes, settings.seed),
     }
     overlaps = measure_overlaps(eigen, features, beside)
@@ -265,8 +265,10 @@ def overlap_row(
     first, second = directions[:, : width + 1], directions[:, width + 1 : 2 * width + 1]
 
     def by_family(vectors: Tensor) -> dict[str, float]:
+        # beyond a kernel's rank there are no directions
+        there = vectors.shape[1] > 0
         return {
-            family: subspace_overlap(vectors, features.family(family)).overlap
+            family: subspace_overlap(vectors, features.family(family)).overlap if there else 0.0
             for family in FAMILIES
         }
 

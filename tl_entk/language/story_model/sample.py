@@ -18,6 +18,13 @@ from feature_sets.errors import UserError
 from tl_entk.language.story_model.architecture import CONTEXT, WEIGHTS
 from tl_entk.language.story_model.stories import clean
 from tl_entk.tools.progress import Progress
+from tl_entk.tools.values import (
+    check_at_least,
+    check_positive,
+    check_seed,
+    is_integer,
+    is_number,
+)
 
 # the model was trained on <bos> and a piece of stories that each end with <eos>: what follows
 # <eos> is the beginning of a story
@@ -66,12 +73,16 @@ def sample_stories(
         feature_sets.errors.UserError: max_tokens = 300: pass 1 to 254, the model's context ...
     """
     most = CONTEXT - _START
-    if not 1 <= max_tokens <= most:
+    if not is_integer(max_tokens) or not 1 <= max_tokens <= most:
         raise UserError(
-            f"max_tokens = {max_tokens}: pass 1 to {most}, the model's context being {CONTEXT}."
+            f"max_tokens = {max_tokens!r}: pass 1 to {most}, the model's context being {CONTEXT}."
         )
-    if n < 1 or batch_size < 1 or temperature <= 0 or not 0 < top_p <= 1:
-        raise UserError("pass n >= 1, batch_size >= 1, temperature > 0 and 0 < top_p <= 1.")
+    check_at_least("n", n)
+    check_at_least("batch_size", batch_size)
+    check_seed(seed)
+    check_positive("temperature", temperature)
+    if not is_number(top_p) or not 0 < top_p <= 1:
+        raise UserError(f"top_p = {top_p!r}: pass a number above 0, up to 1.")
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(
             f"there is no story model in {folder}: train one with "
