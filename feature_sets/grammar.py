@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from feature_sets.documents import read_documents
 from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
 
@@ -41,7 +42,7 @@ def next_tokens(windows: Windows, nlp: Language) -> list[Token]:
     by_story: dict[int, list[int]] = {}
     for row, story in enumerate(windows.story.tolist()):
         by_story.setdefault(story, []).append(row)
-    for story, doc in enumerate(nlp.pipe(windows.stories)):
+    for story, doc in enumerate(read_documents(nlp, windows.stories)):
         tokens = {token.idx: token for token in doc}
         for row in by_story.get(story, []):
             token = tokens.get(starts[row])
