@@ -29,8 +29,8 @@ class FeatureSet(Shown):
         frequencies: frequency of each feature, where they are waves; else empty.
 
     Raises:
-        UserError: if lengths differ, a name occurs twice, a feature is constant or not finite,
-            or a group mixes binary and real features.
+        UserError: if there is no feature, lengths differ, a name occurs twice, a feature is
+            constant or not finite, or a group mixes binary and real features.
 
     Example:
         >>> FeatureSet(np.array([[1.0], [0.0]]), ("is noun",), ("tag",), ("is noun",)).is_binary
@@ -54,8 +54,20 @@ class FeatureSet(Shown):
         values = np.asarray(self.values)
         if values.ndim != 2:
             raise UserError(f"values has shape {values.shape}: pass (examples, features).")
+        if values.dtype.kind not in "biuf":
+            raise UserError(f"values are of kind {values.dtype}: pass numbers or truth values.")
         object.__setattr__(self, "values", values.astype(np.float64))
-        count = values.shape[1]
+        n, count = values.shape
+        if not n or not count:
+            raise UserError(
+                f"no feature is in values of shape {values.shape}: pass one example and one "
+                "feature at least."
+            )
+        for what in ("names", "families", "groups"):
+            if isinstance(getattr(self, what), str):
+                raise UserError(
+                    f"{what} is one string, {getattr(self, what)!r}: pass a tuple of strings."
+                )
         if not len(self.names) == len(self.families) == len(self.groups) == count:
             raise UserError(
                 f"{count} features need as many names, families and groups, not "

@@ -120,12 +120,14 @@ def too_rare(
     """
     found: set[str] = set()
     kept = features
-    while len(kept):
+    while True:
         parts = _draw_split(kept, split, seed, groups)
         rare = {kept.names[index] for rows in parts for index in _find_rare(kept, rows)}
         if not rare:
             break
         found |= rare
+        if len(rare) == len(kept):
+            break
         kept = kept.without(rare)
     return [name for name in features.names if name in found]
 

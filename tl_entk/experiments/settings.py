@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from feature_sets.errors import UserError
 from tl_entk.tools.values import is_integer
+
+# what a training diverges by, where it is too large
+_RATES = ("learning_rate", "weight_decay")
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,41 @@ def check_seed(seed: int) -> None:
     """
     if not is_integer(seed) or seed < 0:
         raise UserError(f"seed = {seed}: pass a seed from 0 on.")
+
+
+def check_rates(settings: Any) -> None:
+    """Refuse a learning rate or weight decay that no optimizer takes.
+
+    Raises:
+        UserError: names the value.
+    """
+    for name in _RATES:
+        value = getattr(settings, name, None)
+        if value is not None and not (0 <= value < math.inf):
+            raise UserError(f"{name} = {value}: pass a finite number from 0 on.")
+
+
+def refuse_divergence(loss: float, step: int, settings: Any) -> None:
+    """End a training whose loss is no number any more.
+
+    Args:
+        loss: after some step.
+        step: its number.
+        settings: of the training.
+
+    Raises:
+        UserError: names the settings that may be too large.
+
+    Example:
+        >>> refuse_divergence(0.5, 100, settings=None)
+    """
+    if math.isfinite(loss):
+        return
+    rates = {name: getattr(settings, name) for name in _RATES if hasattr(settings, name)}
+    told = " and ".join(f"{name} = {value:g}" for name, value in rates.items())
+    raise UserError(
+        f"training diverged: the loss is {loss} at step {step}, with {told}: pass less."
+    )
 
 
 def count_training(p: int, train_fraction: float) -> int:

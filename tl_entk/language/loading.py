@@ -22,6 +22,7 @@ from tl_entk.language.model_folder import (
 from tl_entk.language.story_model import EMBEDDED
 from tl_entk.language.story_model.architecture import WEIGHTS
 from tl_entk.model.classes import ModelClass, has_hooked_transformer
+from tl_entk.tools.devices import check_device
 
 Source = GGUFFile | ModelFolder
 
@@ -76,7 +77,7 @@ def load_language_model(
     Raises:
         OSError: if the folder or model is unknown, without network, or without permission.
         UserError: if something is missing, the model cannot be of this class, its tokenizer is
-            not fast, or memory is too small.
+            not fast, memory is too small, or the device is unknown.
 
     Example:
         >>> load_language_model("stories", "none")
@@ -86,6 +87,7 @@ def load_language_model(
     """
     if model_class is not None and model_class not in get_args(ModelClass):
         raise UserError(f"model class {model_class!r}: pass hooked or bridge.")
+    check_device(device)
     local = name == EMBEDDED or Path(name).expanduser().exists()
     name = name if local else official_name(name)
     with one_reader():

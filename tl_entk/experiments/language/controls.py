@@ -131,6 +131,8 @@ def _within(data: LanguageData, methods: Methods) -> _Setting | None:
     rows = shared_groups(data.predicted)
     groups = [data.predicted[i] for i in rows]
     spread = np.ptp(data.features.values[rows], 0) if len(rows) else np.zeros(0)
+    if not spread.any():
+        return None
     labels = data.features.take(np.flatnonzero(spread).tolist()).rows(rows)
     varying = varying_labels(labels, groups)
     if not varying:
