@@ -12,6 +12,8 @@ from feature_sets.data_sets import choose_split, describe_error, read_rows
 from feature_sets.errors import UserError
 
 SEPARATOR = "<|endoftext|>"
+# the one column of what has none
+TEXT = "text"
 
 
 class _Kind(NamedTuple):
@@ -42,18 +44,18 @@ def has_file_ending(path: Path) -> bool:
     return _ending(path) in (*_KINDS, _PLAIN)
 
 
-def rows_of_file(path: Path, column: str) -> Iterable[Mapping[str, Any]]:
+def rows_of_file(path: Path) -> Iterable[Mapping[str, Any]]:
     """Rows of a file, by its ending; a file of another ending is plain text."""
     kind = _KINDS.get(_ending(path))
     if kind is None:
-        return ({column: story} for story in _read_stories(path))
+        return ({TEXT: story} for story in _read_stories(path))
     if not path.stat().st_size:
         return []
     # one file is one split, whatever is asked for
     return _load(kind, path, data_files=str(path), split="train")
 
 
-def rows_of_folder(path: Path, column: str, split: str) -> Iterable[Mapping[str, Any]]:
+def rows_of_folder(path: Path, split: str) -> Iterable[Mapping[str, Any]]:
     """Rows of a folder, by what lies in it.
 
     Raises:
@@ -71,7 +73,7 @@ def rows_of_folder(path: Path, column: str, split: str) -> Iterable[Mapping[str,
             f"the folder {path} has no data: pass one written by save_to_disk, one with .parquet, "
             ".jsonl, .json, .csv or .tsv files as on the hub, or one with .txt files."
         )
-    return ({column: story} for file in plain for story in _read_stories(file))
+    return ({TEXT: story} for file in plain for story in _read_stories(file))
 
 
 def _ending(path: Path) -> str:

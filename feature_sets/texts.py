@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, get_args
 from feature_sets.data_sets import choose_split, describe_error, read_rows
 from feature_sets.errors import UserError
 from feature_sets.network import hub_answers
-from feature_sets.text_files import has_file_ending, rows_of_file, rows_of_folder
+from feature_sets.text_files import TEXT, has_file_ending, rows_of_file, rows_of_folder
 from feature_sets.warn import warn_user
 
 # what becomes of a row that lacks its text, or a value that is to be kept
@@ -146,14 +146,14 @@ def read_texts(
     """
     check_missing(missing)
     if isinstance(source, str | Path):
-        rows, name = _open_source(source, column, split), str(source)
+        rows, name = _open_source(source, split), str(source)
     else:
         kind = type(source).__name__
-        rows, name = _rows_in_memory(source, column, split), f"the {kind}"
+        rows, name = _rows_in_memory(source, split), f"the {kind}"
     return Texts(rows, column, name, missing)
 
 
-def _rows_in_memory(source: Any, column: str, split: str) -> Iterable[Mapping[str, Any]]:
+def _rows_in_memory(source: Any, split: str) -> Iterable[Mapping[str, Any]]:
     """Rows of a Python object."""
     # both are slow to import; who has one of their objects has imported them
     datasets, pandas = sys.modules.get("datasets"), sys.modules.get("pandas")
@@ -174,16 +174,16 @@ def _rows_in_memory(source: Any, column: str, split: str) -> Iterable[Mapping[st
             f"cannot read texts from a {type(source).__name__}: pass strings, a data set, a path "
             "or the name of a data set on the hub."
         )
-    return ({column: text} for text in source)
+    return ({TEXT: text} for text in source)
 
 
-def _open_source(source: str | Path, column: str, split: str) -> Iterable[Mapping[str, Any]]:
+def _open_source(source: str | Path, split: str) -> Iterable[Mapping[str, Any]]:
     """Rows of a local file or folder, or of a data set on the hub."""
     path = Path(source).expanduser()
     if path.is_dir():
-        return rows_of_folder(path, column, split)
+        return rows_of_folder(path, split)
     if path.is_file():
-        return rows_of_file(path, column)
+        return rows_of_file(path)
     # a name on the hub is "name" or "owner/name"
     looks_local = has_file_ending(path) or str(source).startswith((".", "/", "~"))
     if isinstance(source, Path) or looks_local or str(source).count("/") > 1 or not str(source):

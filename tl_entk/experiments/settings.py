@@ -116,8 +116,9 @@ def check_addition(p: int, train_fraction: float, *, least: int = 1) -> None:
             f"p = {p}: pass an odd number from 5 on (key frequencies stand out from others, and "
             "each has a cosine and a sine)."
         )
-    pairs, n_train = p * p, count_training(p, train_fraction)
-    if not 0 < train_fraction < 1 or not least <= n_train <= pairs - least:
+    pairs = p * p
+    n_train = count_training(p, train_fraction) if 0 < train_fraction < 1 else 0
+    if not least <= n_train <= pairs - least:
         raise UserError(
             f"train_fraction = {train_fraction} leaves one half empty, or nearly so: pass "
             f"0 < x < 1 that leaves {least} or more of the {pairs} pairs in either."
