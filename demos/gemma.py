@@ -112,7 +112,7 @@ def find_text(given: str | None, folder: Path) -> str:
     from huggingface_hub import constants
 
     from feature_sets.network import hub_answers
-    from feature_sets.texts import SEPARATOR
+    from feature_sets.text_files import SEPARATOR
     from tl_entk import sample_stories
 
     if given:

@@ -63,13 +63,18 @@ def check_tokenizer(tokenizer: Any) -> None:
 
 
 def tokenize(tokenizer: Any, texts: Sequence[str]) -> list[Tokens]:
-    """Each text's tokens, without special tokens."""
+    """Each text's tokens, without special tokens; one that is written out ("<pad>") is plain text.
+
+    A tokenizer whose plain vocabulary has the special token gives that all the same
+    (:func:`find_special`).
+    """
     if not texts:
         return []
     # verbose=False: a story may be longer than the model's context, its windows are not
     found = tokenizer(
         list(texts),
         add_special_tokens=False,
+        split_special_tokens=True,
         return_attention_mask=False,
         return_offsets_mapping=True,
         verbose=False,
@@ -78,6 +83,13 @@ def tokenize(tokenizer: Any, texts: Sequence[str]) -> list[Tokens]:
         Tokens(np.array(ids, dtype=np.int64), np.array(offsets, dtype=np.int64).reshape(-1, 2))
         for ids, offsets in zip(found["input_ids"], found["offset_mapping"], strict=True)
     ]
+
+
+def find_special(tokenizer: Any, tokens: Tokens) -> int | None:
+    """Place of the first special token; one for an unknown word is none."""
+    special = sorted({*tokenizer.all_special_ids} - {tokenizer.unk_token_id})
+    places = np.flatnonzero(np.isin(tokens.ids, special))
+    return int(places[0]) if len(places) else None
 
 
 def find_boundaries(

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from feature_sets.documents import read_documents
 from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
+from feature_sets.matching import match_positions
+from feature_sets.texts import is_missing
 
 # the package binds its function of this module's name, and importing spaCy and torch is slow
 if TYPE_CHECKING:
@@ -27,6 +30,9 @@ Rule = Callable[[Any], bool] | str | Sequence[Mapping[str, Any]]
 _BLANK_LINES = re.compile(r"\n\s*\n")
 _LINE_BREAK = re.compile(r"\n")
 
+# whole numbers of a column that may be classes
+MOST_CLASSES = 20
+
 FREQUENCY_CLASSES = ((0, 3), (4, 6), (7, 9), (10, 99))
 
 
@@ -41,7 +47,7 @@ def next_tokens(windows: Windows, nlp: Language) -> list[Token]:
     by_story: dict[int, list[int]] = {}
     for row, story in enumerate(windows.story.tolist()):
         by_story.setdefault(story, []).append(row)
-    for story, doc in enumerate(nlp.pipe(windows.stories)):
+    for story, doc in enumerate(read_documents(nlp, windows.stories)):
         tokens = {token.idx: token for token in doc}
         for row in by_story.get(story, []):
             token = tokens.get(starts[row])
@@ -74,15 +80,17 @@ def grammar(
         windows: from :func:`context_windows`.
         nlp: the pipeline that made them; default :func:`load_pipeline`.
         own: your labels: name to a function of the spaCy token, the name of a column that the
-            windows kept (text gives one label per value), or a spaCy matcher pattern whose match
-            covers the word.
+            windows kept (text gives one label per value; so do up to 20 different whole numbers,
+            beside the number itself; other numbers are no binary label), or a spaCy matcher
+            pattern whose match covers the word.
 
     Returns:
         (N, F) values; labels that are the same for every window are left out.
 
     Raises:
-        UserError: if the pipeline does not fit the windows, a column is missing, or a rule gives
-            the same for every window, or all labels are.
+        UserError: if the pipeline does not fit the windows, a column is missing, spaCy's matcher
+            does not take a pattern, a regular expression of it takes too long, or a rule gives the
+            same for every window, or all labels are.
 
     Source: arXiv 2510.00468, section 5 (tags and morphology; the other families are ours).
     """
@@ -242,28 +250,31 @@ def _add_own(
                 f"no column {rule!r}: the windows kept {sorted(windows.columns)}; pass "
                 "keep_columns to context_windows."
             )
-        values = windows.columns[rule]
-        if all(isinstance(value, str) for value in values):
-            columns.one_per_value("own", values, prefix=f"{name}=")
-        else:
-            columns.add("own", name, [float(value) for value in values])
+        _add_column(columns, name, windows.columns[rule])
     elif callable(rule):
         columns.add("own", name, [bool(rule(token)) for token in tokens])
     else:
-        covered = _match_positions(rule, tokens, nlp)
+        covered = match_positions(rule, tokens, nlp.vocab)
         columns.add("own", name, [token.i in covered[id(token.doc)] for token in tokens])
 
 
-def _match_positions(
-    pattern: Sequence[Mapping[str, Any]], tokens: Sequence[Token], nlp: Language
-) -> dict[int, set[int]]:
-    """Positions that a match of the pattern covers, by document."""
-    from spacy.matcher import Matcher
+def _add_column(columns: LabelColumns, name: str, values: Sequence[Any]) -> None:
+    """Labels of a kept column: a label for every text, numbers as numbers.
 
-    matcher = Matcher(nlp.vocab)
-    matcher.add("own", [[dict(item) for item in pattern]])
-    documents = {id(token.doc): token.doc for token in tokens}
-    return {
-        key: {i for _, first, end in matcher(doc) for i in range(first, end)}
-        for key, doc in documents.items()
-    }
+    Whole numbers may be names of classes: where they are few, each is a label too.
+    """
+    missing = [row for row, value in enumerate(values) if is_missing(value)]
+    if missing:
+        raise UserError(
+            f"your label {name!r} is of a column without a value for {len(missing)} windows, such "
+            f"as {missing[0]}: fill it in, or leave those windows out."
+        )
+    if any(isinstance(value, str) for value in values):
+        columns.one_per_value("own", [str(value) for value in values], prefix=f"{name}=")
+        return
+    numbers = [float(value) for value in values]
+    columns.add("own", name, numbers)
+    classes = sorted(set(numbers))
+    if 2 < len(classes) <= MOST_CLASSES and all(number.is_integer() for number in classes):
+        for number in classes:
+            columns.add("own", f"{name}={number:.0f}", [other == number for other in numbers])

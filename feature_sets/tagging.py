@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Integer
 
+from feature_sets.documents import read_documents
 from feature_sets.errors import UserError
 
 # components that set no tag, and what of theirs the patterns of an attribute_ruler may ask for
@@ -61,10 +62,11 @@ class Tagger:
         """The words of every text.
 
         Raises:
-            UserError: if the pipeline has given no word a tag yet.
+            UserError: if the pipeline has given no word a tag yet, or does not keep every
+                character.
         """
         found, words = [], 0
-        for doc in self.nlp.pipe(texts, disable=self.unused):
+        for doc in read_documents(self.nlp, texts, disable=self.unused):
             table = doc.to_array(["IDX", "LENGTH", "POS", "IS_SPACE"]).astype(np.int64)
             table = table.reshape(-1, 4)
             table = table[table[:, 3] == 0]

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
+from feature_sets.data_sets import choose_split, describe_error, read_rows
 from feature_sets.errors import UserError
 from feature_sets.network import hub_answers
+from feature_sets.text_files import TEXT, has_file_ending, rows_of_file, rows_of_folder
+from feature_sets.warn import warn_user
 
-SEPARATOR = "<|endoftext|>"
-
-# what `datasets` calls the reader of each kind of file
-_BUILDERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
+# what becomes of a row that lacks its text, or a value that is to be kept
+Missing = Literal["skip", "refuse"]
 
 
 class Text(NamedTuple):
@@ -28,21 +30,107 @@ class Text(NamedTuple):
     row: Mapping[str, Any]
 
 
-def read_texts(source: Any, *, column: str = "text", split: str = "train") -> Iterator[Text]:
+class Texts(Iterator[Text]):
     """Texts one after the other, read no further than they are asked for.
 
     Args:
-        source: strings; a ``datasets`` Dataset, IterableDataset, DatasetDict or
-            IterableDatasetDict; the path of a text file (stories separated by lines
-            ``<|endoftext|>``, without such a line one text; white space around a story is left
-            out), of a .jsonl, .json, .csv or .parquet file; a folder written by
-            ``save_to_disk``, laid out as on the hub (data/train-00000-of-00001.parquet), or of
-            .txt files; or the name of a data set on the Hugging Face hub, which is streamed.
+        rows: where they come from.
+        column: the column that has the text.
+        name: what messages call the source.
+        missing: what becomes of a row without a text.
+
+    Attributes:
+        skipped: rows without a text so far.
+    """
+
+    def __init__(
+        self, rows: Iterable[Mapping[str, Any]], column: str, name: str, missing: Missing
+    ) -> None:
+        self._rows, self._column, self._name, self._missing = iter(rows), column, name, missing
+        self._number = -1
+        self.skipped = 0
+
+    def __next__(self) -> Text:
+        for row in self._rows:
+            self._number += 1
+            text = self._read(row)
+            if text is not None:
+                return text
+        if self.skipped == self._number + 1:
+            held = f"has no text in any of its {self.skipped} rows" if self.skipped else "is empty"
+            raise UserError(f"{self._name} {held}: pass a source with at least one text.")
+        raise StopIteration
+
+    def _read(self, row: Mapping[str, Any]) -> Text | None:
+        """The text of a row; None where there is none."""
+        name, column = self._name, self._column
+        if column not in row:
+            raise UserError(f"{name} has no column {column!r}: pass column=, one of {list(row)}.")
+        text = row[column]
+        if is_missing(text):
+            handle_missing(f"text {self._number} of {name}", self._missing, first=not self.skipped)
+            self.skipped += 1
+            return None
+        if not isinstance(text, str):
+            raise UserError(
+                f"text {self._number} of {name} is a {type(text).__name__}: pass strings, or as "
+                "column= the column that has them."
+            )
+        return Text(text, {key: value for key, value in row.items() if key != column})
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a value of a row is none: None, or NaN where tables write that.
+
+    Example:
+        >>> is_missing(None), is_missing(float("nan")), is_missing("")
+        (True, True, False)
+    """
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def handle_missing(what: str, missing: Missing, *, first: bool) -> None:
+    """Refuse a value that is missing, or warn of the first that is.
+
+    Raises:
+        UserError: if that is asked for.
+    """
+    if missing == "refuse":
+        raise UserError(f'{what} is missing: fill it in, or pass missing="skip".')
+    if first:
+        warn_user(f"{what} is missing: its row is skipped, and others like it.")
+
+
+def check_missing(missing: str) -> None:
+    """Refuse an unknown way to treat what is missing.
+
+    Raises:
+        UserError: names the two.
+    """
+    if missing not in get_args(Missing):
+        raise UserError(f'missing = {missing!r}: pass "skip" or "refuse".')
+
+
+def read_texts(
+    source: Any, *, column: str = "text", split: str = "train", missing: Missing = "skip"
+) -> Texts:
+    """Texts one after the other, read no further than they are asked for.
+
+    Args:
+        source: strings; a pandas DataFrame; a ``datasets`` Dataset, IterableDataset, DatasetDict
+            or IterableDatasetDict in any format; the path of a text file (stories separated by
+            ``<|endoftext|>``, without it one text; white space around a story is left out), of a
+            .jsonl, .ndjson, .json, .csv, .tsv or .parquet file, each also with .gz behind it; a
+            folder written by ``save_to_disk``, laid out as on the hub
+            (data/train-00000-of-00001.parquet), or of .txt files, also in folders within it; or
+            the name of a data set on the Hugging Face hub, which is streamed.
         column: the column of a data set that has the text.
         split: which split of a data set that has several; a single file has none.
+        missing: ``"skip"`` rows without a text (with a warning; ``.skipped`` counts them) or
+            ``"refuse"`` them.
 
     Returns:
-        An iterator over the texts.
+        An iterator over the texts. Class labels among their other columns have their names.
 
     Raises:
         FileNotFoundError: for a path where nothing is, or a folder without data.
@@ -56,59 +144,48 @@ def read_texts(source: Any, *, column: str = "text", split: str = "train") -> It
         >>> [text.text for text in read_texts(["Once upon a time.", "The end."])]
         ['Once upon a time.', 'The end.']
     """
+    check_missing(missing)
     if isinstance(source, str | Path):
-        rows, name = _open_source(source, column, split), str(source)
+        rows, name = _open_source(source, split), str(source)
     else:
         kind = type(source).__name__
-        rows, name = _rows_in_memory(source, column, split), f"the {kind}"
-    return _as_texts(rows, column, name)
+        rows, name = _rows_in_memory(source, split), f"the {kind}"
+    return Texts(rows, column, name, missing)
 
 
-def _as_texts(rows: Iterable[Mapping[str, Any]], column: str, name: str) -> Iterator[Text]:
-    """Rows as texts; refuses what is no text when it comes up."""
-    number = -1
-    for number, row in enumerate(rows):
-        if column not in row:
-            raise UserError(f"{name} has no column {column!r}: pass column=, one of {list(row)}.")
-        text = row[column]
-        if not isinstance(text, str):
-            raise UserError(
-                f"text {number} of {name} is a {type(text).__name__}: pass strings, or as column= "
-                "the column that has them."
-            )
-        yield Text(text, {key: value for key, value in row.items() if key != column})
-    if number < 0:
-        raise UserError(f"{name} is empty: pass a source with at least one text.")
-
-
-def _rows_in_memory(source: Any, column: str, split: str) -> Iterable[Mapping[str, Any]]:
+def _rows_in_memory(source: Any, split: str) -> Iterable[Mapping[str, Any]]:
     """Rows of a Python object."""
-    # datasets is slow to import; who has one of its objects has imported it
-    datasets = sys.modules.get("datasets")
+    # both are slow to import; who has one of their objects has imported them
+    datasets, pandas = sys.modules.get("datasets"), sys.modules.get("pandas")
     if datasets is not None:
         if isinstance(source, datasets.DatasetDict | datasets.IterableDatasetDict):
-            source = _choose_split(source, split, "the data set")
+            source = choose_split(source, split, "the data set")
         if isinstance(source, datasets.Dataset | datasets.IterableDataset):
-            return _explain_breaks(source, f"the {type(source).__name__}")
+            return read_rows(source, f"the {type(source).__name__}")
+    if pandas is not None and isinstance(source, pandas.DataFrame | pandas.Series):
+        # what is missing has several faces in pandas
+        source = source.astype(object).where(source.notna(), None)
+        if isinstance(source, pandas.DataFrame):
+            names = [str(name) for name in source.columns]
+            rows = source.itertuples(index=False, name=None)
+            return (dict(zip(names, row, strict=True)) for row in rows)
     if isinstance(source, Mapping | bytes) or not isinstance(source, Iterable):
         raise UserError(
             f"cannot read texts from a {type(source).__name__}: pass strings, a data set, a path "
             "or the name of a data set on the hub."
         )
-    return ({column: text} for text in source)
+    return ({TEXT: text} for text in source)
 
 
-def _open_source(source: str | Path, column: str, split: str) -> Iterable[Mapping[str, Any]]:
+def _open_source(source: str | Path, split: str) -> Iterable[Mapping[str, Any]]:
     """Rows of a local file or folder, or of a data set on the hub."""
     path = Path(source).expanduser()
     if path.is_dir():
-        return _rows_of_folder(path, column, split)
+        return rows_of_folder(path, split)
     if path.is_file():
-        if path.suffix in _BUILDERS:
-            return _rows_of_file(path)
-        return ({column: story} for story in _read_stories(path))
+        return rows_of_file(path)
     # a name on the hub is "name" or "owner/name"
-    looks_local = path.suffix in (*_BUILDERS, ".txt") or str(source).startswith((".", "/", "~"))
+    looks_local = has_file_ending(path) or str(source).startswith((".", "/", "~"))
     if isinstance(source, Path) or looks_local or str(source).count("/") > 1 or not str(source):
         raise FileNotFoundError(
             f"no file or folder {str(source)!r}: pass one that is there, or the name of a data set "
@@ -137,118 +214,7 @@ def _stream_from_hub(name: str, split: str) -> Iterable[Mapping[str, Any]]:
     except Exception as error:  # no network has many faces, of three libraries
         raise ConnectionError(
             f"cannot read {name!r}: it is no local file or folder, and the Hugging Face hub does "
-            f"not give it ({_one_line(error)}). Check the name and the network, or pass a local "
-            "file or folder."
+            f"not give it ({describe_error(error)}). Check the name and the network, or pass a "
+            "local file or folder."
         ) from error
-    return _explain_breaks(stream, name, from_hub=True)
-
-
-def _rows_of_file(path: Path) -> Iterable[Mapping[str, Any]]:
-    """Rows of a .jsonl, .json, .csv or .parquet file."""
-    import datasets
-
-    if not path.stat().st_size:
-        return []
-    # one file is one split, whatever is asked for
-    kind = _BUILDERS[path.suffix]
-    try:
-        rows = datasets.load_dataset(kind, data_files=str(path), split="train", streaming=True)
-    except Exception as error:  # a malformed file has many faces too
-        raise UserError(f"cannot read {path} ({_one_line(error)}): repair the data.") from error
-    return _explain_breaks(rows, str(path))
-
-
-def _rows_of_folder(path: Path, column: str, split: str) -> Iterable[Mapping[str, Any]]:
-    """Rows of a folder, by what lies in it."""
-    if any((path / name).exists() for name in ("dataset_dict.json", "state.json")):
-        return _rows_saved_to_disk(path, split)
-    if any(file.suffix in _BUILDERS for file in path.rglob("*.*")):
-        return _rows_laid_out(path, split)
-    files = sorted(path.glob("*.txt"))
-    if not files:
-        raise FileNotFoundError(
-            f"the folder {path} has no data: pass one written by save_to_disk, one with .parquet, "
-            ".jsonl, .json or .csv files as on the hub, or one with .txt files."
-        )
-    return ({column: story} for file in files for story in _read_stories(file))
-
-
-def _rows_saved_to_disk(path: Path, split: str) -> Iterable[Mapping[str, Any]]:
-    import datasets
-
-    try:
-        loaded = datasets.load_from_disk(str(path))
-    except Exception as error:
-        raise UserError(f"cannot read {path} ({_one_line(error)}): repair the data.") from error
-    if isinstance(loaded, datasets.DatasetDict):
-        loaded = _choose_split(loaded, split, str(path))
-    return _explain_breaks(loaded, str(path))
-
-
-def _rows_laid_out(path: Path, split: str) -> Iterable[Mapping[str, Any]]:
-    """Rows of a folder laid out as on the hub."""
-    import datasets
-
-    try:
-        rows = datasets.load_dataset(str(path), split=split, streaming=True)
-    except Exception as error:
-        raise UserError(
-            f"cannot read {path} with split={split!r} ({_one_line(error)}): repair the data, or "
-            "pass another split=."
-        ) from error
-    return _explain_breaks(rows, str(path))
-
-
-def _choose_split(splits: Mapping[str, Any], split: str, name: str) -> Any:
-    if split not in splits:
-        raise UserError(f"{name} has no split {split!r}: pass split=, one of {list(splits)}.")
-    return splits[split]
-
-
-def _explain_breaks(
-    rows: Iterable[Mapping[str, Any]], name: str, *, from_hub: bool = False
-) -> Iterator[Mapping[str, Any]]:
-    """Rows of a data set; says where and why it broke."""
-    at = 0
-    try:
-        for row in rows:
-            yield row
-            at += 1
-    except Exception as error:
-        # a bad row is a ValueError of pyarrow or datasets; a connection fails in many ways
-        broken = isinstance(error, ValueError | TypeError | KeyError)
-        lost = isinstance(error, ConnectionError) or (from_hub and not broken)
-        fix = "check the network and run again" if lost else "repair the data"
-        stop = f", or pass max_texts={at} to context_windows to stop before it" if at else ""
-        raise (ConnectionError if lost else UserError)(
-            # rows come in blocks: the fault may lie further on in the block
-            f"{name} broke at text {at} or soon after ({_one_line(error)}): {fix}{stop}."
-        ) from error
-
-
-def _one_line(error: Exception) -> str:
-    """A library's message, on one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
-
-
-def _read_stories(path: Path) -> Iterator[str]:
-    """The stories of a text file, line by line."""
-    lines: list[str] = []
-    try:
-        # utf-8-sig also reads plain UTF-8; a byte-order mark is no part of a story
-        with path.open(encoding="utf-8-sig") as file:
-            for line in file:
-                if line.strip() != SEPARATOR:
-                    lines.append(line)
-                    continue
-                yield from _join_story(lines)
-                lines = []
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is no text in UTF-8 ({error}): save it in UTF-8.") from error
-    yield from _join_story(lines)
-
-
-def _join_story(lines: list[str]) -> Iterator[str]:
-    story = "".join(lines).strip()
-    if story:
-        yield story
+    return read_rows(stream, name, from_hub=True)

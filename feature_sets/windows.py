@@ -13,15 +13,15 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from feature_sets.agreement import REASONS, Continuation, OwnWord, OwnWords
+from feature_sets.agreement import Continuation, OwnWord, OwnWords
 from feature_sets.boundaries import check_tokenizer
 from feature_sets.display import Shown, keep_end
-from feature_sets.drawing import Candidate, Draw, Judge, Reader
+from feature_sets.drawing import DROPPED, Candidate, Draw, Judge, Reader
 from feature_sets.errors import UserError
 from feature_sets.progress import Progress
 from feature_sets.tagging import Tagger
 from feature_sets.tags import DEFAULT_TAGS
-from feature_sets.texts import Text
+from feature_sets.texts import Missing, Text, Texts, check_missing
 from feature_sets.warn import warn_user
 
 if TYPE_CHECKING:
@@ -137,6 +137,7 @@ def context_windows(
     keep_columns: Sequence[str] = (),
     seed: int = 0,
     max_texts: int | None = None,
+    missing: Missing = "skip",
     batch_size: int = 64,
     progress: bool = False,
 ) -> Windows:
@@ -146,8 +147,9 @@ def context_windows(
     tokens. Stories are drawn from side by side, each up to ``per_story`` windows: first the tag
     that lacks most windows, then a random place of that tag. With ``continuation`` a window is
     kept only where the tag of the model's own next word is that of the text's; a story whose
-    window was dropped is drawn from again. The same seed gives the same windows, whatever the batch
-    size.
+    window was dropped is drawn from again. Texts that repeat another are one story, and no two
+    windows have the same tokens, so that none stands in both halves of a split. The same seed gives
+    the same windows, whatever the batch size.
 
     Args:
         texts: strings, or what :func:`read_texts` returns; read no further than needed.
@@ -165,6 +167,8 @@ def context_windows(
             truth values.
         seed: of the draws.
         max_texts: texts to read at most; a tag that hardly occurs is else sought to the end.
+        missing: ``"skip"`` texts that lack a value in a kept column (with a warning; ``report``
+            says how many) or ``"refuse"`` them.
         batch_size: windows that ``continuation`` gets at once.
         progress: show a bar of the windows kept.
 
@@ -204,6 +208,7 @@ def context_windows(
     )  # fmt: skip
     check_tokenizer(tokenizer)
     _check_tags(tags)
+    check_missing(missing)
     if isinstance(texts, str):
         raise UserError("texts is one string: pass a list of texts, or read_texts(source).")
     bos = [tokenizer.bos_token_id] if prepend_bos and tokenizer.bos_token_id is not None else []
@@ -212,8 +217,8 @@ def context_windows(
         raise UserError("length = 1 leaves no token beside <bos>: pass 2 or more.")
     tagger = Tagger(nlp)
     own = continuation and OwnWords(continuation, tokenizer, tagger, len(bos), batch_size)
-    reader = Reader(texts, tokenizer, tagger, size, tags, keep_columns, max_texts)
-    draw = Draw(tags, per_tag, per_story, seed)
+    reader = Reader(texts, tokenizer, tagger, size, tags, keep_columns, max_texts, missing)
+    draw = Draw(tags, per_tag, per_story, size, seed)
     kept = _draw_with_bar(draw, reader, partial(_judge_candidates, own, bos, size), progress)
     provenance = {
         "seed": seed,
@@ -227,13 +232,20 @@ def context_windows(
         "agree": own is not None,
         "max_texts": max_texts,
         "texts_read": reader.read,
+        "texts_skipped": _count_skipped(texts, reader),
     }
     counts = {name: sum(c[name] for c in draw.tag_counts.values()) for name in _COUNTED}
     _check_kept(counts, draw, provenance)
     return _build_windows(kept, bos, size, keep_columns, counts, draw.tag_counts, provenance)
 
 
-_COUNTED = ("tried", "kept", *REASONS)
+_COUNTED = ("tried", "kept", *DROPPED)
+
+
+def _count_skipped(texts: Any, reader: Reader) -> dict[str, int]:
+    """Reason to the number of texts that were not used."""
+    empty = texts.skipped if isinstance(texts, Texts) else 0
+    return ({"without text": empty} if empty else {}) | dict(reader.skipped)
 
 
 def _judge_candidates(
@@ -340,16 +352,18 @@ def _write_report(
     tag_counts: Mapping[str, Mapping[str, int]],
     provenance: Mapping[str, Any],
 ) -> str:
-    names = ["tried", "kept", *(name for name in counts if name in REASONS and counts[name])]
+    names = ["tried", "kept", *(name for name in counts if name in DROPPED and counts[name])]
     rows = [["tag", *names]]
     rows += [
         [tag, *(str(table.get(name, 0)) for name in names)] for tag, table in tag_counts.items()
     ]
     rows.append(["all", *(str(counts.get(name, 0)) for name in names)])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    skipped = [f"{count} {why}" for why, count in provenance.get("texts_skipped", {}).items()]
     lines = [
         f"{counts.get('kept', 0)} windows kept of {counts.get('tried', 0)} tried, from "
-        f"{provenance.get('texts_read', '?')} texts read."
+        f"{provenance.get('texts_read', '?')} texts read"
+        + (f"; not used: {', '.join(skipped)}." if skipped else ".")
     ]
     for row in rows:
         cells = [row[0].ljust(widths[0])]

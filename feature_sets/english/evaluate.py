@@ -18,7 +18,7 @@ from spacy.training import Example
 
 from feature_sets.english.treebank import documents_of, read_conllu
 from feature_sets.pipelines import EMBEDDED_FOLDER
-from feature_sets.texts import SEPARATOR
+from feature_sets.text_files import SEPARATOR
 
 HERE = Path(__file__).parent
 _NAMED = re.compile(r"\bnamed ([A-Z][a-z]+)\b")

@@ -1,29 +1,12 @@
 """What the command line shows of errors: what a user can fix as one line, a fault of ours whole."""
 
-import sys
-
 import pytest
 from rich.table import Table
 
 from feature_sets.errors import UserError
-from tl_entk.commands import main as entry
 from tl_entk.commands.console import announce, console
 
 RUN = "tl_entk.experiments.modular_transformer.analysis.run_modular_transformer"
-
-
-@pytest.fixture
-def call(monkeypatch, tmp_path):
-    """The entry point on arguments, in this process; gives the exit code."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["tl-entk", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            entry.main()
-        return ended.value.code
-
-    monkeypatch.chdir(tmp_path)
-    return call
 
 
 def raising(error):

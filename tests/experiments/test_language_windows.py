@@ -1,8 +1,12 @@
-"""Windows of the language-model experiment: a search that is interrupted goes on where it was."""
+"""Windows and labels of the language-model experiment."""
+
+import json
 
 import pytest
 
 import tl_entk
+from feature_sets import FeatureSet
+from feature_sets.errors import UserError
 from feature_sets.pipelines import load_pipeline
 from tl_entk.experiments.language import data
 from tl_entk.experiments.language.inputs import NEXT_WORDS
@@ -47,3 +51,25 @@ def test_an_interrupted_search_gives_the_same_windows(tmp_path, monkeypatch):
     # what was asked before the interruption is not asked again
     tried = sum(counts["tried"] for counts in whole.tag_counts.values())
     assert sum(asked) + sum(again) == pytest.approx(tried, abs=2)
+
+
+def test_own_labels_that_are_numbers_are_told_among_those_left_out():
+    labels = FeatureSet.from_dict(
+        {"length": [0.5, 1.5, 2.5], "topic=1": [0, 1, 0], "words to the end": [3, 4, 5]},
+        families={"length": "own", "topic=1": "own", "words to the end": "distance"},
+    )
+    assert list(data._own_numbers(labels)) == ["length"]
+
+
+def test_a_column_that_the_text_lacks_is_refused_before_a_model_is_loaded(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"text": "Once.", "topic": 1}))
+    found = LanguageSettings(dataset=str(path), labels=("topic=topic",))
+    data.check_texts(found, tmp_path)
+    with pytest.raises(UserError, match=r"label 'x': .*rows.jsonl has no column 'kind'; .*'topic'"):
+        data.check_texts(LanguageSettings(dataset=str(path), labels=("x=kind",)), tmp_path)
+    with pytest.raises(UserError, match="has no column 'story'"):
+        data.check_texts(LanguageSettings(dataset=str(path), column="story"), tmp_path)
+    # windows that are kept need no text
+    (tmp_path / data.WINDOWS).touch()
+    data.check_texts(LanguageSettings(dataset=str(path), column="story"), tmp_path)

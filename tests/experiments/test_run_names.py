@@ -22,7 +22,8 @@ OTHER = {
     "normalizations": ("cosine",), "baselines": (), "controls": (), "shares": False,
     "weight": "mlp.W_in", "all_logits": False, "outputs": 8, "exact": True, "labels": ("a=b",),
     "agree": False, "pipeline": "embedded", "column": "story", "split": "test", "max_texts": 9,
-    "sampled": 9, "tol": 0.5, "probe": "ridge", "seed": 1, "model_class": "bridge",
+    "missing": "refuse", "sampled": 9, "tol": 0.5, "probe": "ridge", "seed": 1,
+    "model_class": "bridge",
 }  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Training: the same numbers whether interrupted or not, for either class."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,10 +10,14 @@ import tl_entk.experiments.modular_transformer.training as training
 from feature_sets.errors import UserError
 from tests.models import HAS_HOOKED
 from tl_entk.experiments import ModularSettings, build_model, modular_data
+from tl_entk.experiments.modular_mlp.model import train_mlp
+from tl_entk.experiments.modular_mlp.settings import MLPSettings
 from tl_entk.experiments.modular_transformer.last_position import LastPosition
 from tl_entk.experiments.modular_transformer.model import load_weights, weights_of
 from tl_entk.experiments.modular_transformer.task import seeded_start
 from tl_entk.experiments.modular_transformer.training import train
+from tl_entk.experiments.superposition.model import train_toy_model
+from tl_entk.experiments.superposition.settings import SuperpositionSettings
 from tl_entk.model.adapters import adapt
 
 SMALL = ModularSettings(p=5, epochs=12, d_mlp=16)
@@ -168,6 +173,29 @@ def test_training_learns(tmp_path):
     curve = train(settings, "bridge", tmp_path).curve
     assert curve.train_accuracy[-1] == 1.0
     assert curve.train_loss[-1] < 0.1 * curve.train_loss[0]
+
+
+def test_a_training_that_diverges_ends_with_the_settings_to_change(tmp_path):
+    message = (
+        r"training diverged: the loss is (nan|inf) at step \d+, with learning_rate = .*: pass l"
+    )
+    for rates in ({"learning_rate": 1e10}, {"weight_decay": 1e9}):
+        with pytest.raises(UserError, match=message):
+            train(replace(SMALL, **rates, epochs=25), "bridge", tmp_path / str(rates))
+        with pytest.raises(UserError, match=message):
+            train_mlp(MLPSettings(p=5, n=8, epochs=10, **rates))
+    with pytest.raises(UserError, match=message):
+        train_toy_model(SuperpositionSettings(features=5, m=2, steps=9, learning_rate=1e30))
+
+
+@pytest.mark.parametrize("rate", [float("inf"), float("nan"), -1.0])
+@pytest.mark.parametrize("name", ["learning_rate", "weight_decay"])
+def test_rates_that_no_optimizer_takes_are_refused(name, rate):
+    for kind in (ModularSettings, MLPSettings):
+        with pytest.raises(UserError, match=rf"{name} = {rate}: pass a finite number from 0 on"):
+            kind(**{name: rate})
+    with pytest.raises(UserError, match="learning_rate"):
+        SuperpositionSettings(learning_rate=rate)
 
 
 @pytest.mark.parametrize(

@@ -73,3 +73,33 @@ def test_a_table_is_no_matrix_of_values(untyped):
         FeatureSet(frame, ("a",), ("f",), ("a",))
     with pytest.raises(UserError, match=r"FeatureSet\.from_dict"):
         FeatureSet({"a": [0, 1]}, ("a",), ("f",), ("a",))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            (np.zeros((3, 0)), (), (), ()),
+            r"no feature is in values of shape \(3, 0\): pass",
+        ),
+        ((np.zeros((0, 1)), ("a",), ("f",), ("a",)), r"shape \(0, 1\): pass one example"),
+        ((np.eye(2), "ab", ("f", "f"), ("a", "b")), "names is one string, 'ab': pass a tuple"),
+        ((np.eye(2), ("a", "b"), "ff", ("a", "b")), "families is one string"),
+        ((np.eye(2), ("a", "b"), ("f", "f"), "ab"), "groups is one string"),
+        ((np.array([["a"], ["b"]]), ("a",), ("f",), ("a",)), "kind <U1: pass numbers"),
+    ],
+)
+def test_what_is_no_feature_set_is_refused(given, message, untyped):
+    with pytest.raises(UserError, match=message):
+        FeatureSet(*given)
+
+
+def test_a_selection_without_features_is_refused():
+    features = FeatureSet.from_dict({"a": [0, 1], "b": [0.5, 1]})
+    for empty in (
+        lambda: features.without(["a", "b"]),
+        lambda: features.take([]),
+        lambda: features.without(["a"]).binary(),
+    ):
+        with pytest.raises(UserError, match="no feature is in values"):
+            empty()

@@ -7,7 +7,9 @@ import spacy
 import torch
 
 from feature_sets import FeatureSet, Windows, grammar, load_pipeline, select_labels
+from feature_sets.errors import UserError
 from feature_sets.grammar import frequency_classes, next_tokens
+from feature_sets.matching import check_pattern
 from feature_sets.pipelines import describe, installed_pipelines, with_sentences
 
 pytestmark = pytest.mark.plain
@@ -154,17 +156,81 @@ def test_own_labels_by_function_column_and_pattern(nlp):
     }  # fmt: skip
 
 
+def test_own_labels_of_a_column_of_numbers(nlp):
+    words = ["Lily", "had", "dogs", "They", "said", "She"]
+    windows = windows_before(
+        words,
+        columns={
+            "topic": (0, 2, 1, 0, 2, 1),
+            "stars": (1.0, 2.0, 5.0, 1.0, 2.0, 5.0),
+            "length": (0.5, 1.5, 2.5, 0.5, 1.5, 2.5),
+            "flag": (0, 1, 0, 1, 0, 1),
+            "mixed": ("a", 1, "a", True, 1, 2.5),
+            "ids": tuple(range(100, 106)),
+        },
+    )
+    own = {name: name for name in windows.columns}
+    features = grammar(windows, nlp, own=own).family("own")
+    assert column(features, "topic") == [0, 2, 1, 0, 2, 1]
+    assert column(features, "topic=2") == [0, 1, 0, 0, 1, 0]
+    assert column(features, "stars=5") == [0, 0, 1, 0, 0, 1]
+    assert column(features, "mixed=1") == [0, 1, 0, 0, 1, 0]
+    binary = set(features.binary().names)
+    assert {"topic=0", "topic=1", "topic=2", "stars=1", "stars=2", "flag", "mixed=a"} <= binary
+    assert {"topic", "stars", "length", "ids"} == {*features.names} - binary
+    assert not any(name.startswith(("flag=", "length=")) for name in features.names)
+    many = windows_before(words * 4, STORY * 4, columns={"n": tuple(range(24))})
+    assert grammar(many, nlp, own={"n": "n"}).family("own").names == ("n",)
+
+
+def test_a_regular_expression_is_searched_for(nlp):
+    own = {"s": [{"LOWER": {"REGEX": "^(th|l).*y$"}}], "plural": [{"MORPH": {"REGEX": "r=Plur"}}]}
+    features = grammar(windows_before(["Lily", "had", "dogs", "They"]), nlp, own=own)
+    assert column(features, "s") == [1, 0, 0, 1]
+    assert column(features, "plural") == [0, 0, 1, 1]
+
+
+def test_a_regular_expression_without_an_end_is_refused(nlp, monkeypatch):
+    monkeypatch.setattr("feature_sets.matching.SECONDS", 0.05)
+    story = "A " + "a" * 60 + "b ran."
+    own = {"x": [{"TEXT": {"REGEX": "^(a|aa)+$"}}]}
+    with pytest.raises(UserError, match=r"'\^\(a\|aa\)\+\$' takes too long \(it was at 'aaaaa"):
+        grammar(windows_before(["A", "ran"], story), nlp, own=own)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ([{"TEXT": {"REGEX": "("}}], r"broken \(missing \), unterminated"),
+        ([{"TEXT": {"REGEX": {"IN": ["a"]}}}], "write one expression"),
+        ([{"NOPE": 1}], "does not take the pattern"),
+        ([], "no list of descriptions"),
+        (["a"], "no list of descriptions"),
+    ],
+)
+def test_patterns_that_cannot_be_meant(pattern, message):
+    with pytest.raises(UserError, match=message):
+        check_pattern(pattern)
+
+
+@pytest.mark.usefixtures("untyped")
 @pytest.mark.parametrize(
     ("own", "message"),
     [
+        ({"x": [{"TEXT": {"REGEX": "("}}]}, "broken"),
+        ({"x": ["a"]}, "no list of descriptions"),
+        ({"x": 3}, "no list of descriptions"),
+        ({"x": "gaps"}, "without a value for 2 windows, such as 1"),
         ({"x": "author"}, "no column 'author'"),
         ({"x": lambda token: True}, "'x' is 1 for every window"),
         ({"NOUN": lambda token: token.text == "Lily"}, "two labels are called 'NOUN'"),
     ],
 )
 def test_own_labels_that_cannot_be_meant(nlp, own, message):
+    columns = {"gaps": ("a", None, float("nan"))}
+    windows = windows_before(["Lily", "had", "dogs"], columns=columns)
     with pytest.raises(ValueError, match=message):
-        grammar(windows_before(["Lily", "had", "dogs"]), nlp, own=own)
+        grammar(windows, nlp, own=own)
 
 
 def test_windows_of_another_tokenizer_are_refused(nlp):

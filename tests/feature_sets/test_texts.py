@@ -1,12 +1,14 @@
+import gzip
 import json
 import os
 import subprocess
 import sys
 
 import datasets
+import pandas as pd
 import pytest
 
-from feature_sets import read_texts
+from feature_sets import UserError, read_texts
 from feature_sets.texts import Text
 
 pytestmark = pytest.mark.plain
@@ -45,15 +47,129 @@ def test_a_text_file_has_stories_between_separators(tmp_path):
     path = tmp_path / "stories.txt"
     path.write_bytes("\ufeffOne “day”.\r\nTwo.\n<|endoftext|>\n\n<|endoftext|>\nEnd\n".encode())
     assert [text.text for text in read_texts(path)] == ["One “day”.\nTwo.", "End"]
-    (tmp_path / "plain.md").write_text("One\n\nday <|endoftext|> it is.\n")
-    plain = list(read_texts(str(tmp_path / "plain.md")))
-    assert plain == [Text("One\n\nday <|endoftext|> it is.", {})]
+    (tmp_path / "plain.md").write_text("One\n\nday it is.\n")
+    assert list(read_texts(str(tmp_path / "plain.md"))) == [Text("One\n\nday it is.", {})]
+
+
+def test_a_separator_within_a_line_parts_stories_too(tmp_path):
+    path = tmp_path / "v2.txt"
+    path.write_text("a 1\na 2<|endoftext|>b<|endoftext|><|endoftext|> c\nc 2<|endoftext|>\n")
+    assert [text.text for text in read_texts(path)] == ["a 1\na 2", "b", "c\nc 2"]
 
 
 def test_a_folder_of_text_files(tmp_path):
     for name in ("b", "a"):
         (tmp_path / f"{name}.txt").write_text(f"{name} 1\n<|endoftext|>\n{name} 2\n")
     assert [text.text for text in read_texts(tmp_path)] == ["a 1", "a 2", "b 1", "b 2"]
+
+
+def test_a_folder_of_text_files_of_any_depth_case_and_packing(tmp_path):
+    (tmp_path / "part" / "1").mkdir(parents=True)
+    (tmp_path / "A.TXT").write_text("A")
+    (tmp_path / "part" / "1" / "b.txt").write_text("b 1<|endoftext|>b 2")
+    with gzip.open(tmp_path / "part" / "c.txt.gz", "wt") as file:
+        file.write("c")
+    (tmp_path / "cover.png").write_bytes(b"\xff")
+    assert [text.text for text in read_texts(tmp_path)] == ["A", "b 1", "b 2", "c"]
+
+
+def written(path, text):
+    """A file, packed where its name says so."""
+    data = text.encode()
+    path.write_bytes(gzip.compress(data) if path.suffix.lower() == ".gz" else data)
+    return path
+
+
+LINES_OF = {
+    "json": "\n".join(
+        json.dumps({"text": t, "number": n}) for t, n in zip(*ROWS.values(), strict=True)
+    ),
+    "csv": "text,number\n" + "".join(f"{t},{n}\n" for t, n in zip(*ROWS.values(), strict=True)),
+}
+LINES_OF["tsv"] = LINES_OF["csv"].replace(",", "\t")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("rows.JSONL", "json"),
+        ("rows.ndjson", "json"),
+        ("rows.CSV", "csv"),
+        ("rows.tsv", "tsv"),
+        ("rows.TSV.gz", "tsv"),
+        ("rows.jsonl.gz", "json"),
+        ("rows.csv.GZ", "csv"),
+    ],
+)
+def test_files_of_rows_whatever_their_ending(tmp_path, name, kind):
+    path = written(tmp_path / name, LINES_OF[kind])
+    assert list(read_texts(path)) == EXPECTED
+    assert list(read_texts(tmp_path)) == EXPECTED
+
+
+def test_a_folder_with_endings_in_capital_letters_keeps_its_splits(tmp_path):
+    written(tmp_path / "train-0.JSONL", LINES_OF["json"])
+    written(tmp_path / "test-0.JSONL", LINES_OF["json"].splitlines()[0])
+    assert list(read_texts(tmp_path)) == EXPECTED
+    assert list(read_texts(tmp_path, split="test")) == EXPECTED[:1]
+    with pytest.raises(UserError, match=r"split='nope'.*another split"):
+        read_texts(tmp_path, split="nope")
+    written(tmp_path / "more.csv", LINES_OF["csv"])
+    with pytest.raises(UserError, match=r"several kinds \(.csv, .jsonl\).*one ending"):
+        read_texts(tmp_path)
+
+
+@pytest.mark.parametrize("packed", [b"no gzip", gzip.compress(b"One day." * 50)[:-9]])
+def test_a_damaged_gzip_file_is_reported(tmp_path, packed):
+    (tmp_path / "a.txt.gz").write_bytes(packed)
+    with pytest.raises(UserError, match=r"a\.txt\.gz is no whole gzip file \(.*\): pack it anew"):
+        list(read_texts(tmp_path / "a.txt.gz"))
+
+
+def test_pandas(dataset):
+    frame = pd.DataFrame(ROWS)
+    assert list(read_texts(frame)) == EXPECTED
+    assert [text.text for text in read_texts(frame.text)] == ROWS["text"]
+    formatted = dataset.with_format("pandas")
+    assert list(read_texts(formatted)) == EXPECTED
+    assert list(read_texts(dataset.with_format("torch"))) == EXPECTED
+    assert list(read_texts(dataset.to_iterable_dataset().with_format("arrow"))) == EXPECTED
+    capitals = dataset.with_transform(lambda rows: {"text": [t.upper() for t in rows["text"]]})
+    assert [text.text for text in read_texts(capitals)] == [t.upper() for t in ROWS["text"]]
+    gaps = pd.DataFrame({"text": ["a", None, float("nan"), "b"], "n": [1, 2, 3, None]})
+    with pytest.warns(UserWarning, match="text 1 of the DataFrame is missing"):
+        assert list(read_texts(gaps)) == [Text("a", {"n": 1.0}), Text("b", {"n": None})]
+
+
+def test_class_labels_have_their_names():
+    kinds = datasets.Features(
+        text=datasets.Value("string"), topic=datasets.ClassLabel(names=["dog", "cat"])
+    )
+    rows = datasets.Dataset.from_dict({"text": ["a", "b", "c"], "topic": [1, 0, -1]}, kinds)
+    for source in (rows, rows.to_iterable_dataset(), rows.with_format("numpy")):
+        assert [text.row["topic"] for text in read_texts(source)] == ["cat", "dog", None]
+
+
+def test_rows_without_a_text_are_skipped_and_counted():
+    rows = {"text": ["One.", None, "Two.", None], "number": [0, 1, 2, 3]}
+    texts = read_texts(datasets.Dataset.from_dict(rows))
+    with pytest.warns(UserWarning, match=r"text 1 of the Dataset is missing: .*skipped") as seen:
+        assert [text.row["number"] for text in texts] == [0, 2]
+    assert len(seen) == 1
+    assert texts.skipped == 2
+    with pytest.raises(UserError, match=r'text 1 of the list is missing: .*missing="skip"'):
+        list(read_texts(["a", None], missing="refuse"))
+    with (
+        pytest.warns(UserWarning, match="text 0"),
+        pytest.raises(UserError, match="list has no text in any of its 2 rows"),
+    ):
+        list(read_texts([None, None]))
+
+
+@pytest.mark.usefixtures("untyped")
+def test_an_unknown_way_with_missing_texts_is_refused():
+    with pytest.raises(UserError, match='missing = \'drop\': pass "skip" or "refuse"'):
+        read_texts(["a"], missing="drop")
 
 
 def test_files_of_rows(dataset, tmp_path):

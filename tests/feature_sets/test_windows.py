@@ -21,9 +21,10 @@ from tokenizers import (
 from transformers import PreTrainedTokenizerFast
 
 import tl_entk
-from feature_sets import context_windows, read_texts
+from feature_sets import UserError, context_windows, read_texts
 from feature_sets.agreement import EMPTY, GOES_ON, OTHER_TAG, SPECIAL
-from feature_sets.boundaries import find_boundaries, tokenize
+from feature_sets.boundaries import find_boundaries, find_special, tokenize
+from feature_sets.drawing import REPEATED
 from feature_sets.tagging import Tagger, unused_components
 from feature_sets.texts import Text
 
@@ -257,7 +258,9 @@ def test_windows_end_right_before_their_word(tokenizer, nlp, prepend_bos):
 
 
 def test_white_space_is_never_the_next_word(draw):
-    windows = draw([STORY] * 4, length=4, per_tag=6, per_story=4)
+    # stories of other names have other windows
+    texts = [STORY.replace("fox", name) for name in ("fox", "cat", "bed", "dog")]
+    windows = draw(texts, length=4, per_tag=4, per_story=4)
     assert all(word.strip() for word in windows.words)
 
 
@@ -407,12 +410,10 @@ def test_columns_are_kept_and_everything_is_saved(bpe, draw, tmp_path):
 @pytest.mark.parametrize(
     ("value", "error", "message"),
     [
-        (None, TypeError, "a NoneType"),
         (datetime(2024, 1, 2), TypeError, "a datetime"),
         (["a"], TypeError, "a list"),
         ({"a": 1}, TypeError, "a dict"),
         (np.arange(2), TypeError, "a ndarray"),
-        (math.nan, ValueError, "the float nan"),
         (-math.inf, ValueError, "the float -inf"),
     ],
 )
@@ -428,6 +429,114 @@ def test_columns_without_a_plain_value_are_refused_as_they_are_read(draw, value,
     with pytest.raises(error, match=message):
         draw(stream(), per_tag=50, keep_columns=["topic", "odd"])
     assert len(taken) == 10
+
+
+@pytest.mark.parametrize("value", [None, math.nan, np.float32("nan")])
+def test_texts_that_lack_a_kept_value_are_skipped_and_counted(draw, value):
+    texts = [
+        Text(text, {"topic": value if i % 4 == 1 else f"t{i}"})
+        for i, text in enumerate(stories(12))
+    ]
+    with pytest.warns(UserWarning, match="column 'topic' of text 1 is missing") as seen:
+        windows = draw(texts, per_tag=9, keep_columns=["topic"])
+    assert len(seen) == 1
+    assert sorted(windows.columns["topic"]) == sorted(f"t{i}" for i in range(12) if i % 4 != 1)
+    assert windows.provenance["texts_skipped"] == {"without 'topic'": 3}
+    assert windows.report().startswith(
+        "9 windows kept of 9 tried, from 12 texts read; not used: 3 without 'topic'."
+    )
+    with pytest.raises(UserError, match="column 'topic' of text 1 is missing: fill it in, or pass"):
+        draw(texts, keep_columns=["topic"], missing="refuse")
+
+
+def test_texts_without_text_are_in_the_report(draw):
+    with pytest.warns(UserWarning, match="text 1 of the list is missing"):
+        windows = draw(read_texts([STORY, None, None, *stories(1)]), per_tag=2)
+    assert windows.provenance["texts_skipped"] == {"without text": 2}
+    assert "2 texts read; not used: 2 without text." in windows.report()
+
+
+def test_repeated_texts_are_one_story(draw):
+    texts = stories(6)
+    once = draw(texts, per_tag=6)
+    twice = draw([text for text in texts for _ in range(5)], per_tag=6)
+    assert same(once, twice)
+    assert twice.provenance["texts_skipped"] == {"repeated": 24}
+    assert twice.provenance["texts_read"] == 30
+    assert "30 texts read; not used: 24 repeated." in twice.report()
+    with pytest.warns(UserWarning, match="missing: NOUN 6"):
+        assert len(draw(texts * 4, per_tag=12)) == 6
+
+
+def test_no_two_windows_have_the_same_tokens(draw):
+    # stories that begin alike and go on otherwise
+    texts = [f"Once upon a time the fox ran. {story}" for story in stories(30)]
+    windows = draw(texts, per_tag=12, tags=["NOUN", "VERB"], length=5, per_story=40)
+    rows = [tuple(row) for row in windows.tokens.tolist()]
+    assert len(set(rows)) == len(rows) == 24
+    few = [text[: text.index(".") + 1] + f" {i}" for i, text in enumerate(texts)]
+    with pytest.warns(UserWarning, match="missing: NOUN 2, VERB 2"):
+        windows = draw(few, per_tag=3, tags=["NOUN", "VERB"], length=5, per_story=9)
+    assert len(windows) == 2
+    assert windows.counts[REPEATED] == windows.counts["tried"] - windows.counts["kept"] > 20
+
+
+def test_a_window_dropped_by_the_model_may_come_from_another_story(bpe, draw):
+    """The same tokens before another word: the first was dropped, so the second is tried."""
+    texts = ["Once upon a time the fox ran.", "Once upon a time the dog ran home."]
+    asked = []
+
+    def continuation(tokens):
+        asked.append(len(tokens))
+        word = " ran" if len(asked) == 1 else " the"
+        row = bpe(word, add_special_tokens=False)["input_ids"][:1] * 2
+        return torch.tensor([row] * len(tokens))
+
+    with pytest.raises(UserError, match="no window was kept"):
+        draw(texts, length=5, continuation=continuation)
+    assert sum(asked) == 2
+
+
+@pytest.mark.usefixtures("untyped")
+def test_half_a_character_is_refused(draw):
+    with pytest.raises(UserError, match=r"text 1 holds half a character, '\\ud83e', at 4: repair"):
+        draw([STORY, "The \ud83e fox"])
+
+
+def test_special_tokens_written_out_are_plain_text(tokenizer, nlp):
+    special = tokenizer.bos_token
+    story = STORY.replace("said", f"said {special} {special}")
+    options = dict(length=9, per_tag=3, per_story=9, tags=["NOUN", "DET"], prepend_bos=False)
+    if find_special(tokenizer, tokenize(tokenizer, [story])[0]) is None:
+        windows = context_windows([story], tokenizer, nlp, **options)
+        assert any(special in windows.text(i) for i in range(len(windows)))
+    else:
+        # its plain vocabulary has the special token
+        assert special == "<bos>" in tokenizer.tokenize("<bos>", split_special_tokens=True)
+        with pytest.warns(UserWarning, match="a text has '<bos>' written out"):
+            windows = context_windows([story, story + " a", STORY], tokenizer, nlp, **options)
+        assert windows.stories == (STORY,)
+        skipped = {"with a special token written out": 2}
+        assert windows.provenance["texts_skipped"] == skipped
+    assert len(windows) == 6
+    assert tokenizer.bos_token_id not in windows.tokens
+    # the tokenizer is as it was
+    assert tokenizer.bos_token_id in tokenizer(story, add_special_tokens=False)["input_ids"]
+
+
+def test_an_unknown_word_is_no_special_token_that_is_written_out():
+    words = Tokenizer(models.WordLevel({"The": 0, "fox": 1, "<eos>": 2, "<unk>": 3}, "<unk>"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = wrap(words, eos_token="<eos>", unk_token="<unk>")
+    cat, end = tokenize(tokenizer, ["The cat", "The fox <eos>"])
+    assert cat.ids.tolist() == [0, 3]
+    assert (find_special(tokenizer, cat), find_special(tokenizer, end)) == (None, 2)
+
+
+@pytest.mark.usefixtures("untyped")
+def test_an_unknown_way_with_missing_values_is_refused(draw):
+    with pytest.raises(UserError, match="missing = 'drop'"):
+        draw(FOXES, missing="drop")
 
 
 def test_columns_of_plain_values_are_kept(draw):

@@ -108,7 +108,7 @@ def read_call(folder: Path) -> KeptCall:
         number = int(kept["format"])
         if not (isinstance(found.command, str) and isinstance(found.options, dict)):
             raise TypeError("its command or its options are of another kind")
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         what = f"no {error} in it" if isinstance(error, KeyError) else str(error)
         raise UserError(
             f"{path} is damaged ({what}): call the command itself with its options."

@@ -83,13 +83,10 @@ def check_device(device: str) -> None:
     Raises:
         UserError: says what to pass.
     """
-    import torch
+    # torch is slow to import
+    from tl_entk.tools import devices
 
-    try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"--device {device}: {reason} Pass --device cpu.") from error
+    devices.check_device(device, "--device")
 
 
 def check_model_class(model_class: str | None) -> ModelClass:

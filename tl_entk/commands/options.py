@@ -37,6 +37,8 @@ Workers = Annotated[int | None, typer.Option(help="Processes side by side; defau
 FIRST_SEED = "First seed; it is the one drawn."
 
 NONE = "none"
+# no model has as many layers: a slip of the keys would fill the memory
+MOST_LAYERS = 9999
 
 
 Quiet = Annotated[
@@ -305,8 +307,10 @@ def parse_layers(text: str, option: str = "--layers") -> str | tuple[int, ...]:
     found: list[int] = []
     for part in text.split(","):
         ends = part.strip().split("-")
-        if len(ends) > 2 or not all(end.isdigit() for end in ends):
+        if len(ends) > 2 or not all(end.isdecimal() for end in ends):
             raise UserError(f"{option} {text!r}: pass all, or numbers such as 0,3,5 or 2-4.")
+        if any(len(end) > len(str(MOST_LAYERS)) for end in ends):
+            raise UserError(f"{option} {text!r}: {part} goes beyond {MOST_LAYERS}.")
         if int(ends[0]) > int(ends[-1]):
             raise UserError(f"{option} {text!r}: {part} runs backwards.")
         found += range(int(ends[0]), int(ends[-1]) + 1)

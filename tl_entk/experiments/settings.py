@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from feature_sets.errors import UserError
 from tl_entk.tools.values import is_integer
+
+# what a training diverges by, where it is too large
+_RATES = ("learning_rate", "weight_decay")
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,41 @@ def check_seed(seed: int) -> None:
         raise UserError(f"seed = {seed}: pass a seed from 0 on.")
 
 
+def check_rates(settings: Any) -> None:
+    """Refuse a learning rate or weight decay that no optimizer takes.
+
+    Raises:
+        UserError: names the value.
+    """
+    for name in _RATES:
+        value = getattr(settings, name, None)
+        if value is not None and not (0 <= value < math.inf):
+            raise UserError(f"{name} = {value}: pass a finite number from 0 on.")
+
+
+def refuse_divergence(loss: float, step: int, settings: Any) -> None:
+    """End a training whose loss is no number any more.
+
+    Args:
+        loss: after some step.
+        step: its number.
+        settings: of the training.
+
+    Raises:
+        UserError: names the settings that may be too large.
+
+    Example:
+        >>> refuse_divergence(0.5, 100, settings=None)
+    """
+    if math.isfinite(loss):
+        return
+    rates = {name: getattr(settings, name) for name in _RATES if hasattr(settings, name)}
+    told = " and ".join(f"{name} = {value:g}" for name, value in rates.items())
+    raise UserError(
+        f"training diverged: the loss is {loss} at step {step}, with {told}: pass less."
+    )
+
+
 def count_training(p: int, train_fraction: float) -> int:
     """Number of pairs in the training part: at least one.
 
@@ -77,8 +116,9 @@ def check_addition(p: int, train_fraction: float, *, least: int = 1) -> None:
             f"p = {p}: pass an odd number from 5 on (key frequencies stand out from others, and "
             "each has a cosine and a sine)."
         )
-    pairs, n_train = p * p, count_training(p, train_fraction)
-    if not 0 < train_fraction < 1 or not least <= n_train <= pairs - least:
+    pairs = p * p
+    n_train = count_training(p, train_fraction) if 0 < train_fraction < 1 else 0
+    if not least <= n_train <= pairs - least:
         raise UserError(
             f"train_fraction = {train_fraction} leaves one half empty, or nearly so: pass "
             f"0 < x < 1 that leaves {least} or more of the {pairs} pairs in either."

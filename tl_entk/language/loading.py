@@ -22,6 +22,7 @@ from tl_entk.language.model_folder import (
 from tl_entk.language.story_model import EMBEDDED
 from tl_entk.language.story_model.architecture import WEIGHTS
 from tl_entk.model.classes import ModelClass, has_hooked_transformer
+from tl_entk.tools.devices import check_device
 from tl_entk.tools.errors import first_line
 from tl_entk.tools.values import check_kind
 
@@ -78,7 +79,7 @@ def load_language_model(
     Raises:
         OSError: if the folder or model is unknown, without network, or without permission.
         UserError: if something is missing, the model cannot be of this class, its tokenizer is
-            not fast, or memory is too small.
+            not fast, memory is too small, or the device is unknown.
 
     Example:
         >>> load_language_model("stories", "none")
@@ -92,6 +93,7 @@ def load_language_model(
     _check_device(device)
     if model_class is not None and model_class not in list(get_args(ModelClass)):
         raise UserError(f"model class {model_class!r}: pass hooked or bridge.")
+    check_device(device)
     local = name == EMBEDDED or Path(name).expanduser().exists()
     name = name if local else official_name(name)
     with one_reader():

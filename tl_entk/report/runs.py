@@ -56,7 +56,7 @@ def read_run(folder: Path) -> KeptRun:
         summary = json.loads(path.read_text(encoding="utf-8"))
         found = KeptRun(folder.resolve().name, folder, summary)
         _ = found.lead
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise UserError(
             f"{folder} has no result of tl-entk language ({type(error).__name__} in results.json): "
             "pass folders of its runs, or one folder of any command."

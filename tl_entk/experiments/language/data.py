@@ -22,7 +22,7 @@ from feature_sets.feature_set import FeatureSet
 from feature_sets.grammar import Rule, grammar, next_tokens
 from feature_sets.pipelines import describe
 from feature_sets.selection import select_labels
-from feature_sets.texts import Text, read_texts
+from feature_sets.texts import Text, Texts, read_texts
 from feature_sets.windows import Windows, context_windows
 from tl_entk.alignment.activations import activations_at
 from tl_entk.alignment.splitting import too_rare
@@ -61,7 +61,7 @@ class LanguageData:
         windows: the inputs.
         labels: every label of the next words.
         features: the binary ones that were kept by the paper's rules.
-        dropped: why other binary ones were not.
+        dropped: why other binary ones were not; of your own labels also which are numbers.
         pipeline: which spaCy pipeline labelled them.
         predicted: the model's most probable next token of every window.
         context: binary labels of the window's last word and of the text so far, for controls; None
@@ -134,7 +134,7 @@ def language_data(
         windows,
         labels,
         selection.features.without(rare),
-        dropped,
+        dropped | _own_numbers(labels),
         describe(nlp),
         tuple(states[_PREDICTED].tolist()),
         _context(windows, nlp, least) if wanted else None,
@@ -161,6 +161,13 @@ def _make_or_load_states(
     if set(found) != there:
         write_tensors(path, found)
     return found
+
+
+def _own_numbers(labels: FeatureSet) -> dict[str, str]:
+    """The user's labels that are numbers, and that these have no single direction."""
+    table = zip(labels.names, labels.families, labels.is_binary, strict=True)
+    reason = "a number: probes alone are asked for it; text gives a label for each value"
+    return {name: reason for name, family, binary in table if family == "own" and not binary}
 
 
 def _context(windows: Windows, nlp: Language, least: int) -> FeatureSet | None:
@@ -213,6 +220,7 @@ def _make_or_load_windows(
             keep_columns=columns,
             seed=settings.seed,
             max_texts=settings.max_texts,
+            missing=settings.missing,
             progress=progress,
         )
     save(windows, path)
@@ -224,15 +232,29 @@ def check_texts(settings: LanguageSettings, folder: Path) -> None:
     """Refuse a text that is not there before a model is loaded; windows that are kept need none.
 
     Raises:
-        OSError, UserError: as ``read_texts``; says what to pass.
+        OSError, UserError: as ``read_texts``, or for a column of a label that the text lacks; says
+            what to pass.
     """
-    if settings.dataset != SAMPLED and not (folder / WINDOWS).exists():
-        read_texts(settings.dataset, column=settings.column, split=settings.split)
+    if settings.dataset == SAMPLED or (folder / WINDOWS).exists():
+        return
+    first = next(_read_data_set(settings))
+    for name, rule in parse_labels(settings.labels).items():
+        if isinstance(rule, str) and rule not in first.row:
+            raise UserError(
+                f"label {name!r}: {settings.dataset} has no column {rule!r}; there are "
+                f"{list(first.row)}."
+            )
+
+
+def _read_data_set(settings: LanguageSettings) -> Texts:
+    return read_texts(
+        settings.dataset, column=settings.column, split=settings.split, missing=settings.missing
+    )
 
 
 def _open_texts(settings: LanguageSettings, folder: Path, progress: bool) -> Iterable[Text]:
     if settings.dataset != SAMPLED:
-        return read_texts(settings.dataset, column=settings.column, split=settings.split)
+        return _read_data_set(settings)
     path = folder / "sampled_stories.json"
     if not path.exists():
         stories = sample_stories(settings.sampled, settings.seed, progress=progress)

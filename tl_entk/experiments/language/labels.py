@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from feature_sets.errors import UserError
+from feature_sets.matching import check_pattern
 
 
 def parse_labels(texts: Sequence[str]) -> dict[str, Any]:
@@ -37,32 +38,17 @@ def parse_label(text: str) -> tuple[str, Any]:
     name, _, rule = text.partition("=")
     if not name or not rule:
         raise UserError(f"label {text!r}: pass NAME=COLUMN or NAME=PATTERN.")
-    if not rule.lstrip().startswith("["):
+    if not rule.lstrip().startswith(("[", "{")):
         return name, rule
     try:
         pattern = json.loads(rule)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise UserError(
-            f"label {text!r}: the pattern is no JSON ({error}); pass a list such as "
+            f"label {text[:200]!r}: the pattern is no JSON ({error}); pass a list such as "
             '[{"POS": "ADJ"}].'
         ) from error
-    _check_pattern(pattern, text)
-    return name, pattern
-
-
-def _check_pattern(pattern: Any, text: str) -> None:
-    # slow to import, and few runs have labels of their own
-    from spacy.errors import MatchPatternError
-    from spacy.matcher import Matcher
-    from spacy.vocab import Vocab
-
     try:
-        if not pattern or not all(isinstance(item, dict) for item in pattern):
-            raise UserError("it is no list of descriptions")
-        Matcher(Vocab(), validate=True).add("label", [pattern])
-    except (MatchPatternError, ValueError, KeyError) as error:
-        raise UserError(
-            f"label {text!r}: spaCy's matcher does not take the pattern "
-            f"({' '.join(str(error).split())}); pass a list of descriptions such as "
-            '[{"POS": "ADJ"}].'
-        ) from error
+        check_pattern(pattern)
+    except UserError as error:
+        raise UserError(f"label {text[:200]!r}: {error}") from error
+    return name, pattern

@@ -11,6 +11,7 @@ from typing import Any
 
 from feature_sets.errors import UserError
 from feature_sets.tags import DEFAULT_TAGS
+from feature_sets.texts import Missing, check_missing
 from tl_entk.alignment.names import BASELINES, COMPONENTS, PCA, RANDOM, Probe
 from tl_entk.experiments.language.labels import parse_labels
 from tl_entk.kernel.normalizations import check_normalization
@@ -81,6 +82,7 @@ class LanguageSettings:
         column: column with the text.
         split: split of the data set.
         max_texts: read no more texts.
+        missing: ``skip`` rows without a text or a value of a label's column, or ``refuse`` them.
         sampled: stories to write, with --dataset sampled.
         tol: residual of an eigenpair, over the first eigenvalue. Up to it a pair has converged.
         probe: ``logistic``, or ``ridge`` (faster).
@@ -116,6 +118,7 @@ class LanguageSettings:
     column: str = "text"
     split: str = "train"
     max_texts: int | None = None
+    missing: Missing = "skip"
     sampled: int = 400
     tol: float = 1e-3
     probe: Probe = "logistic"
@@ -160,9 +163,30 @@ class LanguageSettings:
             raise UserError(f"tol = {self.tol}: pass a number between 0 and 1, such as 1e-3.")
         if self.max_texts is not None and self.max_texts < 1:
             raise UserError(f"max_texts = {self.max_texts}: pass 1 or more, or leave it out.")
-        parse_labels(self.labels)
+        check_missing(self.missing)
+        rules = parse_labels(self.labels)
+        if self.dataset == SAMPLED:
+            self._refuse_columns(rules)
         if self.seed < 0:
             raise UserError(f"seed = {self.seed}: pass a number from 0 on.")
+
+    def _refuse_columns(self, rules: dict[str, Any]) -> None:
+        """Refuse what asks for a data set's columns where there are none.
+
+        Raises:
+            UserError: names it.
+        """
+        asked = [
+            f"{name} {getattr(self, name)!r}"
+            for name in ("column", "split")
+            if getattr(self, name) != _DEFAULTS[name]
+        ]
+        asked += [f"label {name!r}" for name, rule in rules.items() if isinstance(rule, str)]
+        if asked:
+            raise UserError(
+                f"{asked[0]} is of a data set, and the text is sampled: pass --dataset with a "
+                "file, a folder or a hub data set, or leave it out."
+            )
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> LanguageSettings:
@@ -224,7 +248,7 @@ class LanguageSettings:
 # what windows depend on, and what their kernels depend on beside
 _WINDOWS = (
     "model", "model_class", "dataset", "column", "split", "pipeline", "length", "bos", "per_tag",
-    "per_story", "agree", "max_texts", "sampled", "seed",
+    "per_story", "agree", "max_texts", "missing", "sampled", "seed",
 )  # fmt: skip
 _KERNELS = ("weight", "k", "tol")
 # of which a name has the last part only

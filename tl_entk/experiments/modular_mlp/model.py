@@ -12,6 +12,7 @@ from torch.nn.functional import mse_loss, one_hot
 
 from tl_entk.experiments.modular_addition import Additions, split_additions
 from tl_entk.experiments.modular_mlp.settings import MLPSettings
+from tl_entk.experiments.settings import refuse_divergence
 from tl_entk.tools.progress import Progress
 
 # step, model, the loop's metrics when asked for
@@ -100,6 +101,9 @@ def train_mlp(
     Returns:
         The trained model and its data.
 
+    Raises:
+        UserError: if the training diverges.
+
     Source: arXiv 2510.00468 (the MLP), after Gromov 2023.
     """
     model, data = seeded_mlp(settings)
@@ -112,12 +116,14 @@ def train_mlp(
     x, targets = data.x[data.train], data.targets[data.train]
     with Progress(f"training the MLP, seed {settings.seed}", settings.epochs, progress) as bar:
         for epoch in range(settings.epochs + 1):
+            loss = mse_loss(model(x), targets)
+            refuse_divergence(loss.item(), epoch, settings)
             if callback is not None:
                 callback(epoch, model, lambda: metrics_of(model, data))
             if epoch == settings.epochs:
                 break
             optimizer.zero_grad()
-            mse_loss(model(x), targets).backward()
+            loss.backward()
             optimizer.step()
             bar.advance()
     return model.eval(), data

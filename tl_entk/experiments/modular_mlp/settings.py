@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tl_entk.experiments.settings import Settings, check_addition, check_counts, check_seed
+from tl_entk.experiments.settings import (
+    Settings,
+    check_addition,
+    check_counts,
+    check_rates,
+    check_seed,
+)
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,7 @@ class MLPSettings(Settings):
         # a course has records
         check_counts(10, epochs=self.epochs)
         check_seed(self.seed)
+        check_rates(self)
 
     @property
     def cliff(self) -> int:

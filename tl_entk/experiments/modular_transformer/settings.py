@@ -9,6 +9,7 @@ from tl_entk.experiments.settings import (
     Settings,
     check_addition,
     check_counts,
+    check_rates,
     check_seed,
     settings_name,
 )
@@ -54,6 +55,7 @@ class ModularSettings(Settings):
         check_counts(1, d_model=self.d_model, n_heads=self.n_heads, d_mlp=self.d_mlp)
         check_counts(1, epochs=self.epochs, batch_size=self.batch_size)
         check_seed(self.seed)
+        check_rates(self)
         if self.d_model % self.n_heads:
             raise UserError(
                 f"d_model = {self.d_model} is not a multiple of n_heads = {self.n_heads}; "

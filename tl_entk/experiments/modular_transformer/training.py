@@ -15,6 +15,7 @@ from tl_entk.experiments.modular_transformer.last_position import LastPosition
 from tl_entk.experiments.modular_transformer.model import build_model, load_weights
 from tl_entk.experiments.modular_transformer.settings import ModularSettings
 from tl_entk.experiments.modular_transformer.task import ModularData, Weights, seeded_start
+from tl_entk.experiments.settings import refuse_divergence
 from tl_entk.model.classes import ModelClass
 from tl_entk.tools.files import read_tensors, write_json, write_tensors
 from tl_entk.tools.progress import Progress
@@ -83,6 +84,9 @@ def train(
         folder: where checkpoints lie; made if missing.
         device: where to train.
         progress: show a progress bar with the accuracies.
+
+    Raises:
+        UserError: if the training diverges.
     """
     checkpoints = folder / "checkpoints"
     checkpoints.mkdir(parents=True, exist_ok=True)
@@ -175,6 +179,7 @@ class _Run:
                 right = (logits.argmax(-1) == labels).float().mean()
                 self.curve[f"{part}_loss"].append(float(cross_entropy(logits, labels)))
                 self.curve[f"{part}_accuracy"].append(float(right))
+                refuse_divergence(self.curve[f"{part}_loss"][-1], epoch, self.settings)
 
     def note(self) -> str:
         if not self.curve["epoch"]:

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from feature_sets.superposition import sparse_features
+from tl_entk.experiments.settings import refuse_divergence
 from tl_entk.experiments.superposition.settings import SuperpositionSettings
 from tl_entk.model.linear_map import Bias, LinearMap
 from tl_entk.tools.progress import Progress
@@ -103,6 +104,9 @@ def train_toy_model(settings: SuperpositionSettings, *, progress: bool = False) 
         settings: of the regime.
         progress: show a progress bar.
 
+    Raises:
+        UserError: if the training diverges.
+
     Source: arXiv 2510.00468, section 3, after Elhage et al. 2022.
 
     Example:
@@ -119,8 +123,10 @@ def train_toy_model(settings: SuperpositionSettings, *, progress: bool = False) 
             loss = weighted_loss(model(x), x, weights)
             if step % 100 == 0 or step == settings.steps - 1:
                 losses.append(loss.item())
+                refuse_divergence(losses[-1], step, settings)
                 bar.advance(min(100, settings.steps - step), f"loss {losses[-1]:.2e}")
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+        refuse_divergence(weighted_loss(model(x), x, weights).item(), settings.steps, settings)
     return TrainedToyModel(settings, model.eval(), x, losses)

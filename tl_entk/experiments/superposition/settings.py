@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from feature_sets.errors import UserError
-from tl_entk.experiments.settings import Settings, check_counts, check_seed
+from tl_entk.experiments.settings import Settings, check_counts, check_rates, check_seed
 
 BETAS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
@@ -42,6 +42,7 @@ class SuperpositionSettings(Settings):
         check_counts(2, m=self.m, features=self.features, examples=self.examples)
         check_counts(1, steps=self.steps)
         check_seed(self.seed)
+        check_rates(self)
         if not 0 <= self.sparsity < 1:
             raise UserError(f"sparsity = {self.sparsity}: pass a probability from 0 to below 1.")
         if not 0 < self.decay <= 1:

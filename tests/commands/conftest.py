@@ -1,0 +1,19 @@
+import sys
+
+import pytest
+
+from tl_entk.commands import main as entry
+
+
+@pytest.fixture
+def call(monkeypatch, tmp_path):
+    """The entry point on arguments, in this process; gives the exit code."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["tl-entk", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            entry.main()
+        return ended.value.code
+
+    monkeypatch.chdir(tmp_path)
+    return call
