@@ -23,7 +23,7 @@ from tl_entk.dynamics.course import Course
 from tl_entk.dynamics.training_state import preserve_training_state, set_gradients_aside
 from tl_entk.dynamics.watch import Watch, count_examples, find_kernel
 from tl_entk.model.provenance import versions
-from tl_entk.tools.files import with_suffix
+from tl_entk.tools.files import to_json, with_suffix
 
 Kernels = Callable[[Any], Mapping[str, Tensor]]
 Metrics = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
@@ -101,10 +101,8 @@ class Track:
             "watched": {name: watch.identity() for name, watch in self.watches.items()},
             "given": dict(provenance or {}),
         }
-        try:
-            self._about = json.loads(json.dumps(about))
-        except TypeError as error:
-            raise UserError(f"provenance cannot be saved ({error}): pass JSON values.") from error
+        # as it is read back
+        self._about = json.loads(to_json(about, "provenance"))
         self._course: Course | None = None
         self._last: int | None = None
         if self.path is not None and self.path.exists():

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from feature_sets.display import Shown, list_some
+from feature_sets.errors import UserError
 from tl_entk.kernel.normalize import normalize
 from tl_entk.model.sites import match_names, partition
 
@@ -113,3 +114,28 @@ class KernelBlocks(Shown, Mapping[str, Tensor]):
         for name in names:
             total += normalize(self.blocks[name], normalization)
         return total
+
+
+def check_blocks(blocks: Mapping[str, Tensor]) -> None:
+    """Refuse blocks that are no kernels of the same examples.
+
+    Raises:
+        UserError: names the block that is not square, of another size, of no real floating-point
+            numbers, not finite, or not symmetric.
+
+    Example:
+        >>> check_blocks({"W": torch.eye(2)})
+    """
+    n = len(next(iter(blocks.values()))) if blocks else 0
+    for name, block in blocks.items():
+        if block.shape != (n, n):
+            raise UserError(
+                f"block {name!r} has shape {tuple(block.shape)}: kernels of {n} examples are "
+                f"({n}, {n})."
+            )
+        if not block.is_floating_point():
+            raise UserError(f"block {name!r} is of {block.dtype}: pass real floating-point ones.")
+        if not bool(block.isfinite().all()):
+            raise UserError(f"block {name!r} is not finite: compute it in a wider format.")
+        if n and float((block - block.T).abs().max()) > 1e-4 * float(block.abs().max()):
+            raise UserError(f"block {name!r} is not symmetric: pass kernels.")
