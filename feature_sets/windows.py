@@ -129,6 +129,16 @@ def check_windows(windows: Windows) -> None:
     Raises:
         UserError: for tokens or numbers of another kind, and places that no story has.
     """
+    for name in ("stories", *_TEXTS):
+        texts = getattr(windows, name)
+        absent = texts is None and name.startswith("model")
+        if not absent and not (isinstance(texts, tuple) and all(isinstance(t, str) for t in texts)):
+            raise UserError(f"{name} of windows is no tuple of texts: pass one each.")
+    for name, values in windows.columns.items():
+        if not isinstance(values, tuple):
+            raise UserError(
+                f"column {name!r} of windows is no tuple: pass a value for each window."
+            )
     numbers = {name: getattr(windows, name) for name in ("tokens", *_INDICES)}
     for name, tensor in numbers.items():
         if tensor.ndim != 1 + (name == "tokens") or tensor.dtype not in (torch.int64, torch.int32):

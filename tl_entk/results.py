@@ -195,15 +195,21 @@ def _restore_windows(
     values: dict[str, Any] = {name: tensors[name] for name in _WINDOW_TENSORS}
     values |= {name: fields[name] and _to_texts(fields[name]) for name in _WINDOW_TEXTS}
     values |= {name: _to_dict(fields[name]) for name in _WINDOW_TABLES}
-    values["columns"] = {name: tuple(column) for name, column in fields["columns"].items()}
+    values["columns"] = {name: _to_tuple(column) for name, column in fields["columns"].items()}
     windows = Windows(**values, provenance=provenance)
     check_windows(windows)
     return windows
 
 
 def _to_texts(found: Any) -> tuple[str, ...]:
-    if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
+    if not all(isinstance(text, str) for text in _to_tuple(found)):
         raise ValueError("a list of texts is something else")
+    return tuple(found)
+
+
+def _to_tuple(found: Any) -> tuple[Any, ...]:
+    if not isinstance(found, list):
+        raise ValueError("a list is something else")
     return tuple(found)
 
 
