@@ -244,7 +244,7 @@ def test_a_whole_file_of_other_values_is_refused_or_taken_for_what_it_is(tmp_pat
             assert str(path) in str(refusal)  # noqa: PT017
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=50, deadline=None, derandomize=True)
 @given(content=st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode()))
 def test_random_bytes_are_refused_by_all(content, tmp_path_factory):
     folder = tmp_path_factory.mktemp("random")

@@ -25,7 +25,8 @@ _ENDING = ".tmp"
 def lock_folder(folder: Path) -> Iterator[None]:
     """Around a run: no other run writes to its folder.
 
-    The file that is locked stays, which blocks nobody: only a living process holds a lock.
+    The file that is locked stays, which blocks nobody: only a living process holds a lock. What
+    killed ones left half written in the folder is swept.
 
     Args:
         folder: of the run; made if missing.
@@ -41,6 +42,8 @@ def lock_folder(folder: Path) -> Iterator[None]:
                 f"another run is writing to {folder}: wait until it has ended, or pass another "
                 "folder for this one."
             )
+        for found in folder.rglob(f".*{_ENDING}"):
+            _sweep(found)
         yield
 
 

@@ -18,6 +18,7 @@ from feature_sets.pipelines import describe
 from feature_sets.warn import warn_user
 from tl_entk.language.loading import LanguageModel
 from tl_entk.tools.files import read_kept, write_kept
+from tl_entk.tools.locks import LOCK
 
 INPUTS = "inputs.json"
 WINDOWS = "windows.safetensors"
@@ -108,6 +109,6 @@ def forget_folder_without_results(folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception:
-        if [path.name for path in folder.iterdir()] == [INPUTS]:
+        if {path.name for path in folder.iterdir()} <= {INPUTS, LOCK}:
             shutil.rmtree(folder)
         raise
