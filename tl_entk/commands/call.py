@@ -97,14 +97,14 @@ def read_call(folder: Path) -> KeptCall:
         FileNotFoundError: if the folder has no such file.
         UserError: if the file is damaged, was changed by hand, or is of another version.
     """
-    # what it brings is slow to import
-    from tl_entk.tools.files import read_kept, refuse_damaged
-
     path = folder if folder.is_file() else folder / CONFIG
     if not path.is_file():
         raise FileNotFoundError(
             f"no {CONFIG} in {folder}: pass the folder of a run, where its report.html lies."
         )
+    # what it brings is slow to import
+    from tl_entk.tools.files import read_kept, refuse_damaged
+
     with refuse_damaged(path, _WHAT):
         kept = read_kept(path, _WHAT)
         found = KeptCall(path, kept["command"], kept["options"], kept["versions"]["tl_entk"])

@@ -11,6 +11,7 @@ from feature_sets.errors import UserError
 from tl_entk.commands.call import CONFIG, Call
 from tl_entk.commands.console import announce, console
 from tl_entk.model.classes import ModelClass, default_model_class
+from tl_entk.tools.locks import LOCK, lock_folder
 
 
 @contextmanager
@@ -29,9 +30,6 @@ def run_folder(
         OSError: if the folder cannot be written to.
         UserError: if the device is unknown, or another run has the folder.
     """
-    # what it brings is slow to import
-    from tl_entk.tools.locks import LOCK, lock_folder
-
     check_device(device)
     made = [folder for folder in (target, *target.parents) if not folder.exists()]
     check_writable(target)
