@@ -123,6 +123,39 @@ _TEXTS = ("words", "model_words", "tags", "model_tags")
 _INDICES = ("story", "start", "window_start", "pieces")
 
 
+def check_windows(windows: Windows) -> None:
+    """Refuse windows whose numbers do not lead to places of their stories.
+
+    Raises:
+        UserError: for tokens or numbers of another kind, and places that no story has.
+    """
+    for name in ("stories", *_TEXTS):
+        texts = getattr(windows, name)
+        absent = texts is None and name.startswith("model")
+        if not absent and not (isinstance(texts, tuple) and all(isinstance(t, str) for t in texts)):
+            raise UserError(f"{name} of windows is no tuple of texts: pass one each.")
+    for name, values in windows.columns.items():
+        if not isinstance(values, tuple):
+            raise UserError(
+                f"column {name!r} of windows is no tuple: pass a value for each window."
+            )
+    numbers = {name: getattr(windows, name) for name in ("tokens", *_INDICES)}
+    for name, tensor in numbers.items():
+        if tensor.ndim != 1 + (name == "tokens") or tensor.dtype not in (torch.int64, torch.int32):
+            raise UserError(
+                f"{name} of windows has shape {tuple(tensor.shape)} and dtype {tensor.dtype}: pass "
+                "integers, (n, t) tokens and one of each of the others for each window."
+            )
+        if len(tensor) and int(tensor.min()) < 0:
+            raise UserError(f"{name} of windows has negative numbers: they count from 0.")
+    lengths = torch.tensor([len(story) for story in windows.stories])
+    if len(windows) and int(windows.story.max()) >= len(lengths):
+        raise UserError(f"story of windows is out of range: there are {len(lengths)} stories.")
+    ends = lengths[windows.story] if len(windows) else windows.start
+    if bool((windows.window_start > windows.start).any()) or bool((windows.start > ends).any()):
+        raise UserError("start of windows is outside of their stories: pass places of characters.")
+
+
 def context_windows(
     texts: Iterable[Text | str],
     tokenizer: Any,

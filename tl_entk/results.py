@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,15 @@ from torch import Tensor
 
 from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
-from feature_sets.windows import Windows
-from tl_entk.directions.eigen import EigenDirections, Space
+from feature_sets.windows import Windows, check_windows
+from tl_entk.directions.eigen import EigenDirections, check_directions
 from tl_entk.dynamics.course import Course
-from tl_entk.kernel.kernel_blocks import KernelBlocks
+from tl_entk.kernel.kernel_blocks import KernelBlocks, check_blocks
 from tl_entk.tools.files import (
     locate_saved,
     read_tensors,
     refuse_damaged,
+    to_json,
     with_suffix,
     write_tensors,
 )
@@ -45,7 +46,8 @@ def save(result: Saveable, path: str | Path) -> Path:
         The path written.
 
     Raises:
-        UserError: for anything else, or a column of windows that JSON cannot hold.
+        UserError: for anything else, a path that names no file, a result that :func:`load` would
+            refuse, or provenance or columns of windows that JSON cannot hold.
         OSError: if the folder cannot be written to.
 
     Example:
@@ -60,8 +62,10 @@ def save(result: Saveable, path: str | Path) -> Path:
     tensors: dict[str, Tensor]
     fields: dict[str, Any]
     if isinstance(result, KernelBlocks):
+        check_blocks(result.blocks)
         tensors, fields = dict(result.blocks), {"order": list(result)}
     elif isinstance(result, EigenDirections):
+        check_directions(result)
         tensors, fields = result.tensors(), {"space": result.space}
     elif isinstance(result, FeatureSet):
         tensors = {"values": torch.as_tensor(result.values)}
@@ -69,6 +73,7 @@ def save(result: Saveable, path: str | Path) -> Path:
             k: list(getattr(result, k)) for k in ("names", "families", "groups", "frequencies")
         }
     elif isinstance(result, Windows):
+        check_windows(result)
         tensors = {name: getattr(result, name) for name in _WINDOW_TENSORS}
         fields = {name: getattr(result, name) for name in (*_WINDOW_TEXTS, *_WINDOW_TABLES)}
         fields["columns"] = _check_columns(result)
@@ -79,13 +84,9 @@ def save(result: Saveable, path: str | Path) -> Path:
             f"cannot save a {type(result).__name__}: pass KernelBlocks, EigenDirections (or "
             "a dictionary of several by name), a FeatureSet, Windows or a Course."
         )
-    info = {
-        "kind": type(result).__name__,
-        "fields": fields,
-        "provenance": getattr(result, "provenance", {}),
-    }
     path = with_suffix(path)
-    write_tensors(path, tensors, {"tl_entk": json.dumps(info)})
+    about = {"fields": fields, "provenance": getattr(result, "provenance", {})}
+    write_tensors(path, tensors, kind=type(result).__name__, about=about)
     return path
 
 
@@ -97,36 +98,41 @@ def load(path: str | Path) -> Saveable:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        UserError: if the file is not one of ours.
+        UserError: if the file is not one of ours, damaged, or of another version.
     """
     path = locate_saved(path)
-    tensors, header = read_tensors(path, entry="tl_entk", what=_WHAT)
-    if header.get("kind") == "Course":
-        return Course.from_file(path, tensors, header)
+    kind, tensors, about = read_tensors(path, what=_WHAT)
+    if kind == "Course":
+        return Course.from_file(path, tensors, about)
     with refuse_damaged(path, _WHAT):
-        return _restore_result(tensors, header["kind"], header["fields"], header["provenance"])
+        return _restore_result(kind, tensors, about["fields"], _to_dict(about["provenance"]))
 
 
 def _restore_result(
-    tensors: dict[str, Tensor], kind: str, fields: dict[str, Any], provenance: dict[str, Any]
+    kind: str, tensors: dict[str, Tensor], fields: dict[str, Any], provenance: dict[str, Any]
 ) -> Saveable:
     """A result of any kind but a course, from what its file holds."""
     match kind:
         case "KernelBlocks":
-            return KernelBlocks({name: tensors[name] for name in fields["order"]}, provenance)
+            blocks = {name: tensors[name] for name in _to_texts(fields["order"])}
+            check_blocks(blocks)
+            return KernelBlocks(blocks, provenance)
         case "EigenDirections":
-            return _restore_directions(tensors, provenance, fields.get("space"))
+            return _restore_directions(tensors, provenance, fields["space"])
         case "Windows":
             return _restore_windows(tensors, fields, provenance)
         case "dict":
-            spaces = fields.get("spaces", {})
+            spaces = fields["spaces"]
             return {
-                name: _restore_directions(_take_named(tensors, name), about, spaces.get(name))
-                for name, about in fields["provenances"].items()
+                name: _restore_directions(_take_named(tensors, name), _to_dict(of), spaces[name])
+                for name, of in fields["provenances"].items()
             }
         case "FeatureSet":
-            texts = {key: tuple(value) for key, value in fields.items()}
-            return FeatureSet(tensors["values"].numpy(), **texts)
+            names, families, groups = (
+                _to_texts(fields[key]) for key in ("names", "families", "groups")
+            )
+            values, frequencies = tensors["values"], tuple(map(int, fields["frequencies"]))
+            return FeatureSet(values.numpy(), names, families, groups, frequencies)
     raise ValueError(f"it is of kind {kind!r}")
 
 
@@ -162,19 +168,19 @@ def _take_named(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
 
 
 def _restore_directions(
-    tensors: dict[str, Tensor], about: dict[str, Any], space: Space | None
+    tensors: dict[str, Tensor], about: dict[str, Any], space: Any
 ) -> EigenDirections:
-    # a file written before the space was kept: what its vectors show
-    shown: Space = "examples" if tensors["vectors"].ndim == 2 else "outputs"
-    return EigenDirections(**tensors, provenance=about, space=space or shown)
+    found = EigenDirections(**tensors, provenance=about, space=space)
+    check_directions(found)
+    return found
 
 
 def _check_columns(windows: Windows) -> dict[str, Any]:
     """The kept columns, if each can be written down."""
     for name, values in windows.columns.items():
         try:
-            json.dumps(values)
-        except TypeError as error:
+            to_json(values, name)
+        except UserError as error:
             raise UserError(
                 f"column {name!r} of the windows cannot be saved ({error}): leave it out of "
                 "keep_columns."
@@ -186,7 +192,28 @@ def _restore_windows(
     tensors: dict[str, Tensor], fields: dict[str, Any], provenance: dict[str, Any]
 ) -> Windows:
     """Windows again: JSON has lists where they have tuples."""
-    values: dict[str, Any] = tensors | {name: fields[name] for name in _WINDOW_TABLES}
-    values |= {name: fields[name] and tuple(fields[name]) for name in _WINDOW_TEXTS}
-    values["columns"] = {name: tuple(column) for name, column in fields["columns"].items()}
-    return Windows(**values, provenance=provenance)
+    values: dict[str, Any] = {name: tensors[name] for name in _WINDOW_TENSORS}
+    values |= {name: fields[name] and _to_texts(fields[name]) for name in _WINDOW_TEXTS}
+    values |= {name: _to_dict(fields[name]) for name in _WINDOW_TABLES}
+    values["columns"] = {name: _to_tuple(column) for name, column in fields["columns"].items()}
+    windows = Windows(**values, provenance=provenance)
+    check_windows(windows)
+    return windows
+
+
+def _to_texts(found: Any) -> tuple[str, ...]:
+    if not all(isinstance(text, str) for text in _to_tuple(found)):
+        raise ValueError("a list of texts is something else")
+    return tuple(found)
+
+
+def _to_tuple(found: Any) -> tuple[Any, ...]:
+    if not isinstance(found, list):
+        raise ValueError("a list is something else")
+    return tuple(found)
+
+
+def _to_dict(found: Any) -> dict[str, Any]:
+    if not isinstance(found, Mapping):
+        raise ValueError("values by name are something else")
+    return dict(found)

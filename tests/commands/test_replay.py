@@ -1,6 +1,5 @@
 """A run's own description of itself, and the run made again from it."""
 
-import json
 import re
 
 import pytest
@@ -10,6 +9,7 @@ from tests.commands.test_toys import TOY, report_of, run
 from tl_entk.commands.call import read_call
 from tl_entk.commands.main import app
 from tl_entk.commands.options import _NOT_RECORDED
+from tl_entk.tools.files import read_kept, write_kept
 
 pytestmark = pytest.mark.plain
 
@@ -60,23 +60,28 @@ def test_quiet_prints_the_path_alone(made, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda kept: "{", "is damaged"),
-        (lambda kept: "[]", "is damaged"),
-        (lambda kept: {**kept, "options": None}, "is damaged"),
+        (lambda kept: "{", "is no call of a command .*not JSON"),
+        (lambda kept: "[]", "is no call of a command .*not JSON with names"),
+        (lambda kept: {**kept, "options": None}, "is no call of a command"),
         (lambda kept: {k: v for k, v in kept.items() if k != "command"}, "no 'command' in it"),
         (
             lambda kept: {**kept, "format": 99, "versions": {"tl_entk": "9.1"}},
             r"written by tl_entk 9\.1, in format 99.*install tl_entk 9\.1",
         ),
         (lambda kept: {**kept, "command": "later"}, "of a command 'later'"),
+        (lambda kept: {**kept, "command": "replay", "options": {}}, "of a command 'replay'"),
+        (lambda kept: {**kept, "options": {"elsewhere": True}}, "its options are none"),
         (lambda kept: {**kept, "options": {"--later": 1}}, "does not fit .*--later"),
         (lambda kept: {**kept, "options": {**kept["options"], "--seed": "x"}}, "does not fit"),
     ],
 )
 def test_a_file_that_cannot_be_followed(change, message, made, tmp_path):
     path = tmp_path / "config.json"
-    changed = change(json.loads((made / "config.json").read_text()))
-    path.write_text(changed if isinstance(changed, str) else json.dumps(changed))
+    changed = change(read_kept(made / "config.json"))
+    if isinstance(changed, str):
+        path.write_text(changed)
+    else:
+        write_kept(path, changed)
     result = run("replay", tmp_path)
     assert isinstance(result.exception, ValueError)
     assert re.search(message, str(result.exception))

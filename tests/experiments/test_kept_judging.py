@@ -1,6 +1,5 @@
 """What judging found is kept by what it was found from, and is the same when it is taken up."""
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from tl_entk.alignment.comparison import probe_bases, probe_validation
 from tl_entk.alignment.readout_sweep import Candidate, judge_sweep, over_layers
 from tl_entk.experiments.language import kept_judging
 from tl_entk.experiments.language.kept_judging import KeptJudging, content_key
+from tl_entk.tools.files import read_kept
 
 pytestmark = pytest.mark.plain
 
@@ -156,7 +156,7 @@ def test_an_interrupted_judging_goes_on(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         stop_after_the_row()
-    assert len(json.loads((tmp_path / "numbers.json").read_text())) == 1
+    assert len(read_kept(tmp_path / "numbers.json")) == 1
 
 
 def test_without_a_folder_nothing_is_kept(tmp_path, monkeypatch):

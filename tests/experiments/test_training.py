@@ -165,7 +165,7 @@ def test_checkpoints_are_the_course_of_the_training(tmp_path):
     load_weights(model, last)
     tokens = trained.data.tokens
     torch.testing.assert_close(model(tokens), trained.model(tokens))
-    assert json.loads((tmp_path / "training-2.json").read_text())["epoch"] == trained.curve.epoch
+    assert json.loads((tmp_path / "training-3.json").read_text())["epoch"] == trained.curve.epoch
 
 
 def test_training_learns(tmp_path):

@@ -1,6 +1,5 @@
 """Pages, tables and what is written beside them."""
 
-import json
 import os
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import tl_entk
 from feature_sets import FeatureSet
 from tl_entk.report.page import write_report
 from tl_entk.report.parts import Section, Table
+from tl_entk.tools.files import read_kept
 
 pytestmark = pytest.mark.plain
 
@@ -45,7 +45,7 @@ def test_a_report_with_its_results(tmp_path):
     )
     assert page == tmp_path / "run" / "report.html"
     assert "R²" in page.read_text(encoding="utf-8")
-    assert json.loads((page.parent / "results.json").read_text(encoding="utf-8")) == {"one": 1}
+    assert read_kept(page.parent / "results.json") == {"one": 1}
     assert tl_entk.load(page.parent / "parts" / "features.safetensors").names == ("f",)
     bare = write_report(tmp_path / "bare", "Title", "", [], [])
     assert [path.name for path in bare.parent.iterdir()] == ["report.html"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any, Generic, TypeVar
 from feature_sets.errors import UserError
 
 CONFIG = "config.json"
+_WHAT = "call of a command"
 # raised where a file of this version could not be read by the one before
 FORMAT = 1
 
@@ -41,7 +41,7 @@ class Call(Generic[Settings]):
         """
         # what it brings is slow to import
         from tl_entk.model.provenance import versions
-        from tl_entk.tools.files import write_json
+        from tl_entk.tools.files import write_kept
 
         about = {
             "format": FORMAT,
@@ -49,7 +49,7 @@ class Call(Generic[Settings]):
             "options": dict(self.options),
             "versions": {"python": platform.python_version(), **versions()},
         }
-        write_json(folder / CONFIG, about)
+        write_kept(folder / CONFIG, about)
 
 
 @dataclass(frozen=True)
@@ -95,24 +95,24 @@ def read_call(folder: Path) -> KeptCall:
 
     Raises:
         FileNotFoundError: if the folder has no such file.
-        UserError: if the file is damaged, or of a newer version.
+        UserError: if the file is damaged, was changed by hand, or is of another version.
     """
     path = folder if folder.is_file() else folder / CONFIG
     if not path.is_file():
         raise FileNotFoundError(
             f"no {CONFIG} in {folder}: pass the folder of a run, where its report.html lies."
         )
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
+    # what it brings is slow to import
+    from tl_entk.tools.files import read_kept, refuse_damaged
+
+    with refuse_damaged(path, _WHAT):
+        kept = read_kept(path, _WHAT)
         found = KeptCall(path, kept["command"], kept["options"], kept["versions"]["tl_entk"])
         number = int(kept["format"])
         if not (isinstance(found.command, str) and isinstance(found.options, dict)):
             raise TypeError("its command or its options are of another kind")
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        what = f"no {error} in it" if isinstance(error, KeyError) else str(error)
-        raise UserError(
-            f"{path} is damaged ({what}): call the command itself with its options."
-        ) from error
+        if not all(option.startswith("--") for option in found.options):
+            raise ValueError("its options are none")
     if number > FORMAT:
         raise UserError(
             f"{path} was written by tl_entk {found.version}, in format {number}; this one reads up "

@@ -11,13 +11,14 @@ from feature_sets.errors import UserError
 from tl_entk.commands.call import CONFIG, Call
 from tl_entk.commands.console import announce, console
 from tl_entk.model.classes import ModelClass, default_model_class
+from tl_entk.tools.locks import LOCK, lock_folder
 
 
 @contextmanager
 def run_folder(
     target: Path, call: Call[Any], doing: str = "", device: str = "cpu"
 ) -> Iterator[None]:
-    """Around a run: its folder says how it was called; a run that fails at once leaves none.
+    """Around a run: its folder is its own and says how it was called; one that fails leaves none.
 
     Args:
         target: folder of its report; its name is shown.
@@ -27,18 +28,20 @@ def run_folder(
 
     Raises:
         OSError: if the folder cannot be written to.
-        UserError: if the device is unknown.
+        UserError: if the device is unknown, or another run has the folder.
     """
     check_device(device)
     made = [folder for folder in (target, *target.parents) if not folder.exists()]
     check_writable(target)
     try:
-        call.write(target)
-        announce(target.name, doing)
-        yield
+        with lock_folder(target):
+            call.write(target)
+            announce(target.name, doing)
+            yield
     except Exception:
-        if target in made and [file.name for file in target.iterdir()] == [CONFIG]:
-            (target / CONFIG).unlink()
+        if target in made and {file.name for file in target.iterdir()} <= {CONFIG, LOCK}:
+            (target / CONFIG).unlink(missing_ok=True)
+            (target / LOCK).unlink(missing_ok=True)
         for folder in made:
             if any(folder.iterdir()):
                 break

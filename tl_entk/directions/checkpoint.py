@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
@@ -39,7 +38,7 @@ def save_state(path: Path, state: LanczosState, kernel: dict[str, str]) -> None:
         "scale": torch.tensor(state.scale, dtype=torch.float64),
         "search": torch.tensor([searched, state.search_width]),
     }
-    write_tensors(path, tensors, {"tl_entk": json.dumps({"kind": "lanczos", "kernel": kernel})})
+    write_tensors(path, tensors, kind="lanczos", about={"kernel": kernel})
 
 
 def load_state(
@@ -50,24 +49,49 @@ def load_state(
     Raises:
         UserError: if the file is none of ours, or of another kernel; says in what.
     """
-    tensors, header = read_tensors(path, entry="tl_entk", kind="lanczos", what=_WHAT)
+    tensors, about = read_tensors(path, "lanczos", _WHAT)[1:]
     with refuse_damaged(path, _WHAT):
-        _check_same_run(path, header["kernel"], kernel)
+        found = dict(about["kernel"])
         generator = torch.Generator()
         generator.set_state(tensors["generator"])
         searched, search_width = tensors["search"].tolist()
-        return LanczosState(
+        basis = tensors["basis"]
+        state = LanczosState(
             rows,
-            # products round by where numbers lie in memory: a copy lies where torch would put it
-            tensors["basis"][rows.own].to(device, copy=True),
-            tensors["projected"].clone(),
-            tensors["coupling"].clone(),
+            basis[rows.own].to(device),
+            tensors["projected"],
+            tensors["coupling"],
             int(tensors["products"]),
             generator,
             float(tensors["scale"]),
             None if searched < 0 else searched,
             search_width,
         )
+        _check_sizes(state)
+    _check_same_run(path, found, kernel)
+    if found.get("rows") != str(len(basis)):
+        raise UserError(f"{path} is a damaged {_WHAT}: delete it.")
+    return state
+
+
+def _check_sizes(state: LanczosState) -> None:
+    """Refuse a state whose parts do not belong together.
+
+    Raises:
+        ValueError: says which do not.
+    """
+    rows, columns = state.rows.count, state.basis.shape[1]
+    known, fresh = state.known, columns - state.known
+    if state.projected.shape != (known, known) or state.coupling.shape != (fresh, known):
+        raise ValueError(
+            f"a basis of {columns} vectors beside {tuple(state.projected.shape)} and "
+            f"{tuple(state.coupling.shape)}"
+        )
+    if columns > rows or state.products < 0:
+        raise ValueError(f"{columns} vectors of {rows} rows after {state.products} products")
+    for part in (state.basis, state.projected, state.coupling):
+        if not part.is_floating_point() or not bool(part.isfinite().all()):
+            raise ValueError("numbers that are not finite")
 
 
 def _check_same_run(path: Path, found: dict[str, str], kernel: dict[str, str]) -> None:

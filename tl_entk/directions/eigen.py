@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import scipy.linalg
 import torch
@@ -134,6 +134,35 @@ class EigenDirections(Shown):
     def tensors(self) -> dict[str, Tensor]:
         """Everything but provenance and space, by attribute."""
         return {k: v for k, v in vars(self).items() if isinstance(v, Tensor)}
+
+
+def check_directions(found: EigenDirections) -> None:
+    """Refuse directions whose parts do not belong together.
+
+    Raises:
+        UserError: for other shapes than the class has, numbers that are not real or not finite,
+            or an unknown space.
+    """
+    k = len(found.eigenvalues) if found.eigenvalues.ndim else 0
+    n = len(found.scores) if found.scores.ndim else 0
+    shapes = {name: tuple(tensor.shape) for name, tensor in found.tensors().items()}
+    vectors = shapes.pop("vectors")
+    each = ("eigenvalues", "rank1_share", "residuals", "converged")
+    if shapes != {"scores": (n, k), **dict.fromkeys(each, (k,))} or not (
+        len(vectors) in (2, 3) and (vectors[0], vectors[-1]) == (n, k)
+    ):
+        raise UserError(
+            f"directions of shapes {shapes | {'vectors': vectors}}: (k,), scores (n, k) and "
+            "vectors (n, k) or (n, d, k) belong together."
+        )
+    for name, tensor in found.tensors().items():
+        if tensor.is_floating_point() is (name == "converged"):
+            raise UserError(f"{name} of directions are of {tensor.dtype}: pass real numbers.")
+    for name in ("eigenvalues", "scores", "vectors"):
+        if not bool(getattr(found, name).isfinite().all()):
+            raise UserError(f"{name} of directions are not finite: compute them anew.")
+    if found.space not in get_args(Space):
+        raise UserError(f"space {found.space!r} of directions: it is one of {get_args(Space)}.")
 
 
 def scores_of(directions: EigenDirections | Rows, n: int | None = None) -> Float[Tensor, "n k"]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -222,19 +221,18 @@ class Course(Shown):
             The path written.
 
         Raises:
+            UserError: for a path that names no file, or provenance that JSON cannot hold.
             OSError: if the folder cannot be written to.
         """
+        self._check()
         tensors = {"steps": self.steps}
         for table in _TABLES:
             tensors |= {f"{table}/{name}": t for name, t in getattr(self, table).items()}
         names = {table: list(getattr(self, table)) for table in _TABLES}
-        info = {
-            "kind": "Course",
-            "fields": {"names": names, "max_overlap": self.max_overlap},
-            "provenance": self.provenance,
-        }
+        fields = {"names": names, "max_overlap": self.max_overlap}
         path = with_suffix(path)
-        write_tensors(path, tensors, {"tl_entk": json.dumps(info)})
+        about = {"fields": fields, "provenance": self.provenance}
+        write_tensors(path, tensors, kind="Course", about=about)
         return path
 
     @classmethod
@@ -246,18 +244,42 @@ class Course(Shown):
             UserError: if it is no course.
         """
         path = locate_saved(path)
-        tensors, header = read_tensors(path, entry="tl_entk", kind="Course", what=_WHAT)
-        return cls.from_file(path, tensors, header)
+        found = read_tensors(path, "Course", _WHAT)
+        return cls.from_file(path, found.tensors, found.about)
 
     @classmethod
-    def from_file(cls, path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> Course:
+    def from_file(cls, path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> Course:
         """A course from what its file holds.
 
         Raises:
-            UserError: if something is missing.
+            UserError: if something is missing, or does not belong together.
         """
         with refuse_damaged(path, _WHAT):
-            names, most = header["fields"]["names"], header["fields"]["max_overlap"]
+            names, most = about["fields"]["names"], dict(about["fields"]["max_overlap"])
             tables = {t: {name: tensors[f"{t}/{name}"] for name in names[t]} for t in _TABLES}
-            about = header["provenance"]
-            return cls(tensors["steps"], max_overlap=most, provenance=about, **tables)
+            given = dict(about["provenance"])
+            course = cls(tensors["steps"], max_overlap=most, provenance=given, **tables)
+            course._check()
+            return course
+
+    def _check(self) -> None:
+        """Refuse a course whose columns do not belong together.
+
+        Raises:
+            UserError: says which do not.
+        """
+        if self.steps.ndim != 1 or self.steps.dtype != torch.int64:
+            raise UserError(f"steps are {self.steps.dtype} of shape {tuple(self.steps.shape)}.")
+        if bool((self.steps.diff() <= 0).any()):
+            raise UserError("steps do not increase.")
+        for table in _TABLES:
+            for name, column in getattr(self, table).items():
+                wanted = 1 + (table == "eigenvalues")
+                if column.ndim != wanted or len(column) != len(self):
+                    raise UserError(f"{table} {name!r} has shape {tuple(column.shape)}.")
+                if not column.is_floating_point():
+                    raise UserError(f"{table} {name!r} is of {column.dtype}.")
+                if table != "metrics" and not bool(column.isfinite().all()):
+                    raise UserError(f"{table} {name!r} is not finite.")
+        if set(self.overlaps) != set(self.max_overlap):
+            raise UserError("overlaps and max_overlap are of different watches.")

@@ -25,7 +25,7 @@ from tl_entk.dynamics.training_state import preserve_training_state, set_gradien
 from tl_entk.dynamics.watch import Watch, count_examples, find_kernel
 from tl_entk.model.provenance import versions
 from tl_entk.tools.arrays import to_tensor
-from tl_entk.tools.files import with_suffix
+from tl_entk.tools.files import to_json, with_suffix
 from tl_entk.tools.values import check_at_least, check_kind, read_integers, read_names
 
 Kernels = Callable[[Any], Mapping[str, Tensor]]
@@ -111,10 +111,8 @@ class Track:
             "watched": {name: watch.identity() for name, watch in self.watches.items()},
             "given": dict(provenance or {}),
         }
-        try:
-            self._about = json.loads(json.dumps(about))
-        except TypeError as error:
-            raise UserError(f"provenance cannot be saved ({error}): pass JSON values.") from error
+        # as it is read back
+        self._about = json.loads(to_json(about, "provenance"))
         self._course: Course | None = None
         self._last: int | None = None
         if self.path is not None and self.path.exists():

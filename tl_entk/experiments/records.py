@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +17,7 @@ def store(record: Any, path: Path) -> None:
     """Write a dataclass whose fields are tensors, dictionaries of tensors, or JSON values.
 
     Raises:
+        UserError: for fields that a file cannot hold.
         OSError: if the folder cannot be written to.
     """
     tensors: dict[str, Tensor] = {}
@@ -31,7 +31,7 @@ def store(record: Any, path: Path) -> None:
             plain[item.name] = list(value)
         else:
             plain[item.name] = value
-    write_tensors(path, tensors, {"record": json.dumps(plain)})
+    write_tensors(path, tensors, kind=type(record).__name__, about=plain)
 
 
 def recall(kind: type[Record], path: Path) -> Record:
@@ -39,7 +39,7 @@ def recall(kind: type[Record], path: Path) -> Record:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        UserError: if it holds another kind of result.
+        UserError: if it holds another kind of result, or is damaged.
 
     Example:
         >>> import tempfile, torch
@@ -50,7 +50,7 @@ def recall(kind: type[Record], path: Path) -> Record:
         Peak(step=75, value=0.5)
     """
     what = f"{kind.__name__} of this version"
-    tensors, plain = read_tensors(path, entry="record", what=what)
+    _, tensors, plain = read_tensors(path, kind.__name__, what)
     names = {item.name for item in fields(kind)}  # type: ignore[arg-type]
     with refuse_damaged(path, what):
         if names != {*plain, *(name for name in tensors if "/" not in name)}:

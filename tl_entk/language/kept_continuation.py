@@ -14,7 +14,7 @@ from torch import Tensor
 from tl_entk.tools.files import read_tensors, write_tensors
 
 _SECONDS_BETWEEN_WRITES = 20.0
-_WINDOWS, _NEW = "windows", "new"
+_WINDOWS, _NEW, _KIND = "windows", "new", "continuation"
 
 
 class KeptContinuation:
@@ -34,7 +34,7 @@ class KeptContinuation:
 
     def __enter__(self) -> KeptContinuation:
         if self._path.exists():
-            kept, _ = read_tensors(self._path)
+            kept = read_tensors(self._path, _KIND).tensors
             rows = zip(kept[_WINDOWS].tolist(), kept[_NEW].tolist(), strict=True)
             self._known = {tuple(window): new for window, new in rows}
             self._written = len(self._known)
@@ -65,6 +65,6 @@ class KeptContinuation:
                 _WINDOWS: torch.tensor(list(self._known)),
                 _NEW: torch.tensor(list(self._known.values())),
             }
-            write_tensors(self._path, tensors)
+            write_tensors(self._path, tensors, kind=_KIND)
             self._written = len(self._known)
         self._saved_at = time.monotonic()

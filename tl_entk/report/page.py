@@ -17,7 +17,7 @@ from markupsafe import Markup
 from tl_entk.report.direction_pages import DirectionPages
 from tl_entk.report.parts import Fold, Part, Picture, Section, Table, show_cell, slug, write_text
 from tl_entk.results import Saveable, save
-from tl_entk.tools.files import write_atomically, write_json
+from tl_entk.tools.files import write_atomically, write_kept
 
 
 def write_report(
@@ -56,7 +56,7 @@ def write_report(
     for name, result in (results or {}).items():
         save(result, out / name)
     if summary is not None:
-        write_json(out / "results.json", summary)
+        write_kept(out / "results.json", summary)
     writer = _Writer(out)
     pages = [] if directions is None else directions.pages
     text = _environment().from_string(_asset("page.html.j2")).render(

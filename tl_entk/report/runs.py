@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,9 @@ from tl_entk.alignment.bootstrap import IntervalEstimate
 from tl_entk.report import charts
 from tl_entk.report.page import write_report
 from tl_entk.report.parts import Cells, Link, Picture, Section, Signed, Table, interval
+from tl_entk.tools.files import read_kept, refuse_damaged
+
+_WHAT = "result of tl-entk language"
 
 
 class KeptRun(NamedTuple):
@@ -53,13 +55,13 @@ def read_run(folder: Path) -> KeptRun:
     """
     path = folder / "results.json"
     try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-        found = KeptRun(folder.resolve().name, folder, summary)
-        _ = found.lead
-    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        with refuse_damaged(path, _WHAT):
+            found = KeptRun(folder.resolve().name, folder, read_kept(path, _WHAT))
+            _ = found.lead
+    except (OSError, UserError) as error:
         raise UserError(
-            f"{folder} has no result of tl-entk language ({type(error).__name__} in results.json): "
-            "pass folders of its runs, or one folder of any command."
+            f"{folder} has no result of tl-entk language ({error}): pass folders of its runs, or "
+            "one folder of any command."
         ) from error
     return found
 

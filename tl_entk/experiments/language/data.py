@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
@@ -47,10 +46,11 @@ from tl_entk.language.next_words import greedy_continuation
 from tl_entk.language.story_model.sample import sample_stories
 from tl_entk.model.adapters import adapt_transformer
 from tl_entk.results import load, save
-from tl_entk.tools.files import read_tensors, write_json, write_tensors
+from tl_entk.tools.files import read_kept, read_tensors, refuse_damaged, write_kept, write_tensors
 
 # entries of the states' file beside the layers
 _TOKENS, _PREDICTED = "tokens", "predicted"
+_STATES = "states"
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +147,7 @@ def _make_or_load_states(
 ) -> dict[str, Tensor]:
     """Residual stream after each layer, by its number, and the predicted tokens."""
     path = folder / STATES
-    found = read_tensors(path)[0] if path.exists() else {}
+    found = read_tensors(path, _STATES).tensors if path.exists() else {}
     if not torch.equal(found.get(_TOKENS, tokens[:0]), tokens.cpu()):
         found = {_TOKENS: tokens.cpu()}
     there = set(found)
@@ -159,7 +159,7 @@ def _make_or_load_states(
     if _PREDICTED not in found:
         found[_PREDICTED] = greedy_continuation(model, tokens, 1)[:, 0].cpu().contiguous()
     if set(found) != there:
-        write_tensors(path, found)
+        write_tensors(path, found, kind=_STATES)
     return found
 
 
@@ -258,5 +258,6 @@ def _open_texts(settings: LanguageSettings, folder: Path, progress: bool) -> Ite
     path = folder / "sampled_stories.json"
     if not path.exists():
         stories = sample_stories(settings.sampled, settings.seed, progress=progress)
-        write_json(path, stories)
-    return read_texts(json.loads(path.read_text(encoding="utf-8")))
+        write_kept(path, {"stories": stories})
+    with refuse_damaged(path, "sample of stories"):
+        return read_texts(read_kept(path)["stories"])

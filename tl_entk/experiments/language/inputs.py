@@ -13,10 +13,12 @@ from typing import Any
 import torch
 from spacy.language import Language
 
+from feature_sets.errors import UserError
 from feature_sets.pipelines import describe
 from feature_sets.warn import warn_user
 from tl_entk.language.loading import LanguageModel
-from tl_entk.tools.files import write_json
+from tl_entk.tools.files import read_kept, write_kept
+from tl_entk.tools.locks import LOCK
 
 INPUTS = "inputs.json"
 WINDOWS = "windows.safetensors"
@@ -81,7 +83,10 @@ def discard_stale_results(folder: Path, found: dict[str, Any]) -> None:
     path = folder / INPUTS
     # tuples are lists once they are read back
     found = json.loads(json.dumps(found))
-    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else found
+    try:
+        kept = read_kept(path) if path.exists() else found
+    except UserError:  # damaged, or of another version: whatever is there may be so too
+        kept = {}
     changed = [name for name, value in found.items() if kept.get(name) != value]
     if changed:
         warn_user(
@@ -91,7 +96,7 @@ def discard_stale_results(folder: Path, found: dict[str, Any]) -> None:
             (folder / old).unlink(missing_ok=True)
         for computed in (*folder.glob("kernels-*"), *folder.glob(JUDGED)):
             shutil.rmtree(computed)
-    write_json(path, found)
+    write_kept(path, found)
 
 
 @contextmanager
@@ -104,6 +109,6 @@ def forget_folder_without_results(folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception:
-        if [path.name for path in folder.iterdir()] == [INPUTS]:
+        if {path.name for path in folder.iterdir()} <= {INPUTS, LOCK}:
             shutil.rmtree(folder)
         raise

@@ -7,7 +7,6 @@ resamples, and the versions of what computes. Whatever changes has another name,
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
@@ -38,11 +37,11 @@ from tl_entk.alignment.ranking import METRICS
 from tl_entk.alignment.readout_sweep import Candidate, SweepRow, judge_sweep
 from tl_entk.alignment.splitting import Groups
 from tl_entk.model.provenance import versions
-from tl_entk.tools.files import read_tensors, refuse_damaged, write_json, write_tensors
+from tl_entk.tools.files import read_kept, read_tensors, refuse_damaged, write_kept, write_tensors
 
 # raised where judging comes to find something else
 _METHOD = 1
-_HEADER = "judged"
+_KIND = "judged"
 _NUMBERS = "numbers.json"
 # steps of the bar: of a table, of one with p-values, of probes on one basis
 TABLE_STEPS, NULL_STEPS = 1, 4
@@ -69,7 +68,7 @@ class KeptJudging:
         progress: bool = False,
     ) -> None:
         self._folder, self._advance, self._progress = folder, advance, progress
-        self._numbers = read_numbers(folder / _NUMBERS) if folder else {}
+        self._numbers = read_if_whole(folder / _NUMBERS) if folder else {}
         self._changed = False
 
     def __enter__(self) -> KeptJudging:
@@ -83,7 +82,7 @@ class KeptJudging:
     ) -> None:
         # of an interrupted run too
         if self._folder and self._changed:
-            write_json(self._folder / _NUMBERS, self._numbers)
+            write_kept(self._folder / _NUMBERS, self._numbers)
 
     def table(self, scores: Tensor, features: FeatureSet, **options: Any) -> DirectionTable:
         """As ``best_directions``."""
@@ -157,8 +156,7 @@ class KeptJudging:
                 return restore(*kept)
         found = judge()
         tensors, about = parts_of(found)
-        header = {"about": about, "key": key, "digest": _digest_of(tensors, about)}
-        write_tensors(path, tensors, {_HEADER: json.dumps(header)})
+        write_tensors(path, tensors, kind=_KIND, about={"judged": about, "key": key})
         return found
 
 
@@ -201,18 +199,17 @@ def _add(value: Any, digest: Any) -> None:
         digest.update(f"{type(value).__name__} {len(text)} {text} ".encode())
 
 
-def read_numbers(path: Path) -> dict[str, Any]:
-    """Kept numbers by their keys; none where there is no file, or a damaged one.
+def read_if_whole(path: Path) -> dict[str, Any]:
+    """What a file keeps by its keys; nothing where there is none, or a damaged one.
 
     Example:
-        >>> read_numbers(Path("nowhere"))
+        >>> read_if_whole(Path("nowhere"))
         {}
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        return read_kept(path)
+    except (FileNotFoundError, UserError):
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _read_parts(path: Path, key: str) -> Parts | None:
@@ -220,19 +217,10 @@ def _read_parts(path: Path, key: str) -> Parts | None:
     if not path.exists():
         return None
     try:
-        tensors, header = read_tensors(path, entry=_HEADER)
+        _, tensors, about = read_tensors(path, _KIND)
     except UserError:  # damaged: judged again
         return None
-    about = header.get("about", {})
-    whole = header.get("key") == key and header.get("digest") == _digest_of(tensors, about)
-    return (tensors, about) if whole else None
-
-
-def _digest_of(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> str:
-    digest = hashlib.sha256()
-    # through JSON, as it is read back
-    _add([json.dumps(about), *(part for item in sorted(tensors.items()) for part in item)], digest)
-    return digest.hexdigest()
+    return (tensors, about["judged"]) if about.get("key") == key else None
 
 
 def _table_parts(table: DirectionTable) -> Parts:

@@ -24,7 +24,7 @@ from tl_entk.alignment.readout_sweep import (
 from tl_entk.compressed.eigendirections import all_eigendirections
 from tl_entk.directions.eigen import EigenDirections
 from tl_entk.experiments.language.data import LanguageData
-from tl_entk.experiments.language.kept_judging import content_key, read_numbers
+from tl_entk.experiments.language.kept_judging import content_key, read_if_whole
 from tl_entk.experiments.language.settings import LanguageSettings
 from tl_entk.kernel.blocks import kernel_blocks
 from tl_entk.kernel.normalizations import NORMALIZATIONS
@@ -32,7 +32,7 @@ from tl_entk.model.provenance import hash_of
 from tl_entk.operator.normalized_operator import gradient_norms
 from tl_entk.operator.top_directions import top_eigendirections
 from tl_entk.results import load, save
-from tl_entk.tools.files import read_tensors, write_json, write_tensors
+from tl_entk.tools.files import read_tensors, write_kept, write_tensors
 
 # the readout that features are shared out with: no label, one backward pass
 SHARES_READOUT = "logsumexp"
@@ -40,6 +40,8 @@ SHARES_READOUT = "logsumexp"
 ALL_LOGITS = "all logits"
 # says which windows a folder of kernels is of
 WINDOWS = "windows.json"
+# what files of tensors are
+_NORMS, _BASELINE = "norms", "baseline"
 
 # counts the ways that outputs to compress to were found in, so that none is taken for another
 _METHOD = 2
@@ -134,12 +136,12 @@ class KernelFolder:
 
     def __post_init__(self) -> None:
         """Clear the folder unless it says that what it has is of these windows."""
-        path, windows = self.folder / WINDOWS, hash_of(self.tokens)
-        if not path.exists() or json.loads(path.read_text(encoding="utf-8")) != windows:
+        path, windows = self.folder / WINDOWS, {"windows": hash_of(self.tokens)}
+        if read_if_whole(path) != windows:
             for pattern in ("layer_*", "compressed-*", "sweep/*", "baselines/*"):
                 for old in self.folder.glob(f"{pattern}.safetensors"):
                     old.unlink()
-            write_json(path, windows)
+            write_kept(path, windows)
 
     def flattened(self, normalization: str) -> Layers:
         """Directions of the flattened kernel of every layer."""
@@ -195,7 +197,7 @@ class KernelFolder:
         """Gradient norms of the flattened kernel, for every normalization by cosines."""
         path = self.folder / f"layer_{layer}.norms.safetensors"
         if path.exists():
-            return read_tensors(path)[0]["norms"]
+            return read_tensors(path, _NORMS).tensors["norms"]
         found = gradient_norms(
             self.model,
             self.tokens,
@@ -203,7 +205,7 @@ class KernelFolder:
             memory_budget=self.memory_budget,
             progress=self.progress,
         )
-        write_tensors(path, {"norms": found})
+        write_tensors(path, {"norms": found}, kind=_NORMS)
         return found
 
     def of_readout(self, readout: str) -> dict[Candidate, Layers]:
@@ -264,8 +266,8 @@ class KernelFolder:
             layers = {self._kept_name(layer): x.cpu() for layer, x in computed[name].items()}
             path = self._baseline_file(name)
             # other layers, of other runs, stay
-            kept = read_tensors(path)[0] if path.exists() else {}
-            write_tensors(path, kept | {key: x.contiguous() for key, x in layers.items()})
+            kept = read_tensors(path, _BASELINE).tensors if path.exists() else {}
+            write_tensors(path, kept | layers, kind=_BASELINE)
         return {name: kept or computed[name] for name, kept in found.items()} | {
             name: computed[name] for name in own or {}
         }
@@ -276,7 +278,7 @@ class KernelFolder:
         Of the layers asked for, and of what is in none.
         """
         path = self.folder / "shares.json"
-        kept, key = read_numbers(path), content_key(SHARES_READOUT, self.layers, features)
+        kept, key = read_if_whole(path), content_key(SHARES_READOUT, self.layers, features)
         if key in kept:
             return dict(kept[key])
         blocks = kernel_blocks(
@@ -294,7 +296,7 @@ class KernelFolder:
             for index, name in enumerate(features.names)
         }
         # those of other labels and layers, of other runs, stay
-        write_json(path, {**kept, key: found})
+        write_kept(path, {**kept, key: found})
         return found
 
     @property
@@ -307,7 +309,7 @@ class KernelFolder:
 
     def _kept_baseline(self, name: str) -> dict[str, Tensor] | None:
         path = self._baseline_file(name)
-        kept = read_tensors(path)[0] if path.exists() else {}
+        kept = read_tensors(path, _BASELINE).tensors if path.exists() else {}
         if name in PREDICTION:
             # the leading ones of more directions are those of fewer
             widths = {key: int(key.split()[1]) for key in kept if key.startswith(f"{TOGETHER}, ")}

@@ -28,6 +28,7 @@ from tl_entk.experiments.language.settings import (
 )
 from tl_entk.language.loading import LanguageModel, load_language_model
 from tl_entk.model.adapters import adapt_transformer
+from tl_entk.tools.locks import lock_folder
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +103,8 @@ def run_language(
         progress: show estimates and bars.
 
     Raises:
-        UserError, OSError: for settings, models or data that cannot be meant; says what to pass.
+        UserError, OSError: for settings, models or data that cannot be meant, and a folder that
+            another run writes to; says what to do.
 
     Source: arXiv 2510.00468, section 5.
     """
@@ -115,18 +117,20 @@ def run_language(
     )
     check_model(settings, language_model.model)
     clock.lap("model and pipeline")
-    data = language_data(settings, language_model, nlp, home, own=own, progress=progress)
-    clock.lap("windows and labels")
-    directions = language_directions(
-        settings,
-        language_model.model,
-        data,
-        home / kernels_name(settings),
-        own_baselines=own_baselines,
-        memory_budget=memory_budget,
-        progress=progress,
-    )
-    clock.lap("kernels and eigendirections")
-    judged = judge_language(settings, data, directions, folder=home / JUDGED, progress=progress)
-    clock.lap("judging")
+    # runs with other labels, layers or readouts write to the same folder
+    with lock_folder(home):
+        data = language_data(settings, language_model, nlp, home, own=own, progress=progress)
+        clock.lap("windows and labels")
+        directions = language_directions(
+            settings,
+            language_model.model,
+            data,
+            home / kernels_name(settings),
+            own_baselines=own_baselines,
+            memory_budget=memory_budget,
+            progress=progress,
+        )
+        clock.lap("kernels and eigendirections")
+        judged = judge_language(settings, data, directions, folder=home / JUDGED, progress=progress)
+        clock.lap("judging")
     return LanguageResult(settings, language_model, data, directions, judged, clock.seconds)

@@ -14,12 +14,11 @@ from feature_sets import fourier
 from tl_entk.dynamics.course import Course
 from tl_entk.dynamics.track import Track
 from tl_entk.dynamics.watch import Watch
-from tl_entk.experiments.modular_transformer.model import load_weights, weights_of
+from tl_entk.experiments.modular_transformer.model import weights_of
 from tl_entk.experiments.modular_transformer.settings import ModularSettings
-from tl_entk.experiments.modular_transformer.training import TrainedModel
+from tl_entk.experiments.modular_transformer.training import TrainedModel, load_checkpoint
 from tl_entk.kernel.blocks import kernel_blocks
 from tl_entk.model.provenance import hash_of
-from tl_entk.tools.files import read_tensors
 from tl_entk.tools.progress import Progress
 
 UNEMBED, W_IN = "unembed.W_U", "blocks.0.mlp.W_in"
@@ -83,7 +82,7 @@ def follow_checkpoints(
     recorded = {epoch: index for index, epoch in enumerate(curve.epoch)}
     with Progress("following the checkpoints", len(epochs), progress) as bar:
         for epoch, file in trained.checkpoints.items():
-            load_weights(model, read_tensors(file)[0])
+            load_checkpoint(model, file)
             row = recorded[epoch]
             names = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
             track(epoch, model, {name: getattr(curve, name)[row] for name in names})

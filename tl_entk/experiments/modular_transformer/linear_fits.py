@@ -10,10 +10,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
 from tl_entk.experiments.linear_fits import linear_fits
-from tl_entk.experiments.modular_transformer.model import load_weights
 from tl_entk.experiments.modular_transformer.settings import ModularSettings
-from tl_entk.experiments.modular_transformer.training import TrainedModel
-from tl_entk.tools.files import read_tensors
+from tl_entk.experiments.modular_transformer.training import TrainedModel, load_checkpoint
 
 
 def transformer_fits(settings: ModularSettings, trained: TrainedModel) -> list[dict[str, Any]]:
@@ -37,7 +35,7 @@ def transformer_fits(settings: ModularSettings, trained: TrainedModel) -> list[d
     epochs = {0: "before training", learned: "training part learned", last: "trained"}
     rows = []
     for epoch, name in epochs.items():
-        load_weights(model, read_tensors(trained.checkpoints[epoch])[0])
+        load_checkpoint(model, trained.checkpoints[epoch])
         rows += linear_fits(
             {f"{name} (epoch {epoch})": model},
             data.tokens,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,13 @@ from tl_entk.experiments.modular_transformer.settings import ModularSettings
 from tl_entk.experiments.modular_transformer.task import ModularData, Weights, seeded_start
 from tl_entk.experiments.settings import refuse_divergence
 from tl_entk.model.classes import ModelClass
-from tl_entk.tools.files import read_tensors, write_json, write_tensors
+from tl_entk.tools.files import read_kept, read_tensors, refuse_damaged, write_kept, write_tensors
 from tl_entk.tools.progress import Progress
 
 RESUME_EVERY = 250
+# what the files are
+_WEIGHTS, _STATE, _CURVE = "weights", "training", "curve of a training"
+_WHAT = "checkpoint of this training"
 
 
 @dataclass(frozen=True)
@@ -100,32 +102,44 @@ def train(
         for epoch in checkpoint_epochs(settings.epochs)
     }
     # the number tells it from trainings by other code
-    curve_file = folder / "training-2.json"
+    curve_file = folder / "training-3.json"
     if curve_file.exists() and all(path.exists() for path in kept.values()):
-        load_weights(model, read_tensors(kept[settings.epochs])[0])
-        curve = TrainingCurve(**json.loads(curve_file.read_text(encoding="utf-8")))
+        load_checkpoint(model, kept[settings.epochs])
+        with refuse_damaged(curve_file, _CURVE):
+            curve = TrainingCurve(**read_kept(curve_file, _CURVE))
         return TrainedModel(model, start.data, curve, kept, reused=True)
     run = _Run(plain, settings, start.data, start.generator, folder / "resume.safetensors", device)
     first = run.resume()
     with Progress("training", settings.epochs, progress) as bar:
         bar.advance(first)
         if first == 0:
-            write_tensors(kept[0], plain.weights())
+            write_tensors(kept[0], plain.weights(), kind=_WEIGHTS)
             run.record(0)
         for epoch in range(first + 1, settings.epochs + 1):
             run.epoch()
             if epoch % 20 == 0 or epoch in kept:
                 run.record(epoch)
             if epoch in kept:
-                write_tensors(kept[epoch], plain.weights())
+                write_tensors(kept[epoch], plain.weights(), kind=_WEIGHTS)
             if epoch % RESUME_EVERY == 0 and epoch < settings.epochs:
                 run.save(epoch)
             bar.advance(1, run.note())
     load_weights(model, plain.weights())
     curve = TrainingCurve(**run.curve)
-    write_json(curve_file, run.curve)
+    write_kept(curve_file, run.curve)
     run.forget()
     return TrainedModel(model.eval(), start.data, curve, kept, reused=False)
+
+
+def load_checkpoint(model: Any, path: Path) -> None:
+    """Copy a checkpoint's weights into a model, in place.
+
+    Raises:
+        UserError: if the file is damaged, or no checkpoint of this model.
+    """
+    weights = read_tensors(path, _WEIGHTS, _WHAT).tensors
+    with refuse_damaged(path, _WHAT):
+        load_weights(model, weights)
 
 
 class _Run:
@@ -195,13 +209,17 @@ class _Run:
         tensors["generator"] = self.generator.get_state()
         # one file, so that an interruption cannot part weights from their epoch
         state = {"epoch": epoch, "curve": self.curve}
-        write_tensors(self.path, tensors, {"state": json.dumps(state)})
+        write_tensors(self.path, tensors, kind=_STATE, about=state)
 
     def resume(self) -> int:
         """Take up the saved state if there is one; returns its epoch."""
         if not self.path.exists():
             return 0
-        tensors, saved = read_tensors(self.path, entry="state", what="training to go on with")
+        _, tensors, saved = read_tensors(self.path, _STATE, _WHAT)
+        with refuse_damaged(self.path, _WHAT):
+            return self._restore(tensors, saved)
+
+    def _restore(self, tensors: Weights, saved: dict[str, Any]) -> int:
         names = [name for name in tensors if name.startswith("weight.")]
         saved_weights = {name.removeprefix("weight."): tensors[name] for name in names}
         # in the order of the optimizer's states
@@ -216,7 +234,7 @@ class _Run:
             }
         self.generator.set_state(tensors["generator"])
         self.curve = saved["curve"]
-        return saved["epoch"]
+        return int(saved["epoch"])
 
     def forget(self) -> None:
         self.path.unlink(missing_ok=True)
