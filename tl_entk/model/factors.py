@@ -20,8 +20,8 @@ from torch import Tensor
 from feature_sets.errors import UserError
 from tl_entk.model.capture import Reading, reading
 from tl_entk.model.merge_outputs import merge_outputs
-from tl_entk.model.request import Task
 from tl_entk.model.sites import Site, Tap
+from tl_entk.model.task import Task
 from tl_entk.tools.rounding import same_rows
 
 

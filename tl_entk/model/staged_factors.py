@@ -24,8 +24,8 @@ from tl_entk.model.factors import (
     forward,
 )
 from tl_entk.model.merge_outputs import merge_outputs
-from tl_entk.model.request import Task
 from tl_entk.model.sites import Site, Tap
+from tl_entk.model.task import Task
 
 # shape, dtype=, device= -> a tensor to be filled
 Room = Callable[..., Tensor]

@@ -24,8 +24,8 @@ from tl_entk.model.capture import frozen
 from tl_entk.model.factors import collect
 from tl_entk.model.gradient_map import GradientMap
 from tl_entk.model.readouts import BoundReadout
-from tl_entk.model.request import Task
 from tl_entk.model.sites import Site
+from tl_entk.model.task import Task
 from tl_entk.tools.rounding import relative_rounding
 
 # shapes of inputs with which a module was found sound: training calls it again and again

@@ -13,7 +13,7 @@ from tl_entk.model.adapters import TransformerAdapter
 from tl_entk.model.factors import forward
 from tl_entk.model.memory import examples_per_pass
 from tl_entk.model.readouts import LOGITS, BoundReadout
-from tl_entk.model.request import Task
+from tl_entk.model.task import Task
 from tl_entk.operator.suffix import Suffix
 from tl_entk.tools.rounding import relative_distance, relative_rounding
 

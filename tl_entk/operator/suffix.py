@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from tl_entk.model.capture import Reading, Replace, frozen, reading
-from tl_entk.model.request import Task
 from tl_entk.model.sites import Cut, Site, Tap
+from tl_entk.model.task import Task
 from tl_entk.operator.precision import Precision, network_pass
 from tl_entk.operator.replay import Prefix, Recorded, recording, replaying
 from tl_entk.operator.weight_maps import WeightMap
