@@ -241,4 +241,4 @@ def _attach(tap: Tap, see: Any, *, first: bool = False) -> RemovableHandle:
             return args, {**kwargs, name: replaced}
         return (replaced, *args[1:]), kwargs
 
-    return tap.module.register_forward_pre_hook(before, with_kwargs=True)
+    return tap.module.register_forward_pre_hook(before, with_kwargs=True, prepend=first)

@@ -19,8 +19,10 @@ from torch import Tensor
 
 from feature_sets.errors import UserError
 from tl_entk.model.capture import Reading, reading
+from tl_entk.model.finite import check_finite
 from tl_entk.model.merge_outputs import merge_outputs
 from tl_entk.model.sites import Site, Tap
+from tl_entk.model.tables import embedding_scale
 from tl_entk.model.task import Task
 from tl_entk.tools.rounding import same_rows
 
@@ -115,6 +117,7 @@ def measure_uses(task: Task, sites: Sequence[Site]) -> tuple[dict[str, int], int
     seen, values = forward(task, sites, slice(0, 2))
     values = values.detach().requires_grad_()
     outputs = readout.outputs(values, slice(0, 2))
+    check_finite(outputs, task, slice(0, 2), f"readout {readout.name!r}")
     if not outputs.requires_grad:
         raise UserError(
             f"readout {readout.name!r} has no gradient: return a differentiable function of what "
@@ -164,6 +167,7 @@ def collect(
         rows = slice(start, min(start + batch_size, n))
         seen, values = forward(task, sites, rows)
         outputs = task.readout.outputs(values, rows)[:, columns]
+        check_finite(outputs, task, rows, f"readout {task.readout.name!r}")
         scales = {site.name: embedding_scale(site, task.inputs[rows], seen) for site in sites}
         for site in sites:
             if site.input:
@@ -227,26 +231,6 @@ def differentiate(
         )
     dense = iter(torch.zeros_like(v) if g is None else g for v, g in zip(flat, found, strict=True))
     return [[next(dense) for _ in values] for values in kept]
-
-
-def embedding_scale(site: Site, tokens: Tensor, seen: Reading) -> float:
-    """The constant c of an embedding that returns c * W[token] (Gemma's bridge); else 1.
-
-    Raises:
-        RuntimeError: if the output is no multiple of the embedding's rows.
-    """
-    if site.kind != "embedding":
-        return 1.0
-    output = seen.outputs[site.output][0].detach().cpu().double()
-    rows = site.parameter.detach()[tokens].cpu().double()
-    size = float(rows.square().sum())
-    scale = float((output * rows).sum()) / size if size > 0 else 1.0
-    if not torch.allclose(output, scale * rows, rtol=1e-2, atol=1e-2 * float(rows.abs().max())):
-        raise RuntimeError(
-            f"the output of {site.name} is no multiple of the tokens' rows: a hook or patch "
-            "changes it. Remove it, or leave the component out."
-        )
-    return scale
 
 
 def _stack_outputs(

@@ -17,7 +17,9 @@ from tl_entk.model.checks import (
 )
 from tl_entk.model.readouts import BoundReadout, ReadoutLike, Targets, bind_readout
 from tl_entk.model.sites import Components, select
+from tl_entk.model.tables import check_positions
 from tl_entk.model.task import Task
+from tl_entk.model.whole_gradient import check_whole_gradient
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,4 +72,8 @@ def read_request(
         )
     positions = positions.to(found.examples.device)
     task = Task(adapter, found.examples, positions, readout, found.positions)
+    for site in adapter.sites:
+        if site.kind == "position" and site.name in names:
+            check_positions(task, site)
+    check_whole_gradient(task, names)
     return Request(task, names, kernel_dtype)

@@ -19,12 +19,13 @@ from tl_entk.model.factors import (
     Factors,
     by_use,
     differentiate,
-    embedding_scale,
     fold_outputs,
     forward,
 )
+from tl_entk.model.finite import check_finite
 from tl_entk.model.merge_outputs import merge_outputs
 from tl_entk.model.sites import Site, Tap
+from tl_entk.model.tables import embedding_scale
 from tl_entk.model.task import Task
 
 # shape, dtype=, device= -> a tensor to be filled
@@ -145,7 +146,9 @@ def _outputs(
         for part in cotangents:
             yield values, part[rows].to(values.device)
         return
-    for output in task.readout.outputs(values, rows).unbind(1):
+    outputs = task.readout.outputs(values, rows)
+    check_finite(outputs, task, rows, f"readout {task.readout.name!r}")
+    for output in outputs.unbind(1):
         yield output, None
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from feature_sets.errors import UserError
 from feature_sets.warn import warn_user
+from tl_entk.model.finite import check_finite
 from tl_entk.model.unchanged import ModelState
 from tl_entk.operator.plan import OperatorPlan, Sizes, plan_operator
 from tl_entk.operator.precision import matrix_products
@@ -247,7 +248,15 @@ class ChunkedNetwork:
         for chunk in self._chunks:
             for result, change in zip(results, self._push(chunk, gradients), strict=True):
                 result[chunk.rows] += change
+        self._check_products(cotangents, results)
         return results
+
+    def _check_products(self, cotangents: Sequence[Tensor], results: Sequence[Tensor]) -> None:
+        """Refuse products that are not finite, of vectors that are."""
+        every = slice(0, self.n)
+        for cotangent, result in zip(cotangents, results, strict=True):
+            if bool(torch.isfinite(cotangent).all()):
+                check_finite(result, self.suffix.task, every, "a product with the kernel")
 
     def _pull(self, chunk: Chunk, cotangents: Sequence[Tensor]) -> list[Gradients]:
         graph = chunk.graph or self.suffix.graph(chunk.rows, chunk.cache, push=False)
