@@ -116,7 +116,8 @@ def measure_uses(task: Task, sites: Sequence[Site]) -> tuple[dict[str, int], int
     readout = task.readout
     seen, values = forward(task, sites, slice(0, 2))
     values = values.detach().requires_grad_()
-    outputs = readout.outputs(values, slice(0, 2))
+    with torch.enable_grad():
+        outputs = readout.outputs(values, slice(0, 2))
     check_finite(outputs, task, slice(0, 2), f"readout {readout.name!r}")
     if not outputs.requires_grad:
         raise UserError(

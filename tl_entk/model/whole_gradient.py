@@ -8,6 +8,7 @@ compared with autograd's, in one pass that has both.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -272,16 +273,17 @@ def _agree(whole: Tensor, parts: Sequence[_Part], weights: Float[Tensor, " n"]) 
     total = torch.zeros_like(whole, dtype=wide)
     size = sum(part.add_to(total, weights) for part in parts)
     expected = whole.to(wide)
-    if not bool(torch.isfinite(expected).all()):
+    largest = float(expected.abs().max())
+    if not math.isfinite(largest):
         return True  # what is not finite is refused where it is read
     # products in TF32 have the digits of half precision
     rounded = dtype if torch.get_float32_matmul_precision() == "highest" else torch.float16
-    rtol, floor = (relative_rounding(rounded, least) for least in (1e-3, 1e-4))
     # where terms cancel (a key's bias), an entry has the rounding of their size; some norms and
     # softmaxes round to float32 in a model of float64
     eps = max(torch.finfo(dtype).eps, torch.finfo(torch.float32).eps)
-    atol = floor * float(expected.abs().max()) + 10 * eps * size / whole.numel() ** 0.5
-    return torch.allclose(total, expected, rtol=rtol, atol=atol)
+    tolerance = relative_rounding(rounded, least=3e-4) * largest
+    tolerance += 10 * eps * size / whole.numel() ** 0.5
+    return float(total.sub_(expected).abs_().max()) <= tolerance
 
 
 def _refusal(adapter: ModelAdapter, name: str) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -139,6 +140,17 @@ class ModelAdapter(ABC):
         names = [site.name for site in self.sites if site.parameter.requires_grad]
         whole = [name for name, roles in self.shared.items() if roles[0].name in names]
         return [*whole, *names]
+
+
+@contextmanager
+def run_eagerly(model: nn.Module) -> Iterator[None]:
+    """Inside, modules that were compiled run as they were written: a compiled one sees no hooks."""
+    modules = list(nn.Module.modules(model))
+    if any(m._compiled_call_impl or type(m).__name__ == "OptimizedModule" for m in modules):
+        with torch.compiler.set_stance("force_eager"):
+            yield
+    else:
+        yield
 
 
 def depends_on_mode(module: nn.Module) -> bool:

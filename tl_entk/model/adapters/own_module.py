@@ -11,7 +11,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from feature_sets.errors import UserError
-from tl_entk.model.adapters.base import Inputs, ModelAdapter, depends_on_mode
+from tl_entk.model.adapters.base import Inputs, ModelAdapter, depends_on_mode, run_eagerly
 from tl_entk.model.linear_map import Bias, LinearMap
 from tl_entk.model.sites import ROLE, Site, Tap
 from tl_entk.tools.rounding import same_rows
@@ -44,7 +44,8 @@ class OwnModuleAdapter(ModelAdapter):
 
     def outputs(self, examples: Shaped[Tensor, "n ..."]) -> Float[Tensor, "n 1 c"]:
         """The module's outputs, at their one position."""
-        return self.model(examples)[:, None]
+        with run_eagerly(self.model):
+            return self.model(examples)[:, None]
 
     def is_training(self, module: nn.Module) -> bool:
         """Dropout and batch norms in train mode; a plain module computes the same in either."""
@@ -92,7 +93,7 @@ class OwnModuleAdapter(ModelAdapter):
     def _try(self, examples: Shaped[Tensor, "n ..."]) -> Any:
         """What the module returns, or why it cannot take such examples."""
         try:
-            with torch.no_grad():
+            with torch.no_grad(), run_eagerly(self.model):
                 return self.model(examples)
         except (RuntimeError, IndexError) as error:
             raise UserError(
