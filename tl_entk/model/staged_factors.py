@@ -23,6 +23,7 @@ from tl_entk.model.factors import (
     forward,
 )
 from tl_entk.model.finite import check_finite
+from tl_entk.model.memory import run_in_batches
 from tl_entk.model.merge_outputs import merge_outputs
 from tl_entk.model.sites import Site, Tap
 from tl_entk.model.tables import embedding_scale
@@ -113,8 +114,10 @@ def _collect_stage(
     found = {site.name: _Buffer(site, n, outputs, dtype) for site in stage.sites}
     taps = list({site.output: None for site in stage.sites})
     before: Tensor | None = None
-    for start in range(0, n, batch_size):
-        rows = slice(start, min(start + batch_size, n))
+
+    def read(rows: slice) -> None:
+        """What is written of a batch that fails is written again."""
+        nonlocal before
         seen, values = forward(task, stage.sites, rows, begin=stage.begin, end=stage.end)
         tops = _outputs(task, values, cotangents, rows)  # one by one: each takes room
         for site in stage.sites:
@@ -134,7 +137,9 @@ def _collect_stage(
             by_tap = dict(zip(taps, gradients, strict=True))
             for site in stage.sites:
                 found[site.name].put_gradients(rows, r, by_tap[site.output])
-            advance(rows.stop - rows.start)
+        advance(outputs * (rows.stop - rows.start))
+
+    run_in_batches(n, batch_size, read)
     return {name: buffer.fold(task.inputs, merge) for name, buffer in found.items()}, before
 
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from feature_sets.errors import UserError
 from tl_entk.model.adapters import ModelAdapter
+from tl_entk.model.adapters.base import refuse_mixed_rows
 from tl_entk.model.capture import Reading
 from tl_entk.model.factors import by_use, differentiate, fold_outputs, forward
 from tl_entk.model.gradient_map import GradientMap
@@ -165,18 +166,9 @@ def _check_repeatable(
     Raises:
         UserError: says why that may be.
     """
-    if same_rows(values, plain):
-        return
-    name = task.adapter.model_name
-    if not same_rows(_outputs(task), _outputs(task)):
-        raise UserError(
-            f"{name} is not deterministic: two passes over the same examples differ. Switch off "
-            "what is random in it (a dropout that eval() leaves on, noise, random routing)."
-        )
-    raise UserError(
-        f"{name} mixes examples: what it returns for one depends on the others in the batch, "
-        "perhaps by a hook or a patch. Undo that, so that each example has a gradient of its own."
-    )
+    if not same_rows(values, plain):
+        again = same_rows(_outputs(task), _outputs(task))
+        refuse_mixed_rows(task.adapter.model_name, again)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from torch import Tensor
 from feature_sets.errors import UserError
 from feature_sets.warn import warn_user
 from tl_entk.model.finite import check_finite
+from tl_entk.model.memory import TOO_LITTLE
 from tl_entk.model.unchanged import ModelState
 from tl_entk.operator.plan import OperatorPlan, Sizes, plan_operator
 from tl_entk.operator.precision import matrix_products
@@ -29,11 +30,6 @@ from tl_entk.tools.timing import best_seconds, seconds
 # the measurement: tokens run, and vectors at a time
 _SAMPLE_TOKENS = 256
 _SEVERAL = 4
-_TOO_LITTLE = (
-    "the device has too little memory for a single example: fewer components or shorter "
-    "windows may fit."
-)
-
 # cotangents and the gradients that they were taken to -> what is to be added to the products
 Exchange = Callable[[Sequence[Tensor], Sequence[Gradients]], list[Tensor] | None]
 
@@ -127,7 +123,7 @@ class ChunkedNetwork:
                 with matrix_products(self.suffix.precision, self.device):
                     self._multiply_one(slice(index, index + 1), cotangents, results)
         except torch.OutOfMemoryError as error:
-            raise torch.OutOfMemoryError(_TOO_LITTLE) from error
+            raise torch.OutOfMemoryError(TOO_LITTLE) from error
         return results
 
     def _multiply_one(
@@ -211,7 +207,7 @@ class ChunkedNetwork:
         chunk = self.plan.chunk
         self._chunks = []
         if chunk == 1:
-            raise torch.OutOfMemoryError(_TOO_LITTLE)
+            raise torch.OutOfMemoryError(TOO_LITTLE)
         self.plan = self._make_plan(chunk // 2, keep=False)
         warn_user(
             f"the device ran out of memory with {chunk} examples at a time; going on with "
