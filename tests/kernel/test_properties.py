@@ -18,7 +18,7 @@ NAMES = [
     "ln_final.w",
 ]
 
-few = settings(max_examples=5, deadline=None, derandomize=True)
+few = settings(max_examples=3, deadline=None, derandomize=True)
 readouts = st.sampled_from(
     ["mean_logit", "logsumexp", "target_logprob", "top_logits", ("class", 2)]
 )

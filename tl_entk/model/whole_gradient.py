@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import NoReturn
 
 import torch
 from einops import rearrange
@@ -73,7 +74,7 @@ def check_whole_gradient(task: Task, names: Sequence[str]) -> None:
     for found in uses:
         if found != uses[0]:
             name = next(name for name in found if found[name] != uses[0][name])
-            raise UserError(_refusal(adapter, name))
+            _refuse(adapter, name)
 
 
 def _outputs(task: Task) -> Float[Tensor, "n c"]:
@@ -154,7 +155,7 @@ def _compare(task: Task, roles: Roles, plain: Float[Tensor, "n c"]) -> dict[str,
             for name, whole in zip(group, wholes, strict=True):
                 parts = [_Part(task, site, seen, by_tap[site.output]) for site in roles[name]]
                 if not _agree(whole, parts, weights):
-                    raise UserError(_refusal(adapter, name))
+                    _refuse(adapter, name)
     return {site.name: len(by_use(by_tap[site.output], n, site.d_out)) for site in sites}
 
 
@@ -278,15 +279,19 @@ def _agree(whole: Tensor, parts: Sequence[_Part], weights: Float[Tensor, " n"]) 
     return float(total.sub_(expected).abs_().max()) <= tolerance
 
 
-def _refusal(adapter: ModelAdapter, name: str) -> str:
-    """Why a parameter has no kernel, and what to do."""
+def _refuse(adapter: ModelAdapter, name: str) -> NoReturn:
+    """Say why a parameter has no kernel, and what to do.
+
+    Raises:
+        UserError: that.
+    """
     fix = (
         "make every use of it a module, tl_entk.LinearMap(weight, transposed=...) or "
         "tl_entk.Bias(bias), and keep examples first."
         if adapter.may_hide_uses
         else "undo the patch of the module that uses it, or leave it out of the components."
     )
-    return (
+    raise UserError(
         f"{name} is also used where no hook sees it, or on inputs whose first axis is not that of "
         f"the examples, so its kernel would be wrong: {fix}"
     )
