@@ -6,6 +6,7 @@ import torch
 from feature_sets.errors import UserError
 from tl_entk.directions.checkpoint import load_state, save_state
 from tl_entk.directions.lanczos import LanczosState, first_state, step
+from tl_entk.directions.rows import Rows
 from tl_entk.directions.solver import leading_eigenpairs
 
 pytestmark = pytest.mark.plain
@@ -41,7 +42,7 @@ def test_a_solve_that_was_stopped_ends_bit_for_bit_where_it_would_have(after, tm
 
 
 def state():
-    made = first_state(9, 2, seed=0, dtype=torch.float64, device=CPU)
+    made = first_state(Rows(9), 2, seed=0, dtype=torch.float64, device=CPU)
     step(made, lambda x: 2 * x)
     return made
 
@@ -63,7 +64,7 @@ def state():
 def test_parts_that_do_not_belong_together_are_refused(change, tmp_path):
     kernel = {"rows": "9"}
     save_state(tmp_path / "x", state(), kernel)
-    assert load_state(tmp_path / "x", kernel, CPU).products == 2
+    assert load_state(tmp_path / "x", kernel, Rows(9), CPU).products == 2
     save_state(tmp_path / "x", LanczosState(**{**vars(state()), **change}), kernel)
     with pytest.raises(UserError, match="checkpoint of tl_entk's solver"):
-        load_state(tmp_path / "x", kernel, CPU)
+        load_state(tmp_path / "x", kernel, Rows(9), CPU)

@@ -12,8 +12,8 @@ from tl_entk.linearization.build_jacobian import map_site
 from tl_entk.linearization.jacobian import Jacobian
 from tl_entk.model.capture import frozen
 from tl_entk.model.factors import Factors
-from tl_entk.model.request import Task
 from tl_entk.model.staged_factors import collect_stages
+from tl_entk.model.task import Task
 from tl_entk.tools.progress import Progress
 from tl_entk.tools.ranks import current_ranks
 

@@ -14,7 +14,7 @@ from tl_entk.directions.cost import expected_products
 from tl_entk.kernel.cost import SHARE_OF_RATE, matrix_product_rate
 from tl_entk.model.capture import frozen
 from tl_entk.model.factors import collect
-from tl_entk.model.request import Task
+from tl_entk.model.task import Task
 from tl_entk.tools.timing import best_seconds, duration
 
 # tokens run to measure

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from tl_entk.linearization.build_jacobian import choose_sites
 from tl_entk.model.adapters import TransformerAdapter
-from tl_entk.model.request import Task
 from tl_entk.model.sites import partition
+from tl_entk.model.task import Task
 from tl_entk.operator.build import weight_maps
 from tl_entk.operator.network import ChunkedNetwork
 from tl_entk.operator.shortcuts import find_shortcuts

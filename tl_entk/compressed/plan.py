@@ -10,10 +10,10 @@ import torch
 from feature_sets.errors import UserError
 from tl_entk.linearization.build_jacobian import choose_sites
 from tl_entk.model.factors import measure_uses
-from tl_entk.model.request import Task
 from tl_entk.model.sites import Site
 from tl_entk.model.staged_factors import Stage
 from tl_entk.model.stages import layer_of, plan_stages, staged_batch_size, stages_hold
+from tl_entk.model.task import Task
 
 # gradients between stages that take more than this part of the budget go to the disk
 _SHARE = 4

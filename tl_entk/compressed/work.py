@@ -16,8 +16,9 @@ from tl_entk.model.checks import Position
 from tl_entk.model.factors import measure_uses
 from tl_entk.model.memory import check_memory_budget
 from tl_entk.model.readouts import FINAL_HIDDEN, BoundReadout, ReadoutLike, Rows
-from tl_entk.model.request import Request, Task, read_request
+from tl_entk.model.request import Request, read_request
 from tl_entk.model.sites import TIED, Components, partition
+from tl_entk.model.task import Task
 from tl_entk.operator.build import UNEMBEDDING_PARTS, check_readout
 from tl_entk.operator.final_hidden import warn_of_capped_logits
 from tl_entk.operator.whitening import whitening

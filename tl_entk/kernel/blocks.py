@@ -19,13 +19,13 @@ from tl_entk.model.adapters import ModelAdapter, adapt
 from tl_entk.model.capture import frozen
 from tl_entk.model.checks import Position
 from tl_entk.model.factors import join_factors, row_per_output
+from tl_entk.model.finite import check_finite
 from tl_entk.model.memory import check_memory_budget
 from tl_entk.model.provenance import position_label, provenance
 from tl_entk.model.readouts import ReadoutLike
 from tl_entk.model.request import Request, read_request
 from tl_entk.model.sites import TIED, Components, Site
 from tl_entk.model.staged_factors import Stage
-from tl_entk.model.whole_gradient import check_whole_gradient
 from tl_entk.tools.lead import on_all_ranks
 from tl_entk.tools.matrix_products import fast_products
 from tl_entk.tools.progress import Progress
@@ -127,7 +127,6 @@ def kernel_blocks(
         class_slice=class_slice,
     )
     task = request.task
-    check_whole_gradient(task)
     estimate = None
     with frozen(model), torch.enable_grad(), fast_products(tokens.device):
         plan, stages = _plan(request, check_memory_budget(memory_budget))
@@ -135,7 +134,8 @@ def kernel_blocks(
             estimate = estimate_blocks(task, plan, len(stages), request.dtype)
             print(f"kernel blocks: {estimate}")
         blocks = _run_passes(request, plan, stages, progress)
-    _check_finite(blocks)
+    for name, block in blocks.items():
+        check_finite(block, task, slice(0, len(task)), f"the kernel of {name}")
     about = provenance(
         task,
         position=position_label(position),
@@ -227,12 +227,3 @@ def _kernels(request: Request, plan: Plan, found: Found) -> Iterator[tuple[str, 
             yield site.name, whole
         for name in wanted.intersection(adapter.wholes(site)):
             yield name, whole.clone()
-
-
-def _check_finite(blocks: dict[str, Tensor]) -> None:
-    for name, block in blocks.items():
-        if not bool(torch.isfinite(block).all()):
-            raise RuntimeError(
-                f"the kernel of {name} is not finite: look for infinities in the weights or "
-                "activations, or compute in a wider format (model.float(), dtype=torch.float64)."
-            )

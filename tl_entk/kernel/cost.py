@@ -10,7 +10,7 @@ import torch
 from tl_entk.kernel.gram import gram_flops
 from tl_entk.kernel.plan import Plan
 from tl_entk.model.factors import collect
-from tl_entk.model.request import Task
+from tl_entk.model.task import Task
 from tl_entk.tools.timing import duration, seconds
 
 # tokens run to estimate how long all will take

@@ -10,9 +10,9 @@ import torch
 from tl_entk.kernel.plan import Plan, Sites
 from tl_entk.model.adapters import TransformerAdapter
 from tl_entk.model.factors import Factors, collect
-from tl_entk.model.request import Task
 from tl_entk.model.staged_factors import Stage, collect_stages
 from tl_entk.model.stages import plan_stages, staged_batch_size, stages_hold
+from tl_entk.model.task import Task
 
 
 @dataclass(frozen=True)

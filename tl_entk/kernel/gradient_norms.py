@@ -14,8 +14,9 @@ from tl_entk.kernel.gram import gram_diagonal
 from tl_entk.kernel.plan import Pass, Plan, measure_work, plan_passes
 from tl_entk.model.capture import frozen
 from tl_entk.model.factors import collect
-from tl_entk.model.request import Request, Task
+from tl_entk.model.request import Request
 from tl_entk.model.sites import partition
+from tl_entk.model.task import Task
 from tl_entk.tools.matrix_products import fast_products
 from tl_entk.tools.ranks import current_ranks
 

@@ -11,8 +11,8 @@ from feature_sets.errors import UserError
 from tl_entk.kernel.gram import gram_flops
 from tl_entk.model.factors import measure_uses
 from tl_entk.model.memory import examples_per_pass
-from tl_entk.model.request import Task
 from tl_entk.model.sites import Site
+from tl_entk.model.task import Task
 
 Sites = tuple[Site, ...]
 

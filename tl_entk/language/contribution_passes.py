@@ -16,7 +16,7 @@ from tl_entk.language.contribution_work import ContributionWork
 from tl_entk.linearization.build_jacobian import map_site
 from tl_entk.model.factors import Direct, Factors, OneHot, Outer, collect
 from tl_entk.model.readouts import BoundReadout, Rows
-from tl_entk.model.request import Task
+from tl_entk.model.task import Task
 
 
 def _read_along(work: ContributionWork, vectors: Tensor) -> Task:

@@ -15,8 +15,9 @@ from tl_entk.linearization.build_jacobian import choose_sites
 from tl_entk.model.adapters import TransformerAdapter
 from tl_entk.model.factors import measure_uses
 from tl_entk.model.memory import examples_per_pass
-from tl_entk.model.request import Request, Task
+from tl_entk.model.request import Request
 from tl_entk.model.sites import TIED, Site, partition
+from tl_entk.model.task import Task
 from tl_entk.operator.whitening import whitening
 
 

@@ -12,13 +12,13 @@ from tl_entk.model.adapters import ModelAdapter, adapt
 from tl_entk.model.capture import frozen
 from tl_entk.model.checks import Position
 from tl_entk.model.factors import Direct, Factors, OneHot, Outer, collect, measure_uses
+from tl_entk.model.finite import check_finite
 from tl_entk.model.gradient_map import GradientMap
 from tl_entk.model.memory import check_memory_budget, examples_per_pass
 from tl_entk.model.provenance import provenance
 from tl_entk.model.readouts import LOGITS, ReadoutLike
 from tl_entk.model.request import Request, read_request
 from tl_entk.model.sites import TIED, UNEMBEDDING, Components, Site, partition
-from tl_entk.model.whole_gradient import check_whole_gradient
 from tl_entk.tools.matrix_products import fast_products
 
 
@@ -76,11 +76,10 @@ def build_jacobian(request: Request, budget: int) -> Jacobian:
         budget: bytes that factors, and what is written out of J, may take.
 
     Raises:
-        UserError: for factors that do not fit the budget, and for a weight that is used where no
-            hook sees it.
+        UserError: for factors that do not fit the budget.
+        RuntimeError: if a gradient is not finite.
     """
     task, n = request.task, len(request.task)
-    check_whole_gradient(task)
     names = partition(request.names)
     chosen = choose_sites(task.adapter, names)
     sites = [site for site, _ in chosen]
@@ -95,6 +94,10 @@ def build_jacobian(request: Request, budget: int) -> Jacobian:
             batch_size=examples_per_pass(n, floats, request.dtype.itemsize, budget),
             dtype=request.dtype,
         )
+    for name, found in factors.items():
+        for values in vars(found).values():
+            if values.is_floating_point():
+                check_finite(values, task, slice(0, n), f"the gradient of {name}")
     maps = [map_site(site, key, names, factors[site.name], outputs) for site, key in chosen]
     scale = torch.full((n, outputs), task.readout.scale**0.5, dtype=request.dtype)
     info = provenance(task, component=", ".join(names), kernel_dtype=str(request.dtype))

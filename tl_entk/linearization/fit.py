@@ -37,6 +37,7 @@ from tl_entk.linearization.kernel_regression import (
 from tl_entk.model.adapters import adapt
 from tl_entk.model.checks import Position
 from tl_entk.model.factors import forward, measure_uses
+from tl_entk.model.finite import check_finite
 from tl_entk.model.memory import check_memory_budget, examples_per_pass
 from tl_entk.model.provenance import hash_of
 from tl_entk.model.readouts import LOGITS
@@ -250,7 +251,9 @@ class _Network:
             for at in range(0, n, step):
                 rows = slice(at, min(at + step, n))
                 _, logits = forward(task, [], rows)
-                found.append(_to_float64(task.readout.outputs(logits, rows)))
+                outputs = task.readout.outputs(logits, rows)
+                check_finite(outputs, task, rows, "an output")
+                found.append(_to_float64(outputs))
         return torch.cat(found)
 
     def jacobian(self, chosen: Int[Tensor, " b"]) -> Jacobian:

@@ -11,26 +11,32 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from feature_sets.errors import UserError
 from tl_entk.model.sites import Cut, Site, Tap
 
 
 @dataclass
 class Reading:
-    """What one forward pass showed: a tap's tensors in the order of its calls.
+    """What one forward pass of n examples showed: a tap's tensors in the order of its calls.
 
     ``inputs`` are detached; ``outputs`` are in the graph, ready for ``torch.autograd.grad``, and so
     are the values where the graph was made to ``begin`` and the pass to ``end``.
     """
 
+    n: int
     inputs: dict[Tap, list[Tensor]] = field(default_factory=dict)
     outputs: dict[Tap, list[Tensor]] = field(default_factory=dict)
     versions: list[tuple[Tap, Tensor, int]] = field(default_factory=list)
+    without_gradient: set[Tap] = field(default_factory=set)
     final_hidden: Tensor | None = None
     begin: Tensor | None = None
     end: Tensor | None = None
 
     def check(self, sites: Iterable[Site], processed: str | None = None) -> None:
-        """Refuse a pass in which a hook never fired, or an output was changed in place.
+        """Refuse a pass that a site's gradient cannot be read off.
+
+        A hook never fired, an output was changed in place, a layer ran without gradients, or on
+        what has no row for each example.
 
         Args:
             sites: that were to be seen.
@@ -38,6 +44,7 @@ class Reading:
 
         Raises:
             RuntimeError: names the site.
+            UserError: names it, where a module of one's own is to be written otherwise.
         """
         changed = {tap for tap, tensor, version in self.versions if tensor._version != version}
         for site in sites:
@@ -56,6 +63,22 @@ class Reading:
                     f"the output of {site.name} was changed in place after it was read, so its "
                     "gradient cannot be: undo the hook or patch that does so."
                 )
+            if site.output in self.without_gradient:
+                raise UserError(
+                    f"{site.name} is used where gradients are switched off (torch.no_grad, or "
+                    "torch.utils.checkpoint with use_reentrant=True): take that away for the "
+                    "analysis. Checkpoints change no number."
+                )
+            for value in (
+                *self.outputs[site.output],
+                *(self.inputs[site.input] if site.input else ()),
+            ):
+                if value.ndim < 2 or value.shape[0] % self.n:
+                    raise UserError(
+                        f"{site.name} is used on inputs of shape {tuple(value.shape)}, whose first "
+                        f"axis is not that of the {self.n} examples: keep examples first (what is "
+                        "one row for all of them: row.expand(len(x), -1))."
+                    )
 
 
 @contextmanager
@@ -91,6 +114,7 @@ def reading(
     stop: bool = False,
     replace: Replace | None = None,
     inputs: Mapping[Tap, list[Tensor]] | None = None,
+    apart: bool = False,
     begin: Tap | None = None,
     end: Tap | None = None,
 ) -> Iterator[Reading]:
@@ -106,12 +130,14 @@ def reading(
         stop: end the pass at the unembedding (the context ends quietly).
         replace: gives what takes an output's place, instead of a leaf of the graph.
         inputs: inputs that are known already, which are not recorded.
+        apart: hand copies of the outputs on, which may be changed in place.
         begin: where the graph begins: what comes before is no part of it.
         end: where the pass ends (the context ends quietly).
     """
     sites = list(sites)
-    result = Reading(inputs=dict(inputs or {}))
-    outputs = _OutputHooks(result, n, {s.output for s in sites if s.kind == "position"}, replace)
+    result = Reading(n, inputs=dict(inputs or {}))
+    tables = {s.output for s in sites if s.kind == "position"}
+    outputs = _OutputHooks(result, tables, replace, apart, torch.is_grad_enabled())
     one_position = _PositionCut(positions, n, length)
 
     def finish(value: Tensor) -> Tensor:
@@ -188,39 +214,44 @@ class _OutputHooks:
 
     Attributes:
         result: where they are kept.
-        n: examples.
         tables: outputs of position embeddings, which come once for all examples.
         replace: gives what takes an output's place.
+        apart: hand copies on, which may be changed in place.
+        with_gradients: whether the pass is to make a graph.
     """
 
     result: Reading
-    n: int
     tables: set[Tap]
     replace: Replace | None
+    apart: bool
+    with_gradients: bool
 
     def at(self, tap: Tap) -> Callable[[Tensor], Tensor]:
         """The hook of one tap."""
 
         def keep(value: Tensor) -> Tensor:
-            value = self._per_example(tap, value)
+            if tap in self.tables:
+                value = self._per_example(value)
+            if self.with_gradients and not torch.is_grad_enabled():
+                self.result.without_gradient.add(tap)
             calls = self.result.outputs.setdefault(tap, [])
+            # the first site on the way: the graph starts here, at a leaf for every example
+            starts = self.replace is None and not value.requires_grad
             if self.replace is not None:
                 value = self.replace(self.result, tap, len(calls), value)
-            elif not value.requires_grad:
-                # the first site on the way: the graph starts here, at a leaf for every example
+            elif starts:
                 value = value.detach().requires_grad_()
             calls.append(value)
             self.result.versions.append((tap, value, value._version))
-            return value
+            # a leaf may not be changed in place, and what is kept should not be
+            return value.clone() if starts or self.apart else value
 
         return keep
 
-    def _per_example(self, tap: Tap, value: Tensor) -> Tensor:
-        if tap in self.tables and value.ndim == 2:
+    def _per_example(self, value: Tensor) -> Tensor:
+        if value.ndim == 2:
             value = value[None]  # one row per position, whatever the example
-        if value.shape[0] == 1:
-            value = value.expand(self.n, *value.shape[1:])
-        return value
+        return value.expand(self.result.n, *value.shape[1:]) if value.shape[0] == 1 else value
 
 
 def _attach(tap: Tap, see: Any, *, first: bool = False) -> RemovableHandle:
@@ -241,4 +272,4 @@ def _attach(tap: Tap, see: Any, *, first: bool = False) -> RemovableHandle:
             return args, {**kwargs, name: replaced}
         return (replaced, *args[1:]), kwargs
 
-    return tap.module.register_forward_pre_hook(before, with_kwargs=True)
+    return tap.module.register_forward_pre_hook(before, with_kwargs=True, prepend=first)

@@ -22,7 +22,8 @@ def check_model(adapter: ModelAdapter) -> None:
 
     Raises:
         UserError: in train mode (dropout is only active there).
-        RuntimeError: inside torch.inference_mode, where no gradient can be taken.
+        RuntimeError: inside torch.inference_mode, where no gradient can be taken, or for a model
+            that was made there.
 
     Warns:
         UserWarning: if the weights look processed: the kernel depends on the parametrization.
@@ -31,6 +32,11 @@ def check_model(adapter: ModelAdapter) -> None:
         raise UserError("the model is in train mode: call model.eval() first.")
     if torch.is_inference_mode_enabled():
         raise RuntimeError("no gradients inside torch.inference_mode(): leave it first.")
+    if any(parameter.is_inference() for parameter in adapter.model.parameters()):
+        raise RuntimeError(
+            "the model was made inside torch.inference_mode(), where weights get no gradients: "
+            "load it outside of that."
+        )
     if adapter.processed:
         warn_user(
             f"the weights look processed: {adapter.processed}. The eNTK depends on the "

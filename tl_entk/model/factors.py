@@ -16,12 +16,16 @@ import torch
 from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.utils.checkpoint import CheckpointError
 
 from feature_sets.errors import UserError
 from tl_entk.model.capture import Reading, reading
+from tl_entk.model.finite import check_finite
+from tl_entk.model.memory import run_in_batches
 from tl_entk.model.merge_outputs import merge_outputs
-from tl_entk.model.request import Task
 from tl_entk.model.sites import Site, Tap
+from tl_entk.model.tables import embedding_scale
+from tl_entk.model.task import Task
 from tl_entk.tools.ranks import Ranks
 from tl_entk.tools.rounding import same_rows
 
@@ -110,7 +114,15 @@ def forward(
     """
     batch, adapter = task.inputs[rows], task.adapter
     positions, logits = task.positions[rows], None
-    seeing = reading(sites, adapter.final_hidden, positions, len(batch), begin=begin, end=end)
+    seeing = reading(
+        sites,
+        adapter.final_hidden,
+        positions,
+        len(batch),
+        apart=adapter.may_hide_uses,
+        begin=begin,
+        end=end,
+    )
     with seeing as seen:
         logits = adapter.outputs(batch)[:, 0]
     seen.check(sites, adapter.processed)
@@ -132,12 +144,9 @@ def measure_uses(task: Task, sites: Sequence[Site]) -> tuple[dict[str, int], int
     readout = task.readout
     seen, values = forward(task, sites, slice(0, 2))
     values = values.detach().requires_grad_()
-    outputs = readout.outputs(values, slice(0, 2))
-    if bool(values.isfinite().all()) and not bool(outputs.isfinite().all()):
-        raise UserError(
-            f"readout {readout.name!r} is not finite where what it reads is: look for a division "
-            "by zero, or a logarithm of zero, in its function."
-        )
+    with torch.enable_grad():
+        outputs = readout.outputs(values, slice(0, 2))
+    check_finite(outputs, task, slice(0, 2), f"readout {readout.name!r}")
     if not outputs.requires_grad:
         raise UserError(
             f"readout {readout.name!r} has no gradient: return a differentiable function of what "
@@ -176,35 +185,40 @@ def collect(
         dtype: number format of the factors.
         merge: fold outputs into one where that leaves all sums over outputs as they are.
         every_use: keep those positions too at which a weight has no gradient.
-        advance: called with the number of examples done, for each output.
+        advance: called with the number of examples done, times outputs.
     """
     n = len(task)
     inputs: dict[str, Tensor] = {}
     # by output, a tensor for every batch: copying them all costs more than most models
     gradients: dict[str, list[list[Tensor]]] = {site.name: [] for site in sites}
     taps = list({site.output: None for site in sites})
-    for start in range(0, n, batch_size):
-        rows = slice(start, min(start + batch_size, n))
+
+    def read(rows: slice) -> None:
+        """Nothing is kept before all of the batch is there."""
         seen, values = forward(task, sites, rows)
         outputs = task.readout.outputs(values, rows)[:, columns]
+        check_finite(outputs, task, rows, f"readout {task.readout.name!r}")
         scales = {site.name: embedding_scale(site, task.inputs[rows], seen) for site in sites}
+        found: dict[str, list[Tensor]] = {site.name: [] for site in sites}
+        for r in range(outputs.shape[1]):
+            last = r + 1 == outputs.shape[1]
+            at_taps = differentiate(outputs[:, r], [seen.outputs[tap] for tap in taps], last=last)
+            by_tap = dict(zip(taps, at_taps, strict=True))
+            for site in sites:
+                g = by_use(by_tap[site.output], len(outputs), site.d_out).to(dtype)
+                found[site.name].append(g if scales[site.name] == 1 else g * scales[site.name])
         for site in sites:
             if site.input:
                 x = by_use(seen.inputs[site.input], len(outputs), site.d_in)
                 inputs.setdefault(site.name, x.new_empty((len(x), n, site.d_in), dtype=dtype))
                 inputs[site.name][:, rows] = x.to(dtype)
-        for r in range(outputs.shape[1]):
-            last = r + 1 == outputs.shape[1]
-            found = differentiate(outputs[:, r], [seen.outputs[tap] for tap in taps], last=last)
-            by_tap = dict(zip(taps, found, strict=True))
-            for site in sites:
-                g = by_use(by_tap[site.output], len(outputs), site.d_out)
-                g = g.to(dtype)
-                g = g if scales[site.name] == 1 else g * scales[site.name]
-                if start == 0:
-                    gradients[site.name].append([])
-                gradients[site.name][r].append(g)
-            advance(rows.stop - rows.start)
+            batches = gradients[site.name]
+            batches += [[] for _ in found[site.name][len(batches) :]]
+            for batch, g in zip(batches, found[site.name], strict=True):
+                batch.append(g)
+        advance(len(outputs) * outputs.shape[1])
+
+    run_in_batches(n, batch_size, read)
     found_factors: dict[str, Factors] = {}
     for site in sites:
         folded = _stack_outputs(
@@ -239,37 +253,26 @@ def differentiate(
         kept: where gradients are wanted.
         cotangent: gradient that they start from, in the output's shape; default ones.
         last: whether the graph is wanted no more.
+
+    Raises:
+        UserError: for a model that checkpoints activations.
     """
     if cotangent is None:
         cotangent = torch.ones_like(output)
     flat = [value for values in kept for value in values]
     found: Sequence[Tensor | None] = [None] * len(flat)
     if output.requires_grad:
-        found = torch.autograd.grad(
-            output, flat, cotangent.to(output.dtype), retain_graph=not last, allow_unused=True
-        )
+        try:
+            found = torch.autograd.grad(
+                output, flat, cotangent.to(output.dtype), retain_graph=not last, allow_unused=True
+            )
+        except CheckpointError as error:
+            raise UserError(
+                "the model computes activations anew in its backward pass "
+                "(torch.utils.checkpoint): switch that off for the analysis; it changes no number."
+            ) from error
     dense = iter(torch.zeros_like(v) if g is None else g for v, g in zip(flat, found, strict=True))
     return [[next(dense) for _ in values] for values in kept]
-
-
-def embedding_scale(site: Site, tokens: Tensor, seen: Reading) -> float:
-    """The constant c of an embedding that returns c * W[token] (Gemma's bridge); else 1.
-
-    Raises:
-        RuntimeError: if the output is no multiple of the embedding's rows.
-    """
-    if site.kind != "embedding":
-        return 1.0
-    output = seen.outputs[site.output][0].detach().cpu().double()
-    rows = site.parameter.detach()[tokens].cpu().double()
-    size = float(rows.square().sum())
-    scale = float((output * rows).sum()) / size if size > 0 else 1.0
-    if not torch.allclose(output, scale * rows, rtol=1e-2, atol=1e-2 * float(rows.abs().max())):
-        raise RuntimeError(
-            f"the output of {site.name} is no multiple of the tokens' rows: a hook or patch "
-            "changes it. Remove it, or leave the component out."
-        )
-    return scale
 
 
 def _stack_outputs(

@@ -88,7 +88,8 @@ class GradientMap:
         row = values[:, None]
         match self.factors:
             case Outer(x, g):
-                gradient = (x.mT @ (row @ self._by_output(g))[..., 0, :]).sum(1)
+                weighted = (row @ self._by_output(g))[..., 0, :]
+                gradient = torch.einsum("htni,htno->hio", x, weighted)
                 return (gradient.mT if self.transposed else gradient).flatten()
             case OneHot(tokens, g):
                 weighted = (row @ self._by_output(g))[..., 0, :]

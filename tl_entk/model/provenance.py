@@ -12,7 +12,7 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from tl_entk.model.checks import Position
-from tl_entk.model.request import Task
+from tl_entk.model.task import Task
 
 
 def versions() -> dict[str, str]:

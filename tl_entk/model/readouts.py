@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from feature_sets.errors import UserError
+from feature_sets.warn import warn_user
 from tl_entk.model.readout_names import NAMES
 from tl_entk.tools.values import check_at_least, check_kind, check_positive, check_seed
 
@@ -206,7 +207,7 @@ def _bind_own(readout: Readout, n: int, device: torch.device | None) -> BoundRea
     per_example = [tensor.to(device) for tensor in readout.per_example]
 
     def evaluate(values: Tensor, rows: Rows) -> Tensor:
-        return readout.function(values, *[tensor[rows] for tensor in per_example])
+        return readout.function(_widen(values), *[tensor[rows] for tensor in per_example])
 
     return BoundReadout(readout.name, readout.reads, readout.scale, evaluate)
 
@@ -229,7 +230,7 @@ def _bind_class(readout: tuple, classes: Tensor, targets: Targets) -> BoundReado
         )
     if targets is not None:
         raise UserError("readout ('class', c) uses no targets: leave them out.")
-    return BoundReadout(f"class {c}", "logits", 1.0, lambda logits, rows: logits[:, c])
+    return BoundReadout(f"class {c}", "logits", 1.0, lambda logits, rows: _widen(logits)[:, c])
 
 
 def check_targets(targets: Tensor, n: int, classes: Tensor) -> Tensor:
@@ -259,8 +260,14 @@ def check_targets(targets: Tensor, n: int, classes: Tensor) -> Tensor:
     return targets
 
 
+def _widen(values: Tensor) -> Tensor:
+    """In float32 at least: sums over a vocabulary overflow, or lose digits, in half precision."""
+    return values if values.dtype.itemsize >= 4 else values.float()
+
+
 def _evaluate(readout: str, classes: Tensor, targets: Targets) -> Callable[[Tensor, Rows], Tensor]:
-    def evaluate(logits: Tensor, rows: Rows) -> Tensor:
+    def evaluate(narrow: Tensor, rows: Rows) -> Tensor:
+        logits = _widen(narrow)
         seen = logits[:, classes] if len(classes) < logits.shape[1] else logits
         if readout == "mean_logit":
             return seen.mean(1)
@@ -270,16 +277,37 @@ def _evaluate(readout: str, classes: Tensor, targets: Targets) -> Callable[[Tens
             return seen.logsumexp(1)
         if readout == "top_logits":
             return seen.topk(min(TOP, seen.shape[1]), 1).values
+        if targets is None and narrow.dtype.itemsize < 4:
+            _warn_of_ties(seen.detach(), narrow.dtype)
         chosen = classes[seen.detach().argmax(1)] if targets is None else targets[rows]
         logit = logits.gather(1, chosen[:, None])[:, 0]
         if readout == "target_logit":
             return logit
-        if readout == "target_logprob":
-            return logit - seen.logsumexp(1)
+        if len(classes) == 1:
+            return logit - logit  # of one class the probability is 1
         others = seen.masked_fill(classes == chosen[:, None], -torch.inf)
-        return logit - others.amax(1)
+        if readout == "target_margin":
+            return logit - others.amax(1)
+        # log p = -log(1 + sum_c exp(z_c - z_y)): in logit - logsumexp, and in its gradient, the
+        # digits cancel where p is nearly 1
+        return -torch.nn.functional.softplus(others.logsumexp(1) - logit)
 
     return evaluate
+
+
+def _warn_of_ties(logits: Float[Tensor, "b c"], dtype: torch.dtype) -> None:
+    """Warn where the model's number format does not tell its largest logits apart.
+
+    Warns:
+        UserWarning: says what to do.
+    """
+    if logits.shape[1] > 1:
+        first, second = logits.topk(2, 1).values.unbind(1)
+        if bool((first == second).any()):
+            warn_user(
+                f"some windows have several largest logits that are equal in {dtype}, and the "
+                "target is the first of them: pass targets, or compute in float32 (model.float())."
+            )
 
 
 def sampled_class_trace(signs: int = 16, seed: int = 0) -> Readout:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from tl_entk.model.adapters import ModelAdapter
@@ -19,47 +17,9 @@ from tl_entk.model.checks import (
 )
 from tl_entk.model.readouts import BoundReadout, ReadoutLike, Targets, bind_readout
 from tl_entk.model.sites import Components, select
-
-
-@dataclass(frozen=True, eq=False)
-class Task:
-    """A model, examples, and what is read of each: all that a forward pass needs to know.
-
-    Attributes:
-        adapter: the model.
-        inputs: (n, t) tokens on its device; examples (n, ...) of a module of one's own.
-        positions: (n,) position to read of every example, counted from 0.
-        readout: what is read there.
-        length: positions of an example that could be read.
-    """
-
-    adapter: ModelAdapter
-    inputs: Shaped[Tensor, "n ..."]
-    positions: Int[Tensor, " n"]
-    readout: BoundReadout
-    length: int
-
-    def __len__(self) -> int:
-        return len(self.inputs)
-
-    def example_floats(self, uses: Mapping[str, int]) -> int:
-        """About how many numbers autograd keeps for one example (for the memory plan).
-
-        Args:
-            uses: positions at which each site is used, which tell how long an example is where
-                only one of them can be read.
-        """
-        positions = self.length if self.length > 1 else max(uses.values(), default=1)
-        return self.adapter.example_floats(positions)
-
-    def take(self, rows: Int[Tensor, " b"]) -> Task:
-        """The same of some examples."""
-        return replace(
-            self,
-            inputs=self.inputs[rows],
-            positions=self.positions[rows],
-            readout=self.readout.take(rows),
-        )
+from tl_entk.model.tables import check_positions
+from tl_entk.model.task import Task
+from tl_entk.model.whole_gradient import check_whole_gradient
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,4 +72,8 @@ def read_request(
         )
     positions = positions.to(found.examples.device)
     task = Task(adapter, found.examples, positions, readout, found.positions)
+    for site in adapter.sites:
+        if site.kind == "position" and site.name in names:
+            check_positions(task, site)
+    check_whole_gradient(task, names)
     return Request(task, names, kernel_dtype)

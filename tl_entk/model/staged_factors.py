@@ -19,13 +19,15 @@ from tl_entk.model.factors import (
     Factors,
     by_use,
     differentiate,
-    embedding_scale,
     fold_outputs,
     forward,
 )
+from tl_entk.model.finite import check_finite
+from tl_entk.model.memory import run_in_batches
 from tl_entk.model.merge_outputs import merge_outputs
-from tl_entk.model.request import Task
 from tl_entk.model.sites import Site, Tap
+from tl_entk.model.tables import embedding_scale
+from tl_entk.model.task import Task
 
 # shape, dtype=, device= -> a tensor to be filled
 Room = Callable[..., Tensor]
@@ -112,8 +114,10 @@ def _collect_stage(
     found = {site.name: _Buffer(site, n, outputs, dtype) for site in stage.sites}
     taps = list({site.output: None for site in stage.sites})
     before: Tensor | None = None
-    for start in range(0, n, batch_size):
-        rows = slice(start, min(start + batch_size, n))
+
+    def read(rows: slice) -> None:
+        """What is written of a batch that fails is written again."""
+        nonlocal before
         seen, values = forward(task, stage.sites, rows, begin=stage.begin, end=stage.end)
         tops = _outputs(task, values, cotangents, rows)  # one by one: each takes room
         for site in stage.sites:
@@ -133,7 +137,9 @@ def _collect_stage(
             by_tap = dict(zip(taps, gradients, strict=True))
             for site in stage.sites:
                 found[site.name].put_gradients(rows, r, by_tap[site.output])
-            advance(rows.stop - rows.start)
+        advance(outputs * (rows.stop - rows.start))
+
+    run_in_batches(n, batch_size, read)
     return {name: buffer.fold(task.inputs, merge) for name, buffer in found.items()}, before
 
 
@@ -145,7 +151,9 @@ def _outputs(
         for part in cotangents:
             yield values, part[rows].to(values.device)
         return
-    for output in task.readout.outputs(values, rows).unbind(1):
+    outputs = task.readout.outputs(values, rows)
+    check_finite(outputs, task, rows, f"readout {task.readout.name!r}")
+    for output in outputs.unbind(1):
         yield output, None
 
 

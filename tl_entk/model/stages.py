@@ -12,9 +12,9 @@ from torch import Tensor
 from tl_entk.model.adapters import TransformerAdapter
 from tl_entk.model.factors import Direct, Factors, OneHot, Outer, collect, measure_uses
 from tl_entk.model.memory import examples_per_pass
-from tl_entk.model.request import Task
 from tl_entk.model.sites import Site
 from tl_entk.model.staged_factors import Stage, collect_stages
+from tl_entk.model.task import Task
 from tl_entk.tools.rounding import relative_distance, relative_rounding
 
 # outputs and examples that stages are tried on

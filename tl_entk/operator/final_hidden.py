@@ -11,9 +11,9 @@ from torch import Tensor
 from feature_sets.warn import warn_user
 from tl_entk.model.adapters import TransformerAdapter
 from tl_entk.model.factors import forward
-from tl_entk.model.memory import examples_per_pass
+from tl_entk.model.memory import examples_per_pass, run_in_batches
 from tl_entk.model.readouts import LOGITS, BoundReadout
-from tl_entk.model.request import Task
+from tl_entk.model.task import Task
 from tl_entk.operator.suffix import Suffix
 from tl_entk.tools.rounding import relative_distance, relative_rounding
 
@@ -24,8 +24,9 @@ def final_hidden_vectors(task: Task, memory_budget: int) -> Float[Tensor, "n d"]
     floats = task.adapter.example_floats(task.length)
     batch = examples_per_pass(n, floats, task.adapter.dtype.itemsize, memory_budget)
     suffix = Suffix(task, ())
+    parts: list[Tensor] = []
     with torch.no_grad():
-        parts = [suffix.run(slice(s, min(s + batch, n)))[1] for s in range(0, n, batch)]
+        run_in_batches(n, batch, lambda rows: parts.append(suffix.run(rows)[1]))
     return torch.cat(parts)
 
 

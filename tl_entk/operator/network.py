@@ -18,6 +18,8 @@ from torch import Tensor
 
 from feature_sets.errors import UserError
 from feature_sets.warn import warn_user
+from tl_entk.model.finite import check_finite
+from tl_entk.model.memory import TOO_LITTLE
 from tl_entk.model.unchanged import ModelState
 from tl_entk.operator.plan import OperatorPlan, Sizes, plan_operator
 from tl_entk.operator.precision import matrix_products
@@ -30,11 +32,6 @@ from tl_entk.tools.timing import best_seconds, seconds
 # the measurement: tokens run, and vectors at a time
 _SAMPLE_TOKENS = 256
 _SEVERAL = 4
-_TOO_LITTLE = (
-    "the device has too little memory for a single example: fewer components or shorter "
-    "windows may fit."
-)
-
 T = TypeVar("T")
 # cotangents and the gradients that they were taken to, and the processes that have the examples ->
 # what is to be added to the products
@@ -142,7 +139,7 @@ class ChunkedNetwork:
                 with matrix_products(self.suffix.precision, self.device):
                     self._multiply_one(slice(index, index + 1), cotangents, results)
         except torch.OutOfMemoryError as error:
-            raise torch.OutOfMemoryError(_TOO_LITTLE) from error
+            raise torch.OutOfMemoryError(TOO_LITTLE) from error
         return results
 
     def _multiply_one(
@@ -227,7 +224,7 @@ class ChunkedNetwork:
         chunk = self.plan.chunk
         self._chunks = []
         if chunk == 1:
-            raise torch.OutOfMemoryError(_TOO_LITTLE)
+            raise torch.OutOfMemoryError(TOO_LITTLE)
         self.plan = self._make_plan(chunk // 2, keep=False)
         warn_user(
             f"the device ran out of memory with {chunk} examples at a time; going on with "
@@ -277,7 +274,15 @@ class ChunkedNetwork:
         for chunk in self._chunks:
             for result, change in zip(results, self._push(chunk, gradients), strict=True):
                 result[chunk.rows] = change
+        self._check_products(cotangents, results)
         return results
+
+    def _check_products(self, cotangents: Sequence[Tensor], results: Sequence[Tensor]) -> None:
+        """Refuse products that are not finite, of vectors that are."""
+        every = slice(0, self.n)
+        for cotangent, result in zip(cotangents, results, strict=True):
+            if bool(torch.isfinite(cotangent).all()):
+                check_finite(result, self.suffix.task, every, "a product with the kernel")
 
     def _pull(self, chunk: Chunk, cotangents: Sequence[Tensor]) -> list[Gradients]:
         graph = chunk.graph or self.suffix.graph(chunk.rows, chunk.cache, push=False)

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from feature_sets.errors import UserError
-from tl_entk.model.factors import embedding_scale
+from tl_entk.model.finite import check_finite
 from tl_entk.model.sites import Cut
+from tl_entk.model.tables import embedding_scale
 from tl_entk.operator.plan import Sizes, counting_bytes
 from tl_entk.operator.precision import Precision, matrix_products
 from tl_entk.operator.replay import find_prefix, recording
-from tl_entk.operator.suffix import Cache, Gradients, Suffix, leave_in_place
+from tl_entk.operator.suffix import Cache, Gradients, Graph, Suffix, leave_in_place
 from tl_entk.operator.weight_maps import WeightMap
 from tl_entk.tools.rounding import relative_distance, relative_rounding
 
@@ -53,7 +54,7 @@ def find_shortcuts(suffix: Suffix, cuts: tuple[Cut, ...], precision: Precision) 
 
     Raises:
         RuntimeError: if the network has neither forward-mode derivatives nor a backward pass
-            of its backward pass; or if a hook never fires.
+            of its backward pass, or they differ; or if a hook never fires.
         UserError: if nothing read depends on the weights.
     """
     task, suffix = suffix.task, _take_two(suffix)
@@ -61,8 +62,16 @@ def find_shortcuts(suffix: Suffix, cuts: tuple[Cut, ...], precision: Precision) 
         suffix = replace(suffix, maps=_with_scales(suffix))
     graph = suffix.graph(TWO, push=False)
     cotangent = _random_like(graph.outputs.detach())
-    reference = _Reference(graph.outputs.detach(), cotangent, graph.pull(cotangent))
-    _check_finite(reference)
+    gradients = graph.pull(cotangent)
+    reference = _Reference(
+        graph.outputs.detach(),
+        cotangent,
+        gradients,
+        task.adapter.dtype,
+        _noise(graph, cotangent, gradients),
+    )
+    for gradient in reference.gradients.values():
+        check_finite(gradient, suffix.task, TWO, "a weight's gradient")
     if not reference.gradients:
         names = ", ".join(m.site.name for m in suffix.maps)
         raise UserError(
@@ -93,15 +102,6 @@ def _with_scales(suffix: Suffix) -> tuple[WeightMap, ...]:
     return tuple(replace(m, scale=embedding_scale(m.site, tokens, seen)) for m in suffix.maps)
 
 
-def _check_finite(reference: _Reference) -> None:
-    values = [reference.outputs, *reference.gradients.values()]
-    if not all(bool(torch.isfinite(value).all()) for value in values):
-        raise RuntimeError(
-            "what is read, or its gradient, is not finite: look for infinities in the weights or "
-            "activations, or compute in a wider format (model.float())."
-        )
-
-
 @dataclass(frozen=True, eq=False)
 class _Reference:
     """What a shortcut must leave as it is."""
@@ -109,6 +109,8 @@ class _Reference:
     outputs: Tensor
     cotangent: Tensor
     gradients: Gradients
+    dtype: torch.dtype  # the network's
+    noise: float  # of the gradients' rounding
 
     def holds(self, suffix: Suffix, cache: Cache | None = None) -> bool:
         try:
@@ -117,7 +119,7 @@ class _Reference:
         except _REFUSALS as error:
             _unless_out_of_memory(error)
             return False
-        tolerance = relative_rounding(self.outputs.dtype, least=1e-4)
+        tolerance = relative_rounding(self.dtype, least=1e-4)
         return (
             relative_distance(graph.outputs.detach(), self.outputs) <= tolerance
             and gradients.keys() == self.gradients.keys()
@@ -132,12 +134,20 @@ class _Reference:
     @property
     def rounding(self) -> float:
         """What gradients may differ by that vanish but for rounding (a key bias')."""
-        return 30 * torch.finfo(self.outputs.dtype).eps * self.scale
+        return 30 * torch.finfo(self.dtype).eps * self.scale + 10 * self.noise
 
     @property
     def scale(self) -> float:
         """The size that a gradient might have."""
         return float(self.outputs.double().norm() * self.cotangent.double().norm())
+
+
+def _noise(graph: Graph, cotangent: Tensor, gradients: Gradients) -> float:
+    """Size of the gradients' rounding errors: they are others for another multiple."""
+    factor = 1.1
+    again = graph.pull(factor * cotangent)
+    squares = [(again[key] / factor - G).double().square().sum() for key, G in gradients.items()]
+    return float(torch.stack(squares).sum().sqrt()) if squares else 0.0
 
 
 def _unless_out_of_memory(error: Exception) -> None:
@@ -199,24 +209,37 @@ def _with_modes(suffix: Suffix, cache: Cache | None, reference: _Reference) -> S
     """
     size = sum(float(G.double().square().sum()) for G in reference.gradients.values())
     # two passes round apart
-    tolerance = 2 * relative_rounding(reference.outputs.dtype, least=5e-4)
+    tolerance = 2 * relative_rounding(reference.dtype, least=5e-4) * size
+    tolerance += 10 * reference.noise * size**0.5
 
-    def is_adjoint(push: Callable[[], Tensor]) -> bool:
+    def error(push: Callable[[], Tensor]) -> float | None:
+        """Difference from the pull; None where the network refuses."""
         try:
             found = float((push().double() * reference.cotangent.double()).sum())
         except _REFUSALS as error:
             _unless_out_of_memory(error)
-            return False
-        return size**0.5 <= 1e-6 * reference.scale or abs(found - size) <= tolerance * size
+            return None
+        return 0.0 if size**0.5 <= 1e-6 * reference.scale else abs(found - size)
 
-    forward = is_adjoint(lambda: suffix.push(TWO, cache, reference.gradients))
-    double = is_adjoint(lambda: suffix.graph(TWO, cache).push(reference.gradients))
-    if not forward and not double:
+    forward = error(lambda: suffix.push(TWO, cache, reference.gradients))
+    double = error(lambda: suffix.graph(TWO, cache).push(reference.gradients))
+    errors = [found for found in (forward, double) if found is not None]
+    if not errors:
         raise RuntimeError(
             "the network has neither forward-mode derivatives nor a second backward pass: load "
             "it with eager attention (attn_implementation='eager')."
         )
-    return replace(suffix, forward_mode=forward, double_backward=double)
+    if min(errors) > tolerance:
+        raise RuntimeError(
+            f"the network's derivatives forward and backward differ by {min(errors) / size:.0%} "
+            f"of the gradient, in {reference.dtype}: compute in a wider format (model.float(), "
+            "model.double()), or take a readout whose gradient does not vanish."
+        )
+    return replace(
+        suffix,
+        forward_mode=forward is not None and forward <= tolerance,
+        double_backward=double is not None and double <= tolerance,
+    )
 
 
 def _push(suffix: Suffix, cache: Cache | None, changes: Gradients) -> Tensor:

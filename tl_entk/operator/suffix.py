@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from tl_entk.model.capture import Reading, Replace, frozen, reading
-from tl_entk.model.request import Task
+from tl_entk.model.finite import check_finite
 from tl_entk.model.sites import Cut, Site, Tap
+from tl_entk.model.task import Task
 from tl_entk.operator.precision import Precision, network_pass
 from tl_entk.operator.replay import Prefix, Recorded, recording, replaying
 from tl_entk.operator.weight_maps import WeightMap
@@ -103,7 +104,9 @@ class Suffix:
             seen.check(self.sites, adapter.processed)
         read = seen.final_hidden if logits is None else logits
         assert read is not None
-        return seen, task.readout.outputs(read, rows)
+        outputs = task.readout.outputs(read, rows)
+        check_finite(outputs.detach(), task, rows, f"readout {task.readout.name!r}")
+        return seen, outputs
 
     def record(self, rows: slice) -> Cache:
         """A whole forward pass of some examples, keeping what their replays need."""

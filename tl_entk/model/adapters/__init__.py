@@ -17,11 +17,13 @@ def adapt(model: nn.Module) -> ModelAdapter:
 
     Args:
         model: a HookedTransformer, a TransformerBridge, or a module of one's own whose weights are
-            used by ``nn.Linear``, ``tl_entk.LinearMap`` and ``tl_entk.Bias``.
+            used by ``nn.Linear``, ``tl_entk.LinearMap`` and ``tl_entk.Bias``; compiled or wrapped
+            for data-parallel training too.
 
     Raises:
         UserError: for anything else.
     """
+    model = unwrap(model)
     # by name: HookedTransformer cannot be imported where TransformerLens is 4.x
     classes = {cls.__name__ for cls in type(model).__mro__}
     if "TransformerBridge" in classes:
@@ -37,6 +39,23 @@ def adapt(model: nn.Module) -> ModelAdapter:
             "tl_entk.LinearMap and tl_entk.Bias."
         )
     return adapter
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The model itself, where ``torch.compile`` or a data-parallel wrapper holds it.
+
+    Example:
+        >>> layer = nn.Linear(2, 2)
+        >>> unwrap(nn.DataParallel(layer)) is layer
+        True
+    """
+    while True:
+        if type(model).__name__ == "OptimizedModule":  # its import takes seconds
+            model = model._orig_mod  # type: ignore[assignment]
+        elif isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            model = model.module
+        else:
+            return model
 
 
 def adapt_transformer(
@@ -60,4 +79,4 @@ def adapt_transformer(
     return adapter
 
 
-__all__ = ["Inputs", "ModelAdapter", "TransformerAdapter", "adapt", "adapt_transformer"]
+__all__ = ["Inputs", "ModelAdapter", "TransformerAdapter", "adapt", "adapt_transformer", "unwrap"]

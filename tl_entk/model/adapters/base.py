@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from jaxtyping import Float, Shaped
@@ -139,6 +140,38 @@ class ModelAdapter(ABC):
         names = [site.name for site in self.sites if site.parameter.requires_grad]
         whole = [name for name, roles in self.shared.items() if roles[0].name in names]
         return [*whole, *names]
+
+
+@contextmanager
+def run_eagerly(model: nn.Module) -> Iterator[None]:
+    """Inside, modules that were compiled run as they were written: a compiled one sees no hooks."""
+    modules = list(nn.Module.modules(model))
+    if any(m._compiled_call_impl or type(m).__name__ == "OptimizedModule" for m in modules):
+        with torch.compiler.set_stance("force_eager"):
+            yield
+    else:
+        yield
+
+
+def refuse_mixed_rows(name: str, again: bool) -> NoReturn:
+    """Refuse a model that returned two different things for one example.
+
+    Args:
+        name: of the model.
+        again: whether it returns the same for the same batch, at least.
+
+    Raises:
+        UserError: says why that may be.
+    """
+    if again:
+        raise UserError(
+            f"{name} mixes examples: what it returns for one depends on the others in the batch, "
+            "by a batch norm, a hook or a patch. Each example needs a gradient of its own."
+        )
+    raise UserError(
+        f"{name} is not deterministic: two passes over the same examples differ. Switch off what "
+        "is random in it (a dropout that eval() leaves on, noise, random routing)."
+    )
 
 
 def depends_on_mode(module: nn.Module) -> bool:

@@ -200,7 +200,7 @@ def _heads(cfg: Any, path: str, d_in: int, d_out: int) -> Heads | None:
 
 
 def _norm(path: str, component: Any, parameters: dict[str, nn.Parameter]) -> Iterator[Site]:
-    output = Tap(component.hook_out, "output")
+    output = Tap(component.hook_out, "input")
     if "weight" in parameters:
         weight = parameters["weight"]
         normalized, width = Tap(component.hook_normalized, "output"), weight.numel()

@@ -1,7 +1,9 @@
 """HookedTransformer (TransformerLens 3.9) as sites.
 
 Inputs of the projections are read where the module is called, because the residual stream after
-the norm's weight (plus shortformer's positions) has no hook point of its own.
+the norm's weight (plus shortformer's positions) has no hook point of its own. A weight's output is
+read where it enters its hook point: what is put in that one's place (SAELens puts a sparse
+autoencoder there) is part of the function that comes after.
 """
 
 from __future__ import annotations
@@ -109,7 +111,7 @@ def _sites(model: Any) -> Iterator[Site]:
     for index, block in enumerate(model.blocks):
         yield from _block(f"blocks.{index}", block)
     yield from _norm("ln_final", getattr(model, "ln_final", None))
-    output = Tap(unembed.hook_out, "output")
+    output = Tap(unembed.hook_out, "input")
     yield _linear("unembed.W_U", unembed.W_U, output, Tap(unembed.hook_in, "output"))
     yield _bias("unembed.b_U", unembed.b_U, output)
 
@@ -131,7 +133,7 @@ def _attention(path: str, attn: Any) -> Iterator[Site]:
         weight = getattr(attn, f"_W_{letter}" if grouped else f"W_{letter}")
         bias = getattr(attn, f"_b_{letter}" if grouped else f"b_{letter}")
         heads = Heads("output", weight.shape[0])
-        output = Tap(getattr(attn, f"hook_{letter.lower()}"), "output")
+        output = Tap(getattr(attn, f"hook_{letter.lower()}"), "input")
         yield _linear(f"{path}.W_{letter}", weight, output, Tap(attn, "input", argument), heads)
         yield _bias(f"{path}.b_{letter}", bias, output, heads)
     yield from _norm(f"{path}.q_norm", getattr(attn, "q_norm", None))
@@ -143,12 +145,12 @@ def _attention(path: str, attn: Any) -> Iterator[Site]:
 
 def _mlp(path: str, mlp: Any) -> Iterator[Site]:
     entry, post, output = Tap(mlp, "input"), Tap(mlp.hook_post, "output"), Tap(mlp, "output")
-    pre = Tap(mlp.hook_pre, "output")
+    pre = Tap(mlp.hook_pre, "input")
     if hasattr(mlp, "W_gate"):
         yield _linear(f"{path}.W_gate", mlp.W_gate, pre, entry)
-        yield _linear(f"{path}.W_in", mlp.W_in, Tap(mlp.hook_pre_linear, "output"), entry)
+        yield _linear(f"{path}.W_in", mlp.W_in, Tap(mlp.hook_pre_linear, "input"), entry)
         # a gated MLP adds b_in after the product of gate and linear part
-        yield _bias(f"{path}.b_in", mlp.b_in, post)
+        yield _bias(f"{path}.b_in", mlp.b_in, Tap(mlp.hook_post, "input"))
     else:
         yield _linear(f"{path}.W_in", mlp.W_in, pre, entry)
         yield _bias(f"{path}.b_in", mlp.b_in, pre)

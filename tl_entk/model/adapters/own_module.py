@@ -11,7 +11,13 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from feature_sets.errors import UserError
-from tl_entk.model.adapters.base import Inputs, ModelAdapter, depends_on_mode
+from tl_entk.model.adapters.base import (
+    Inputs,
+    ModelAdapter,
+    depends_on_mode,
+    refuse_mixed_rows,
+    run_eagerly,
+)
 from tl_entk.model.linear_map import Bias, LinearMap
 from tl_entk.model.sites import ROLE, Site, Tap
 from tl_entk.tools.rounding import same_rows
@@ -44,7 +50,8 @@ class OwnModuleAdapter(ModelAdapter):
 
     def outputs(self, examples: Shaped[Tensor, "n ..."]) -> Float[Tensor, "n 1 c"]:
         """The module's outputs, at their one position."""
-        return self.model(examples)[:, None]
+        with run_eagerly(self.model):
+            return self.model(examples)[:, None]
 
     def is_training(self, module: nn.Module) -> bool:
         """Dropout and batch norms in train mode; a plain module computes the same in either."""
@@ -62,7 +69,7 @@ class OwnModuleAdapter(ModelAdapter):
 
         Raises:
             UserError: if inputs or outputs are no tensor, outputs are not (n, C), or an
-                example's depend on the other examples.
+                example's depend on the other examples or on chance.
         """
         if not isinstance(inputs, Tensor):
             raise UserError(f"the inputs are a {type(inputs).__name__}: pass a tensor (n, ...).")
@@ -83,16 +90,13 @@ class OwnModuleAdapter(ModelAdapter):
                 "a module that returns (n, C), what the kernel is to be of."
             )
         if not same_rows(first, pair[:1]):
-            raise UserError(
-                f"{self.model_name} mixes examples: what it returns for one depends on the others "
-                "in the batch."
-            )
+            refuse_mixed_rows(self.model_name, same_rows(self._try(inputs[:2]), pair))
         return Inputs(inputs, 1, pair.shape[1])
 
     def _try(self, examples: Shaped[Tensor, "n ..."]) -> Any:
         """What the module returns, or why it cannot take such examples."""
         try:
-            with torch.no_grad():
+            with torch.no_grad(), run_eagerly(self.model):
                 return self.model(examples)
         except (RuntimeError, IndexError) as error:
             raise UserError(

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from feature_sets.errors import UserError
-from tl_entk.model.adapters.base import Inputs, ModelAdapter, depends_on_mode
+from tl_entk.model.adapters.base import Inputs, ModelAdapter, depends_on_mode, run_eagerly
 from tl_entk.model.sites import EMBEDDING, TIED, UNEMBEDDING, Cut, Site, Tap
 from tl_entk.tools.indices import INTEGERS
 
@@ -103,7 +103,8 @@ class TransformerAdapter(ModelAdapter):
 
     def outputs(self, examples: Int[Tensor, "n t"]) -> Float[Tensor, "n read d_vocab_out"]:
         """The model's logits, as its own call gives them."""
-        return self.model(examples)
+        with run_eagerly(self.model):
+            return self.model(examples)
 
     def is_training(self, module: nn.Module) -> bool:
         """TransformerLens' model itself, and dropout and batch norms wherever they hide.

@@ -1,0 +1,77 @@
+"""A device that runs out of memory: fewer examples at a time, then a clear end."""
+
+import pytest
+import torch
+
+import tl_entk
+from tests.models import tokens
+from tl_entk.model import factors, staged_factors
+
+NAMES = ["blocks.0.attn.W_Q", "blocks.1.mlp.W_out", "embed.W_E"]
+
+
+def scarce(monkeypatch, most):
+    """A device with memory for so many examples in a pass."""
+    plain = factors.forward
+
+    def forward(task, sites, rows, **options):
+        if len(task.inputs[rows]) > most:
+            raise torch.OutOfMemoryError("no room")
+        return plain(task, sites, rows, **options)
+
+    monkeypatch.setattr(factors, "forward", forward)
+    monkeypatch.setattr(staged_factors, "forward", forward)
+
+
+@pytest.mark.parametrize("readout", ["class_trace", "logsumexp"])
+def test_blocks_go_on_with_fewer_examples(model, monkeypatch, readout):
+    batch = tokens(11)
+    expected = tl_entk.kernel_blocks(model, batch, readout, NAMES)
+    scarce(monkeypatch, 3)
+    with pytest.warns(RuntimeWarning, match="ran out of memory") as said:
+        found = tl_entk.kernel_blocks(model, batch, readout, NAMES)
+    assert "11 examples at a time; going on with 5" in str(said[0].message)
+    for name, block in expected.items():
+        torch.testing.assert_close(found[name], block)
+
+
+def test_jacobians_and_stages_go_on_with_fewer_examples(model, monkeypatch):
+    batch = tokens(11)
+    J = tl_entk.jacobian(model, batch, NAMES).dense()
+    eigen = tl_entk.all_eigendirections(model, batch, NAMES, k=2, outputs=3)
+    norms = tl_entk.gradient_norms(model, batch, NAMES)
+    scarce(monkeypatch, 3)
+    with pytest.warns(RuntimeWarning, match="ran out of memory"):
+        torch.testing.assert_close(tl_entk.jacobian(model, batch, NAMES).dense(), J)
+    with pytest.warns(RuntimeWarning, match="ran out of memory"):
+        torch.testing.assert_close(tl_entk.gradient_norms(model, batch, NAMES), norms)
+    with pytest.warns(RuntimeWarning, match="ran out of memory"):
+        found = tl_entk.all_eigendirections(model, batch, NAMES, k=2, outputs=3)
+    for name, one in eigen.items():
+        torch.testing.assert_close(found[name].eigenvalues, one.eigenvalues)
+
+
+def test_a_device_too_small_for_one_example_ends_clearly(monkeypatch):
+    model, x = torch.nn.Linear(3, 2), torch.randn(5, 3)
+    plain = model.forward
+
+    def forward(rows):
+        if torch.is_grad_enabled():
+            raise torch.OutOfMemoryError("no room")
+        return plain(rows)
+
+    monkeypatch.setattr(model, "forward", forward)
+    with (
+        pytest.raises(torch.OutOfMemoryError, match="single example"),
+        pytest.warns(RuntimeWarning),
+    ):
+        factors.collect(task_of(model, x), [], columns=slice(0, 1), batch_size=4, dtype=x.dtype)
+
+
+def task_of(model, x):
+    from tl_entk.model.adapters import adapt
+    from tl_entk.model.readouts import bind_readout
+    from tl_entk.model.task import Task
+
+    readout = bind_readout("mean_logit", n=len(x), d_vocab_out=2)
+    return Task(adapt(model), x, torch.zeros(len(x), dtype=torch.long), readout, 1)
