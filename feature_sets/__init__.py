@@ -13,11 +13,12 @@ from feature_sets.fourier import fourier
 from feature_sets.grammar import grammar
 
 if TYPE_CHECKING:
+    from feature_sets.balanced_windows import context_windows
     from feature_sets.context import context_labels
     from feature_sets.pipelines import load_pipeline
     from feature_sets.selection import select_labels
     from feature_sets.texts import read_texts
-    from feature_sets.windows import Windows, context_windows
+    from feature_sets.windows import Windows
 
 __all__ = [
     "FeatureSet",
@@ -36,7 +37,7 @@ __all__ = [
 _MODULE_OF = {
     "Windows": "windows",
     "context_labels": "context",
-    "context_windows": "windows",
+    "context_windows": "balanced_windows",
     "load_pipeline": "pipelines",
     "read_texts": "texts",
     "select_labels": "selection",

@@ -19,6 +19,7 @@ from feature_sets.windows import Windows
 from tests.directions.test_checkpoint import state
 from tl_entk.commands.call import Call, read_call
 from tl_entk.directions.checkpoint import load_state, save_state
+from tl_entk.directions.rows import Rows
 from tl_entk.experiments.language.kept_judging import read_if_whole
 from tl_entk.experiments.modular_transformer.training import TrainingCurve
 from tl_entk.experiments.records import recall, store
@@ -103,7 +104,7 @@ FILES = {
     "checkpoint": (
         "x",
         lambda path: save_state(path, state(), {"rows": "9"}),
-        lambda path: {**vars(load_state(path, {"rows": "9"}, CPU)), "generator": None},
+        lambda path: {**vars(load_state(path, {"rows": "9"}, Rows(9), CPU)), "generator": None},
     ),
     "record": (
         "x",
@@ -237,7 +238,7 @@ def test_a_whole_file_of_other_values_is_refused_or_taken_for_what_it_is(tmp_pat
         case "about":
             about = data.draw(st.dictionaries(st.sampled_from(["fields", "provenance"]), JSON))
     write_tensors(path, tensors, kind=kind, about=about)
-    for read in (tl_entk.load, lambda path: load_state(path, {}, CPU)):
+    for read in (tl_entk.load, lambda path: load_state(path, {}, Rows(9), CPU)):
         try:
             read(path)
         except UserError as refusal:

@@ -119,7 +119,9 @@ def test_a_folder_with_endings_in_capital_letters_keeps_its_splits(tmp_path):
         read_texts(tmp_path)
 
 
-@pytest.mark.parametrize("packed", [b"no gzip", gzip.compress(b"One day." * 50)[:-9]])
+@pytest.mark.parametrize(
+    "packed", [b"no gzip", gzip.compress(b"One day." * 50)[:-9]], ids=["no gzip", "cut"]
+)
 def test_a_damaged_gzip_file_is_reported(tmp_path, packed):
     (tmp_path / "a.txt.gz").write_bytes(packed)
     with pytest.raises(UserError, match=r"a\.txt\.gz is no whole gzip file \(.*\): pack it anew"):

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from feature_sets.windows import _name_tokenizer
+from feature_sets.balanced_windows import _name_tokenizer
 
 pytestmark = pytest.mark.plain
 

@@ -40,10 +40,9 @@ def compressed_jacobians(
     Raises:
         UserError: if a weight's factors do not fit the budget.
     """
-    ranks, rows = current_ranks(), torch.arange(len(task), device=task.inputs.device)
-    ranks.check_examples(len(rows))
+    ranks = current_ranks()
     # every process by the same plan: it waits for the others after each kernel
-    planned, task = (task.take(rows[ranks.share(len(rows), rank)]) for rank in (0, ranks.rank))
+    planned, task = task.share(ranks, 0), task.share(ranks)
     n, progress = len(task), progress and ranks.first
     with frozen(task.adapter.model), torch.enable_grad():
         plan = plan_collection(planned, kernels, dtype=dtype, memory_budget=memory_budget)

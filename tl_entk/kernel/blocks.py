@@ -185,8 +185,7 @@ def _run_passes(
     """All passes over the examples: every component's kernel, in the order asked for."""
     blocks: dict[str, Tensor] = {}
     ranks, n = current_ranks(), len(request.task)
-    ranks.check_examples(n)
-    task = request.task.take(torch.arange(n, device=request.task.inputs.device)[ranks.share(n)])
+    task = request.task.share(ranks)
     outputs = len(stages) * plan.work.outputs or sum(step.outputs for step in plan.passes)
     total = len(task) * outputs
     with Progress("kernel blocks", total, progress and ranks.first) as bar:

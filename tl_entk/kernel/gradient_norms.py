@@ -37,8 +37,7 @@ def squared_gradient_norms(
         advance: called with the number of examples done.
     """
     ranks, n = current_ranks(), len(request.task)
-    ranks.check_examples(n)
-    task = request.task.take(torch.arange(n, device=request.task.inputs.device)[ranks.share(n)])
+    task = request.task.share(ranks)
     names = set(partition(request.names))
     sites = sites_needed(task.adapter, names)
     found = []

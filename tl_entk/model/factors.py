@@ -146,6 +146,11 @@ def measure_uses(task: Task, sites: Sequence[Site]) -> tuple[dict[str, int], int
     values = values.detach().requires_grad_()
     with torch.enable_grad():
         outputs = readout.outputs(values, slice(0, 2))
+    if bool(values.isfinite().all()) and not bool(outputs.isfinite().all()):
+        raise UserError(
+            f"readout {readout.name!r} is not finite where what it reads is: look for a division "
+            "by zero, or a logarithm of zero, in its function."
+        )
     check_finite(outputs, task, slice(0, 2), f"readout {readout.name!r}")
     if not outputs.requires_grad:
         raise UserError(

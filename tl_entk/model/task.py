@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from tl_entk.model.adapters import ModelAdapter
 from tl_entk.model.readouts import BoundReadout
+from tl_entk.tools.ranks import Ranks
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +44,22 @@ class Task:
         """
         positions = self.length if self.length > 1 else max(uses.values(), default=1)
         return self.adapter.example_floats(positions)
+
+    def share(self, ranks: Ranks, rank: int | None = None) -> Task:
+        """The same of the examples that a process has.
+
+        Args:
+            ranks: the processes.
+            rank: which of them; this one by default.
+
+        Raises:
+            UserError: for fewer examples than processes.
+        """
+        ranks.check_examples(len(self))
+        if ranks.count == 1:
+            return self
+        every = torch.arange(len(self), device=self.inputs.device)
+        return self.take(every[ranks.share(len(self), rank)])
 
     def take(self, rows: Int[Tensor, " b"]) -> Task:
         """The same of some examples."""

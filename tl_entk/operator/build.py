@@ -126,8 +126,7 @@ def kernel_operator(
         normalization="plain",
     )
     ranks = current_ranks()
-    ranks.check_examples(len(task))
-    own = task.take(torch.arange(len(task), device=task.inputs.device)[ranks.share(len(task))])
+    own = replace(request, task=task.share(ranks))
     in_network = [name for name in names if not (whitened and name in UNEMBEDDING_PARTS)]
     maps = weight_maps(adapter, in_network, task.inputs, whitened)
     # from the same examples on every process, for which the same shortcuts then hold
@@ -139,14 +138,11 @@ def kernel_operator(
         warn_of_capped_logits(task, adapter)
         white = whitening(adapter.unembedding)
         root = white.root.to(request.dtype)
-        terms = _unembedding_terms(
-            adapter, replace(request, task=own), names, maps, white, budget, ranks
-        )
+        terms = _unembedding_terms(adapter, own, names, maps, white, budget, ranks)
     d = short.outputs if short else adapter.d_model
-    network = _network(replace(request, task=own), short, terms, budget, ranks)
-    parts = Parts(network, root, terms, task.readout.scale)
+    network = _network(own, short, terms, budget, ranks)
     return KernelOperator(
-        parts,
+        Parts(network, root, terms, task.readout.scale),
         len(task),
         d,
         memory_budget=budget,

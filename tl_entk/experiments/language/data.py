@@ -15,6 +15,7 @@ import torch
 from spacy.language import Language
 from torch import Tensor
 
+from feature_sets.balanced_windows import context_windows
 from feature_sets.context import CONTEXT, context_labels, present_tokens
 from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet
@@ -22,7 +23,7 @@ from feature_sets.grammar import Rule, grammar, next_tokens
 from feature_sets.pipelines import describe
 from feature_sets.selection import select_labels
 from feature_sets.texts import Text, Texts, read_texts
-from feature_sets.windows import Windows, context_windows
+from feature_sets.windows import Windows
 from tl_entk.alignment.activations import activations_at
 from tl_entk.alignment.splitting import too_rare
 from tl_entk.experiments.language.inputs import (
