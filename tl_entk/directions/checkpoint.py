@@ -20,7 +20,13 @@ def run_identity(operator: SymmetricOperator, seed: int) -> dict[str, str]:
 
 
 def save_state(path: Path, state: LanczosState, kernel: dict[str, str]) -> None:
-    """Write the state; the file before it stays until the new one is whole."""
+    """Write the state; the file before it stays until the new one is whole.
+
+    One that has multiplied nothing is not written: a new start ends where it would have, bit for
+    bit, and its first block, read back, would not, since it lies in memory by columns.
+    """
+    if state.products == 0:
+        return
     tensors = {
         "basis": state.basis,
         "projected": state.projected,
