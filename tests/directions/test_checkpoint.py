@@ -29,13 +29,16 @@ class Stopped:
         return self.matrix @ x
 
 
-@pytest.mark.parametrize("after", [0, 1, 6, 12, 18])
-def test_a_solve_that_was_stopped_ends_bit_for_bit_where_it_would_have(after, tmp_path):
-    whole = leading_eigenpairs(Stopped(), 5)
-    assert whole.provenance["products"] > 18
+@pytest.mark.parametrize(
+    ("after", "block_size"), [(0, 1), (1, 1), (6, 1), (12, 1), (18, 1), (0, 4), (2, 4)]
+)
+def test_a_solve_that_was_stopped_ends_bit_for_bit_where_it_would_have(after, block_size, tmp_path):
+    options = {"block_size": block_size, "resume": tmp_path / "basis"}
+    whole = leading_eigenpairs(Stopped(), 5, block_size=block_size)
+    assert whole.provenance["products"] > after * block_size
     with pytest.raises(KeyboardInterrupt):
-        leading_eigenpairs(Stopped(after), 5, resume=tmp_path / "basis")
-    resumed = leading_eigenpairs(Stopped(), 5, resume=tmp_path / "basis")
+        leading_eigenpairs(Stopped(after), 5, **options)
+    resumed = leading_eigenpairs(Stopped(), 5, **options)
     assert resumed.provenance["products"] == whole.provenance["products"]
     for name, tensor in whole.tensors().items():
         assert torch.equal(getattr(resumed, name), tensor), name

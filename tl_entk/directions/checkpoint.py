@@ -23,8 +23,11 @@ def run_identity(operator: SymmetricOperator, seed: int) -> dict[str, str]:
 def save_state(path: Path, state: LanczosState, kernel: dict[str, str]) -> None:
     """Write the state; the file before it stays until the new one is whole.
 
-    Of a basis that is split over processes the first writes the whole.
+    Of a basis that is split over processes the first writes the whole. A state that has multiplied
+    nothing is not written: a new start ends where it would have.
     """
+    if state.products == 0:
+        return
     basis = state.rows.gather(state.basis)
     if basis is None:
         return
