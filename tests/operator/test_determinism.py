@@ -12,7 +12,8 @@ BATCH = tokens(24)
 
 
 def labels():
-    return FeatureSet({"even": (BATCH[:, -1] % 2).double(), "large": (BATCH[:, 0] > 5).double()})
+    values = torch.stack([BATCH[:, -1] % 2, (BATCH[:, 0] > 5).long()], 1).double()
+    return FeatureSet(values, ("even", "large"))
 
 
 def directions(model):
