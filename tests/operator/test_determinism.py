@@ -12,8 +12,8 @@ BATCH = tokens(24)
 
 
 def labels():
-    values = torch.stack([BATCH[:, -1] % 2, (BATCH[:, 0] > 5).long()], 1).double()
-    return FeatureSet(values, ("even", "large"))
+    values = torch.stack([BATCH[:, -1] % 2, (BATCH[:, 0] > 5).long()], 1).double().numpy()
+    return FeatureSet(values, ("even", "large"), ("parity", "size"), ("parity", "size"))
 
 
 def directions(model):
