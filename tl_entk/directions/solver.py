@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,10 +15,12 @@ from torch import Tensor
 
 from feature_sets.errors import UserError
 from feature_sets.warn import warn_user
+from tl_entk.directions.basis import kernel_rank
 from tl_entk.directions.checkpoint import load_state, run_identity, save_state
 from tl_entk.directions.complement import choose_width, is_searched, missed_below
 from tl_entk.directions.cost import expected_products
 from tl_entk.directions.eigen import EigenDirections
+from tl_entk.directions.forecast import Forecast
 from tl_entk.directions.lanczos import (
     LanczosState,
     RitzPairs,
@@ -83,10 +84,12 @@ def leading_eigenpairs(
 
     Returns:
         Eigenvalues, largest first; vectors (N, d, k) (or (N, k) where d = 1), scores, residuals
-        and convergence of every pair. When all have converged, what the basis lacks is searched
-        from a random vector (up to 8 products): multiple and clustered eigenvalues have copies
-        there. ``provenance["none_missed_above"]`` says above which eigenvalue none is missing,
-        but for one chance in a hundred; it is infinite for a run that ended before it could look.
+        and convergence of every pair. Directions beyond the kernel's rank, whose eigenvalues are
+        rounding, are left out (``provenance["dropped"]`` says how many).
+        When all have converged, what the basis lacks is searched from a random vector (up to 8
+        products): multiple and clustered eigenvalues have copies there.
+        ``provenance["none_missed_above"]`` says above which eigenvalue none is missing, but for one
+        chance in a hundred; it is infinite for a run that ended before it could look.
 
     Raises:
         UserError: for no operator, and for k, tol, block_size or a checkpoint that do not fit it.
@@ -129,7 +132,7 @@ def leading_eigenpairs(
             vectors=start,
         )
     saver = _Saver(path, kernel, state.products)
-    forecast = _Forecast(k, tol, expected_products(k, block_size), operator.dtype)
+    forecast = Forecast(k, tol, expected_products(k, block_size), operator.dtype)
     progress = progress and operator.ranks.first
     with Progress("products", forecast.total, progress) as bar, saver.save_at_exit(state):
         bar.advance(state.products)
@@ -322,33 +325,6 @@ class _Saver:
         self.save(state)
 
 
-@dataclass
-class _Forecast:
-    """How many products there will be, from how fast the worst residual falls."""
-
-    k: int
-    tol: float
-    total: int
-    dtype: torch.dtype
-    note: str = ""
-    history: list[tuple[int, float]] = field(default_factory=list)
-
-    def update(self, products: int, pairs: RitzPairs) -> int:
-        residuals, dtype = pairs.residuals, self.dtype
-        ratios = residuals / allowed_residuals(pairs.values, self.tol, dtype)
-        worst = float(ratios.max())
-        good, largest = int((ratios <= 1).sum()), float(residuals.max())
-        self.note = f"({good} of {self.k} pairs converged, worst residual {largest:.1e})"
-        if worst > 0:
-            self.history = [*self.history, (products, math.log(worst))][-20:]
-        if len(self.history) > 4:
-            (first, high), (last, low) = self.history[0], self.history[-1]
-            if high > low > 0:
-                self.total = last + math.ceil(low * (last - first) / (high - low))
-        self.total = max(self.total, products)
-        return self.total
-
-
 def _collect_directions(
     operator: SymmetricOperator,
     state: LanczosState,
@@ -356,14 +332,16 @@ def _collect_directions(
     tol: float,
     settings: dict[str, Any],
 ) -> EigenDirections:
-    k = len(pairs.values)
-    coordinates = pairs.coordinates.to(state.basis.device, state.basis.dtype)
+    # a kernel of zeros keeps one direction, as eigendecompose does
+    k = max(1, kernel_rank(pairs.values, state.rows.count, state.basis.dtype))
+    values, dropped = pairs.values[:k], len(pairs.values) - k
+    coordinates = pairs.coordinates[:, :k].to(state.basis.device, state.basis.dtype)
     flat = state.basis[:, : state.known] @ coordinates
     flat = flat / state.rows.norms(flat).to(flat)
-    residuals = pairs.residuals
+    residuals = pairs.residuals[:k]
     if tol < 100 * torch.finfo(flat.dtype).eps or not operator.exact:
-        residuals = torch.maximum(residuals, _measure_residuals(operator, flat, pairs.values))
-    converged = residuals <= allowed_residuals(pairs.values, tol, flat.dtype)
+        residuals = torch.maximum(residuals, _measure_residuals(operator, flat, values))
+    converged = residuals <= allowed_residuals(values, tol, flat.dtype)
     if not bool(converged.all()) and operator.ranks.first:
         warn_user(
             f"{int((~converged).sum())} of {k} pairs have not converged to {tol:g} after "
@@ -373,8 +351,10 @@ def _collect_directions(
         )
     whole = state.rows.join(flat).cpu()
     scores, vectors, share = score_vectors(whole.reshape(operator.n, operator.d, -1))
+    if dropped:
+        settings = settings | {"dropped": dropped}
     return EigenDirections(
-        pairs.values,
+        values,
         scores,
         vectors,
         share,

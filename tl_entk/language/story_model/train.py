@@ -32,7 +32,9 @@ from tl_entk.language.story_model.architecture import (
     story_config,
 )
 from tl_entk.language.story_model.stories import read_stories, split_stories
-from tl_entk.tools.files import write_atomically, write_json
+from tl_entk.tools.files import read_tensors, write_json, write_tensors
+
+_STATE = "story model training"
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,13 @@ def rate(step: int, recipe: Recipe) -> float:
     return rise * min(1.0, 2 * (recipe.steps - step) / recipe.steps)
 
 
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Those whose names begin with a prefix and a dot, by the rest of their names."""
+    start = f"{prefix}."
+    found = {name: value for name, value in tensors.items() if name.startswith(start)}
+    return {name.removeprefix(start): value for name, value in found.items()}
+
+
 class Run:
     """Model, average, optimizers and log of a training, kept on disk to be taken up again."""
 
@@ -192,24 +201,30 @@ class Run:
         self.step = 0
         self.log: list[dict[str, float]] = []
         if state.exists():
-            kept = torch.load(state, weights_only=True)
-            self.model.load_state_dict(kept["model"])
-            self.average.load_state_dict(kept["average"])
-            for optimizer, values in zip(self.optimizers, kept["optimizers"], strict=True):
+            _, tensors, kept = read_tensors(state, _STATE)
+            self._parts().load_state_dict(_below("parts", tensors))
+            for index, optimizer in enumerate(self.optimizers):
+                values = optimizer.state_dict()
+                values["state"] = {
+                    number: _below(f"optimizer.{index}.{number}", tensors)
+                    for group in values["param_groups"]
+                    for number in group["params"]
+                }
                 optimizer.load_state_dict(values)
             self.step, self.log = kept["step"], kept["log"]
             torch.manual_seed(recipe.seed + self.step)
 
+    def _parts(self) -> nn.ModuleDict:
+        return nn.ModuleDict({"model": self.model, "average": self.average})
+
     def save(self) -> None:
         """Write everything needed to go on."""
-        kept = {
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "step": self.step,
-            "log": self.log,
-        }
-        write_atomically(self.state, lambda path: torch.save(kept, path))
+        tensors = {f"parts.{name}": value for name, value in self._parts().state_dict().items()}
+        for index, optimizer in enumerate(self.optimizers):
+            for number, values in optimizer.state_dict()["state"].items():
+                prefix = f"optimizer.{index}.{number}"
+                tensors |= {f"{prefix}.{name}": value for name, value in values.items()}
+        write_tensors(self.state, tensors, kind=_STATE, about={"step": self.step, "log": self.log})
 
     def advance(self, rows: Tensor) -> float:
         """One optimizer step; returns its loss."""
