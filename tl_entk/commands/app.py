@@ -7,9 +7,7 @@ from typing import Annotated
 
 import typer
 
-from feature_sets.errors import UserError
 from tl_entk import __version__
-from tl_entk.commands.processes import started_by_torchrun
 
 app = typer.Typer(
     help="Features of a TransformerLens model from its empirical neural tangent kernel (eNTK).\n\n"
@@ -32,22 +30,12 @@ def _show_version(asked: bool) -> bool:
     return asked
 
 
-# commands that torchrun may start in several processes
-_SPLIT = {"language"}
-
-
 @app.callback()
 def _root(
-    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version),
     ] = False,
 ) -> None:
     del version  # answered by its callback
-    if started_by_torchrun() and context.invoked_subcommand not in _SPLIT:
-        raise UserError(
-            f"tl-entk {context.invoked_subcommand} runs in one process: leave torchrun out "
-            f"(it is for {', '.join(_SPLIT)})."
-        )
     warnings.filterwarnings("ignore", category=DeprecationWarning, module="transformer_lens")

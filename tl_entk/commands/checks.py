@@ -10,6 +10,7 @@ from typing import Any, cast, get_args
 from feature_sets.errors import UserError
 from tl_entk.commands.call import CONFIG, Call
 from tl_entk.commands.console import announce, console
+from tl_entk.commands.processes import SPLIT, started_by_torchrun
 from tl_entk.model.classes import ModelClass, default_model_class
 from tl_entk.tools.locks import LOCK, lock_folder
 
@@ -28,8 +29,14 @@ def run_folder(
 
     Raises:
         OSError: if the folder cannot be written to.
-        UserError: if the device is unknown, or another run has the folder.
+        UserError: if the device is unknown, another run has the folder, or torchrun has started
+            a command that is not split.
     """
+    if started_by_torchrun() and call.command not in SPLIT:
+        raise UserError(
+            f"tl-entk {call.command} runs in one process: leave torchrun out (it is for "
+            f"{', '.join(SPLIT)})."
+        )
     check_device(device)
     made = [folder for folder in (target, *target.parents) if not folder.exists()]
     check_writable(target)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+# commands that several processes do together
+SPLIT = ("language",)
 # followers wait while the leader judges; that one has ended is seen by its connection
 _PATIENCE = timedelta(days=30)
 
