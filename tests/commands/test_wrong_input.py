@@ -1,11 +1,11 @@
 """Wrong input over the command line: each is one line that says what to change, before any work."""
 
-import json
 import shlex
 
 import datasets  # noqa: F401  its log has the stderr of its import, which must not be a test's
 import pytest
 
+from tl_entk.tools.files import write_kept
 from tl_entk.tools.threads import set_threads
 
 LANGUAGE = {
@@ -138,8 +138,8 @@ TOYS = {
     "list-components stories --model-class none": "model class 'none'",
     "replay nowhere": "no config.json in nowhere",
     "replay folder": "no config.json in folder",
-    "replay broken": "config.json is damaged",
-    "replay deep": "config.json is damaged",
+    "replay broken": "config.json is no call of a command",
+    "replay deep": "config.json is no call of a command",
     "replay foreign": "is of a command 'nope'",
     "replay newer": "was written by tl_entk 9.9",
     "replay unfit": "does not fit tl_entk",
@@ -155,9 +155,9 @@ CASES += [("", *case) for case in TOYS.items()]
 DEEP = "[" * 100_000
 
 
-def kept(command, version="0.1.0", **options):
-    about = {"format": 1, "command": command, "options": options, "versions": {"tl_entk": version}}
-    return json.dumps(about)
+def kept(command, version="0.1.0", number=1, **options):
+    versions = {"tl_entk": version}
+    return {"format": number, "command": command, "options": options, "versions": versions}
 
 
 @pytest.fixture
@@ -174,14 +174,18 @@ def files(tmp_path):
         "broken/config.json": "{",
         "deep/config.json": DEEP,
         "deep/results.json": DEEP,
-        "foreign/config.json": kept("nope"),
-        "newer/config.json": kept("language", "9.9").replace('"format": 1', '"format": 99'),
-        "unfit/config.json": kept("language", **{"--nope": 3}),
+    }
+    calls = {
+        "foreign": kept("nope"),
+        "newer": kept("language", "9.9", 99),
+        "unfit": kept("language", **{"--nope": 3}),
     }
     (tmp_path / "folder").mkdir()
     for name, text in texts.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
+    for name, call in calls.items():
+        write_kept(tmp_path / name / "config.json", call)
     (tmp_path / "latin.txt").write_bytes("é".encode("latin-1"))
     (tmp_path / "broken.txt.gz").write_bytes(b"no gzip")
     (tmp_path / "broken.parquet").write_bytes(b"PAR1")

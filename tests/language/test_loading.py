@@ -444,5 +444,5 @@ def test_download_takes_old_weights_only_where_there_are_no_others(
 
 @pytest.mark.parametrize("device", ["meta", "nowhere", "cuda:99"])
 def test_a_device_that_holds_no_numbers_is_refused(device):
-    with pytest.raises(ValueError, match=rf"device {device}: .*\. Pass cpu, or cuda where"):
+    with pytest.raises(ValueError, match=rf"device {device}: .*\. Pass device cpu, or cuda where"):
         load_language_model("stories", device=device)

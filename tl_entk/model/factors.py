@@ -19,9 +19,9 @@ from torch import Tensor
 from torch.utils.checkpoint import CheckpointError
 
 from feature_sets.errors import UserError
+from tl_entk.model.batches import run_in_batches
 from tl_entk.model.capture import Reading, reading
 from tl_entk.model.finite import check_finite
-from tl_entk.model.memory import run_in_batches
 from tl_entk.model.merge_outputs import merge_outputs
 from tl_entk.model.sites import Site, Tap
 from tl_entk.model.tables import embedding_scale

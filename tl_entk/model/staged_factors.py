@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tl_entk.model.batches import run_in_batches
 from tl_entk.model.factors import (
     Factors,
     by_use,
@@ -23,7 +24,6 @@ from tl_entk.model.factors import (
     forward,
 )
 from tl_entk.model.finite import check_finite
-from tl_entk.model.memory import run_in_batches
 from tl_entk.model.merge_outputs import merge_outputs
 from tl_entk.model.sites import Site, Tap
 from tl_entk.model.tables import embedding_scale

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from feature_sets.warn import warn_user
 from tl_entk.model.adapters import TransformerAdapter
+from tl_entk.model.batches import run_in_batches
 from tl_entk.model.factors import forward
-from tl_entk.model.memory import examples_per_pass, run_in_batches
+from tl_entk.model.memory import examples_per_pass
 from tl_entk.model.readouts import LOGITS, BoundReadout
 from tl_entk.model.task import Task
 from tl_entk.operator.suffix import Suffix

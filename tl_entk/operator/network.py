@@ -18,8 +18,8 @@ from torch import Tensor
 
 from feature_sets.errors import UserError
 from feature_sets.warn import warn_user
+from tl_entk.model.batches import TOO_LITTLE
 from tl_entk.model.finite import check_finite
-from tl_entk.model.memory import TOO_LITTLE
 from tl_entk.model.unchanged import ModelState
 from tl_entk.operator.plan import OperatorPlan, Sizes, plan_operator
 from tl_entk.operator.precision import matrix_products

@@ -27,5 +27,5 @@ def check_device(device: str, name: str = "device") -> None:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = first_line(error).rstrip(".")
         raise UserError(
-            f"{name} {device}: {reason}. Pass cpu, or cuda where there is a GPU."
+            f"{name} {device}: {reason}. Pass {name} cpu, or cuda where there is a GPU."
         ) from error

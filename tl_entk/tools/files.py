@@ -44,6 +44,10 @@ _FIXES = {
 }
 
 
+class DamagedFileError(UserError):
+    """A file that is not what it should be; the message names it."""
+
+
 class Stored(NamedTuple):
     """What a file of ours holds.
 
@@ -299,7 +303,7 @@ def _check_hash(
 ) -> None:
     # of the values: how they are laid out does not count
     if _hash(json.dumps(values), tensors) != wanted:
-        raise UserError(
+        raise DamagedFileError(
             f"{path} is a damaged {what}: what is in it is not what was written. Take another "
             "copy, or delete it and make it anew."
         )
@@ -308,13 +312,13 @@ def _check_hash(
 def _check_format(path: Path, what: str, header: Mapping[str, Any]) -> None:
     number = header.get("format")
     if number is None:
-        raise UserError(
+        raise DamagedFileError(
             f"{path} is a {what} of an older tl_entk, without a hash: delete it and make it anew."
         )
     if type(number) is not int or number < 1:
         raise _foreign(path, what, f"its format is {number!r}")
     if number > FORMAT:
-        raise UserError(
+        raise DamagedFileError(
             f"{path} was written by a newer tl_entk, in format {number}; this one reads up to "
             f"{FORMAT}: upgrade with pip install -U tl_entk."
         )
@@ -350,7 +354,7 @@ def _refuse_unreadable(path: Path, what: str) -> Iterator[None]:
     except UserError:
         raise
     except OSError as error:
-        raise UserError(
+        raise DamagedFileError(
             f"{path} cannot be read ({error.strerror or error}): make it readable, or pass another."
         ) from error
     except (AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
@@ -372,11 +376,13 @@ def refuse_damaged(path: str | Path, what: str) -> Iterator[None]:
     """
     try:
         yield
+    except DamagedFileError:
+        raise
     except KeyError as error:
         raise _foreign(path, what, f"no {error} in it") from error
     except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
         raise _foreign(path, what, str(error)) from error
 
 
-def _foreign(path: str | Path, what: str, reason: str) -> UserError:
-    return UserError(f"{path} is no {what} ({reason}): pass another path, or delete it.")
+def _foreign(path: str | Path, what: str, reason: str) -> DamagedFileError:
+    return DamagedFileError(f"{path} is no {what} ({reason}): pass another path, or delete it.")
