@@ -38,6 +38,8 @@ The kernel as an operator, and as a Jacobian
     Jacobian               what comes out
     linearized             predictions of the network's linearization
     Linearized             what comes out
+    split_over_ranks       examples split over several processes
+    Ranks                  which of them this one is
 
 Directions beside features
     subspace_overlap       of directions with features
@@ -153,6 +155,7 @@ if TYPE_CHECKING:
     from tl_entk.operator.operator import KernelOperator
     from tl_entk.operator.top_directions import top_eigendirections
     from tl_entk.results import load, save
+    from tl_entk.tools.ranks import Ranks, split_over_ranks
 
 __version__ = "0.1.0"
 
@@ -193,6 +196,8 @@ __all__ = [  # noqa: RUF022 - grouped, as the docstring is
     "jacobian",
     "Jacobian",
     "linearized",
+    "split_over_ranks",
+    "Ranks",
     "Linearized",
     # directions beside features
     "subspace_overlap",
@@ -293,6 +298,7 @@ _MODULES = {
     "tl_entk.operator.operator": "KernelOperator",
     "tl_entk.operator.top_directions": "top_eigendirections",
     "tl_entk.results": "load save",
+    "tl_entk.tools.ranks": "Ranks split_over_ranks",
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
 
