@@ -16,6 +16,14 @@ def _few_threads():
     threadpool_limits(threads)
 
 
+@pytest.fixture(autouse=True)
+def _products_as_they_were():
+    """A command that runs in the tests' process sets what multiplies."""
+    mode = torch.get_float32_matmul_precision()
+    yield
+    torch.set_float32_matmul_precision(mode)
+
+
 @pytest.fixture
 def untyped():
     """Users run without shape checks: it is our own messages that they must see."""

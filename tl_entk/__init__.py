@@ -196,9 +196,9 @@ __all__ = [  # noqa: RUF022 - grouped, as the docstring is
     "jacobian",
     "Jacobian",
     "linearized",
+    "Linearized",
     "split_over_ranks",
     "Ranks",
-    "Linearized",
     # directions beside features
     "subspace_overlap",
     "SubspaceOverlap",

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import tl_entk
+from feature_sets.errors import UserError
 from tests.models import HAS_HOOKED, build, tokens
 from tests.oracle import relative_error
 from tl_entk.model.readouts import bind_readout
@@ -119,7 +120,7 @@ def test_an_activation_that_is_not_finite_is_named_with_its_example(call):
 
 def test_a_readout_that_overflows_is_refused(model):
     readout = tl_entk.Readout(lambda z: (1e4 * z).exp().sum(1))
-    with pytest.raises(RuntimeError, match="activations are finite, but not what is made of them"):
+    with pytest.raises(UserError, match=r"is not finite where what it reads is: look for .* overf"):
         tl_entk.kernel_blocks(model, tokens(), readout, NAME)
 
 

@@ -137,7 +137,7 @@ def test_both_panels():
     ("call", "message"),
     [
         (lambda: plot.spectrum({}), "pass one or more"),
-        (lambda: plot.spectrum(np.eye(2)), "pass \\(k,\\)"),
+        (lambda: plot.spectrum(np.eye(2)), "pass one axis, a number each"),
         (lambda: plot.spectrum(np.array([-1.0])), "log=False"),
         (lambda: plot.spectrum(eigen(), interactive=True, width=3), "100 pixels"),
         (lambda: plot.alignment(np.eye(2), names=(["a"], ["b"])), "pass one each"),

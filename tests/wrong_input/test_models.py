@@ -258,7 +258,7 @@ CASES = [
             ("an empty name", ("",), "name = '': pass"),
             ("another class", ("stories", "nope"), "model class 'nope': pass hooked or bridge"),
             ("a listed class", ("stories", ["bridge"]), "model class .*pass hooked or bridge"),
-            ("no such device", ("stories", None, "nope"), "device.*'nope'"),
+            ("no such device", ("stories", None, "nope"), "device nope: .*Pass device cpu"),
             ("a device of None", ("stories", None, None), "device.*None"),
         )
     ),

@@ -27,7 +27,7 @@ from tl_entk.directions.default_kernel import (
     default_patterns,
 )
 from tl_entk.directions.eigen import EigenDirections, eigendecompose
-from tl_entk.kernel.blocks import kernel_blocks
+from tl_entk.kernel.blocks import kernel_blocks, list_components
 from tl_entk.kernel.kernel_blocks import KernelBlocks
 from tl_entk.kernel.normalizations import NORMALIZATIONS, check_normalization
 from tl_entk.kernel.normalize import normalize
@@ -137,7 +137,9 @@ def sweep_directions(
     n_layers = adapt_transformer(model).n_layers
     chosen = read_layers(layers, n_layers)
     wanted = _wanted(components, chosen, n_layers)
-    weights = sweep_weights(components, chosen, n_layers)
+    needed = sweep_weights(components, chosen, n_layers)
+    # names, which other processes can be sent
+    weights = list(filter(needed, list_components(model)))
     found: dict[Candidate, dict[str, EigenDirections]] = {}
     total = len(readouts) * len(normalizations) * len(wanted)
     with Progress("eigendirections of the sweep", total, progress) as bar:

@@ -141,7 +141,7 @@ def _by_pairs(
     x: Float[Tensor, "h_x t n d_in"],
     g: Float[Tensor, "h_g t n d_out"],
     memory_budget: int,
-    ranks: Ranks,
+    ranks: Ranks = ALONE,
 ) -> Float[Tensor, "h n n"]:
     uses, n, heads = g.shape[1], g.shape[2], max(len(x), len(g))
     tile = _tile(n, 2 * heads * uses * g.element_size(), memory_budget)
@@ -161,7 +161,7 @@ def _by_gradients(
     x: Float[Tensor, "h_x t n d_in"],
     g: Float[Tensor, "h_g t n d_out"],
     memory_budget: int,
-    ranks: Ranks,
+    ranks: Ranks = ALONE,
 ) -> Float[Tensor, "h n n"]:
     n, heads, d_in, d_out = g.shape[2], max(len(x), len(g)), x.shape[-1], g.shape[-1]
     chunk = min(-(-d_in // ranks.count), memory_budget // (n * d_out * g.element_size()))

@@ -23,7 +23,6 @@ from tl_entk.language.story_model import EMBEDDED
 from tl_entk.language.story_model.architecture import WEIGHTS
 from tl_entk.model.classes import ModelClass, has_hooked_transformer
 from tl_entk.tools.devices import check_device
-from tl_entk.tools.errors import first_line
 from tl_entk.tools.values import check_kind
 
 Source = GGUFFile | ModelFolder
@@ -90,7 +89,7 @@ def load_language_model(
     check_kind("name", name, str, 'a folder, a file, a name on the hub, or "stories"')
     if not name:
         raise UserError("name = '': pass a folder, a file, a name on the hub, or 'stories'.")
-    _check_device(device)
+    check_device(device)
     if model_class is not None and model_class not in list(get_args(ModelClass)):
         raise UserError(f"model class {model_class!r}: pass hooked or bridge.")
     check_device(device)
@@ -115,22 +114,6 @@ def load_language_model(
             model = _hooked_official(name, own, device)
     model.cfg.model_name = name
     return LanguageModel(model.eval(), tokenizer, name, chosen, source.quantization)
-
-
-def _check_device(device: Any) -> None:
-    """Refuse a device that this machine does not have, or that keeps no numbers.
-
-    Raises:
-        UserError: says why.
-    """
-    check_kind("device", device, (str, torch.device), "'cpu', or 'cuda' where there is one")
-    try:
-        kept = torch.zeros(1, device=device).device.type != "meta"
-        why = "it keeps no numbers."
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        kept, why = False, first_line(error)
-    if not kept:
-        raise UserError(f"device {str(device)!r}: {why} Pass 'cpu', or 'cuda' where there is one.")
 
 
 def _find_source(name: str) -> Source:

@@ -149,7 +149,7 @@ def measure_uses(task: Task, sites: Sequence[Site]) -> tuple[dict[str, int], int
     if bool(values.isfinite().all()) and not bool(outputs.isfinite().all()):
         raise UserError(
             f"readout {readout.name!r} is not finite where what it reads is: look for a division "
-            "by zero, or a logarithm of zero, in its function."
+            "by zero, a logarithm of zero or an overflow in its function."
         )
     check_finite(outputs, task, slice(0, 2), f"readout {readout.name!r}")
     if not outputs.requires_grad:

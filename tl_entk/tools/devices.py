@@ -6,9 +6,10 @@ import torch
 
 from feature_sets.errors import UserError
 from tl_entk.tools.errors import first_line
+from tl_entk.tools.values import check_kind
 
 
-def check_device(device: str, name: str = "device") -> None:
+def check_device(device: str | torch.device, name: str = "device") -> None:
     """Refuse a device that is unknown or missing, or that holds no numbers ("meta").
 
     Args:
@@ -21,6 +22,7 @@ def check_device(device: str, name: str = "device") -> None:
     Example:
         >>> check_device("cpu")
     """
+    check_kind(name, device, (str, torch.device), "cpu, or cuda where there is a GPU")
     try:
         # what is written has to come back
         torch.zeros(1, device=device).tolist()

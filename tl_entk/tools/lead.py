@@ -8,6 +8,7 @@ the model, and examples are split inside (see :mod:`tl_entk.tools.ranks`).
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from contextvars import ContextVar
@@ -40,8 +41,8 @@ _leader: ContextVar[_Leader | None] = ContextVar("leader", default=None)
 def on_all_ranks(function: Callable[P, T]) -> Callable[P, T]:
     """A function of a ``model`` that all processes run when the first one calls it.
 
-    Its arguments but for the model must be such as can be pickled. Where nobody leads, it is the
-    function itself.
+    Where nobody leads, or an argument beside the model cannot be sent (a function without a name),
+    it is the function itself.
     """
 
     @wraps(function)
@@ -51,9 +52,12 @@ def on_all_ranks(function: Callable[P, T]) -> Callable[P, T]:
             return function(*args, **kwargs)
         arguments = signature(function).bind(*args, **kwargs).arguments
         others = {name: value for name, value in arguments.items() if name != "model"}
+        sent = (function.__module__, function.__qualname__, others)
+        if not _can_be_sent(sent):
+            return function(*args, **kwargs)
         token = _leader.set(None)  # what it calls itself, its followers call too
         try:
-            leader.ranks.from_first((function.__module__, function.__qualname__, others))
+            leader.ranks.from_first(sent)
             with split_over_ranks(leader.ranks.group):
                 return function(*args, **kwargs)
         except UserError:  # a refusal: the followers have met the same
@@ -65,6 +69,14 @@ def on_all_ranks(function: Callable[P, T]) -> Callable[P, T]:
             _leader.reset(token)
 
     return call
+
+
+def _can_be_sent(values: Any) -> bool:
+    try:
+        pickle.dumps(values)
+    except (AttributeError, TypeError, pickle.PicklingError):
+        return False
+    return True
 
 
 @contextmanager

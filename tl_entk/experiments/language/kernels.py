@@ -26,7 +26,7 @@ from tl_entk.directions.eigen import EigenDirections
 from tl_entk.experiments.language.data import LanguageData
 from tl_entk.experiments.language.kept_judging import content_key, read_if_whole
 from tl_entk.experiments.language.settings import LanguageSettings
-from tl_entk.kernel.blocks import kernel_blocks
+from tl_entk.kernel.blocks import kernel_blocks, list_components
 from tl_entk.kernel.normalizations import NORMALIZATIONS
 from tl_entk.model.provenance import hash_of
 from tl_entk.operator.normalized_operator import gradient_norms
@@ -285,7 +285,8 @@ class KernelFolder:
             self.model,
             self.tokens,
             SHARES_READOUT,
-            share_components(self.layers),
+            # names, which other processes can be sent
+            list(filter(share_components(self.layers), list_components(self.model))),
             memory_budget=self.memory_budget,
             progress=self.progress,
         )
