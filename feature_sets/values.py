@@ -137,7 +137,7 @@ def read_names(name: str, values: Any, *, unique: bool = True, some: bool = True
     return found
 
 
-def read_numbers(name: str, values: Any) -> Shaped[np.ndarray, "..."]:
+def read_numbers(name: str, values: Any) -> Shaped[np.ndarray, " ..."]:
     """Real numbers as an array; a tensor is copied to the CPU.
 
     Raises:

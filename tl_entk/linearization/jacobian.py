@@ -277,7 +277,7 @@ class Jacobian(Shown):
         return slice(examples.start * self.outputs, examples.stop * self.outputs)
 
 
-def _check_shape(name: str, values: Any, shape: tuple[int, ...]) -> Float[Tensor, "..."]:
+def _check_shape(name: str, values: Any, shape: tuple[int, ...]) -> Float[Tensor, " ..."]:
     check_kind(name, values, Tensor, f"a tensor of shape {shape}")
     if values.shape != shape:
         raise UserError(f"{name} has shape {tuple(values.shape)}: pass {shape}.")

@@ -15,15 +15,14 @@ from contextvars import ContextVar
 from functools import wraps
 from importlib import import_module
 from inspect import signature
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 
 from feature_sets.errors import UserError
 from tl_entk.tools.ranks import Ranks, split_over_ranks
 
-P = ParamSpec("P")
-T = TypeVar("T")
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class _Leader:
@@ -38,7 +37,7 @@ class _Leader:
 _leader: ContextVar[_Leader | None] = ContextVar("leader", default=None)
 
 
-def on_all_ranks(function: Callable[P, T]) -> Callable[P, T]:
+def on_all_ranks(function: Function) -> Function:
     """A function of a ``model`` that all processes run when the first one calls it.
 
     Where nobody leads, or an argument beside the model cannot be sent (a function without a name),
@@ -46,7 +45,7 @@ def on_all_ranks(function: Callable[P, T]) -> Callable[P, T]:
     """
 
     @wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+    def call(*args: Any, **kwargs: Any) -> Any:
         leader = _leader.get()
         if leader is None:
             return function(*args, **kwargs)
@@ -68,7 +67,7 @@ def on_all_ranks(function: Callable[P, T]) -> Callable[P, T]:
         finally:
             _leader.reset(token)
 
-    return call
+    return cast(Function, call)
 
 
 def _can_be_sent(values: Any) -> bool:

@@ -89,7 +89,7 @@ class Ranks:
             dist.all_reduce(found, dist.ReduceOp.MAX, group=self.group)
         return float(found)
 
-    def join(self, part: Shaped[Tensor, "..."], n: int, dim: int = 0) -> Shaped[Tensor, "..."]:
+    def join(self, part: Shaped[Tensor, " ..."], n: int, dim: int = 0) -> Shaped[Tensor, " ..."]:
         """All examples on every process, from every one's share.
 
         Args:
