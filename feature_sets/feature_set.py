@@ -55,8 +55,6 @@ class FeatureSet(Shown):
         values = read_numbers("values", self.values)
         if values.ndim != 2:
             raise UserError(f"values has shape {values.shape}: pass (examples, features).")
-        if values.dtype.kind not in "biuf":
-            raise UserError(f"values are of kind {values.dtype}: pass numbers or truth values.")
         object.__setattr__(self, "values", values.astype(np.float64))
         count = values.shape[1]
         if count == 0:

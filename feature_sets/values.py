@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from numbers import Integral
 from typing import Any
 
@@ -87,6 +87,31 @@ def read_list(name: str, values: Any, of: str) -> list[Any]:
         return list(values)
     except TypeError:
         raise UserError(f"{name} is a {type(values).__name__}: pass a list of {of}.") from None
+
+
+def read_labels(name: str, values: Any, n: int, of: str = "one per example") -> list[Any]:
+    """What each of n examples belongs to, as a list.
+
+    Args:
+        name: of the argument.
+        values: what was passed.
+        n: examples.
+        of: what they are, for the message.
+
+    Raises:
+        UserError: if there are not n, or one is nothing to group by.
+
+    Example:
+        >>> read_labels("groups", ("the", "a"), 2)
+        ['the', 'a']
+    """
+    found = read_list(name, values, of)
+    if len(found) != n:
+        raise UserError(f"{len(found)} {name} for {n} examples: pass one per example.")
+    other = [one for one in found if not isinstance(one, Hashable)]
+    if other:
+        raise UserError(f"{name} has a {type(other[0]).__name__}: pass numbers or texts.")
+    return found
 
 
 def read_integers(name: str, values: Any, least: int = 0) -> list[int]:

@@ -62,7 +62,7 @@ def save(result: Saveable, path: str | Path) -> Path:
     tensors: dict[str, Tensor]
     fields: dict[str, Any]
     if isinstance(result, KernelBlocks):
-        check_blocks(result.blocks)
+        check_blocks(result)
         tensors, fields = dict(result.blocks), {"order": list(result)}
     elif isinstance(result, EigenDirections):
         check_directions(result)
@@ -114,9 +114,10 @@ def _restore_result(
     """A result of any kind but a course, from what its file holds."""
     match kind:
         case "KernelBlocks":
-            blocks = {name: tensors[name] for name in _to_texts(fields["order"])}
+            names = _to_texts(fields["order"])
+            blocks = KernelBlocks({name: tensors[name] for name in names}, provenance)
             check_blocks(blocks)
-            return KernelBlocks(blocks, provenance)
+            return blocks
         case "EigenDirections":
             return _restore_directions(tensors, provenance, fields["space"])
         case "Windows":

@@ -21,6 +21,8 @@ from tests.models import build
 from tl_entk import KernelBlocks, eigendecompose, subspace_overlap
 
 N, D = 12, 6
+# few draws: what is refused draws none
+FAST = {"n_bootstrap": 5}
 _RNG = np.random.default_rng(0)
 ROOT = _RNG.standard_normal((N, N))
 KERNEL = torch.from_numpy(ROOT @ ROOT.T)

@@ -9,6 +9,7 @@ from tests.wrong_input.cases import (
     ACTIVATIONS,
     BLOCKS,
     EIGEN,
+    FAST,
     FEATURES,
     MATRICES,
     OTHER_LENGTH,
@@ -21,7 +22,6 @@ from tests.wrong_input.cases import (
 
 pytestmark = pytest.mark.plain
 
-FAST = {"n_bootstrap": 5}
 TAKES_DIRECTIONS = {
     "subspace_overlap": lambda x: tl_entk.subspace_overlap(x, FEATURES),
     "abs_cosines": lambda x: tl_entk.abs_cosines(x, FEATURES),

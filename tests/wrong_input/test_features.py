@@ -13,6 +13,7 @@ from feature_sets.superposition import sparse_features, superposition
 from tests.wrong_input.cases import (
     ACTIVATIONS,
     EIGEN,
+    FAST,
     FEATURE_SETS,
     FEATURES,
     KERNEL,
@@ -26,7 +27,6 @@ from tests.wrong_input.cases import (
 
 pytestmark = pytest.mark.plain
 
-FAST = {"n_bootstrap": 5}
 TAKES_FEATURES = {
     "group_projections": lambda x: tl_entk.group_projections(EIGEN, x),
     "purity": lambda x: tl_entk.purity(EIGEN, x),

@@ -3,9 +3,8 @@
 import torch
 
 import tl_entk
-from tests.wrong_input.cases import ACTIVATIONS, EIGEN, FEATURES, TOKENS, Case, every, model
+from tests.wrong_input.cases import ACTIVATIONS, EIGEN, FAST, FEATURES, TOKENS, Case, every, model
 
-FAST = {"n_bootstrap": 5}
 TABLE = tl_entk.best_directions(EIGEN, FEATURES, n_bootstrap=5, n_permutations=0)
 COMPARISON = tl_entk.compare(EIGEN, FEATURES, ACTIVATIONS, n_bootstrap=5)
 

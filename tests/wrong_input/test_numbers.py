@@ -8,6 +8,7 @@ from feature_sets import FeatureSet
 from tests.wrong_input.cases import (
     ACTIVATIONS,
     EIGEN,
+    FAST,
     FEATURES,
     KERNEL,
     PLACES,
@@ -21,7 +22,6 @@ from tests.wrong_input.cases import (
     whole_numbers,
 )
 
-FAST = {"n_bootstrap": 5}
 BASES = {"a": EIGEN, "b": ACTIVATIONS}
 SPECTRUM = torch.tensor([4.0, 3.0, 0.1])
 W_OUT = "blocks.0.mlp.W_out"

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from feature_sets.errors import UserError
 from feature_sets.feature_set import FeatureSet, check_feature_set
-from tl_entk.tools.values import check_seed, check_share, read_list
+from tl_entk.tools.values import check_seed, check_share, read_labels
 
 _LEAST = 2  # positives and negatives in either half: with one, a bootstrap says nothing
 
@@ -41,12 +41,7 @@ def number_groups(groups: Groups, n: int) -> tuple[Int[np.ndarray, " n"], int]:
                 f"groups has shape {tuple(groups.shape)}: pass one per example, ({n},)."
             )
         groups = groups.tolist()
-    values = read_list("groups", groups, "one per example")
-    if len(values) != n:
-        raise UserError(f"{len(values)} groups for {n} examples: pass one per example.")
-    other = [group for group in values if not isinstance(group, Hashable)]
-    if other:
-        raise UserError(f"groups has a {type(other[0]).__name__}: pass numbers or texts.")
+    values = read_labels("groups", groups, n)
     numbers = {group: number for number, group in enumerate(dict.fromkeys(values))}
     return np.array([numbers[group] for group in values], dtype=int), len(numbers)
 

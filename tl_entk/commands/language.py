@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,9 @@ from tl_entk.commands.processes import run_in_processes, started_by_torchrun
 from tl_entk.experiments.language.settings import CONTROLS, PRESETS, LanguageSettings, run_name
 from tl_entk.model.memory import check_memory_budget
 from tl_entk.model.readout_names import NAMES as READOUTS
+
+if TYPE_CHECKING:
+    from tl_entk.language.loading import LanguageModel
 
 # lists and rules are written otherwise here than in Python
 _HELPS = {
@@ -51,24 +54,21 @@ def language(
     settings, budget = call.settings, check_budget(memory_budget)
     if estimate:
         check_device(device)
-        _disable_bars()
         choose_speed(device)
         _estimate(settings, device, budget)
         return
     run = partial(_run, call, out, device, budget)
     if started_by_torchrun():
-        run_in_processes(run, partial(_load_copy, settings, device), device)
+        run_in_processes(run, lambda: _load(settings, device).model, device)
     else:
         run()
 
 
-def _load_copy(settings: LanguageSettings, device: str) -> Any:
-    """The model of a process that follows another."""
+def _load(settings: LanguageSettings, device: str) -> LanguageModel:
     from tl_entk.language.loading import load_language_model
 
     _disable_bars()
-    loaded = load_language_model(settings.model, model_class=settings.model_class, device=device)
-    return loaded.model
+    return load_language_model(settings.model, model_class=settings.model_class, device=device)
 
 
 def _run(call: Call[LanguageSettings], out: Path, device: str, budget: int) -> None:
@@ -101,9 +101,8 @@ def _disable_bars() -> None:
 def _estimate(settings: LanguageSettings, device: str, budget: int) -> None:
     from tl_entk.experiments.language.checks import check_model
     from tl_entk.experiments.language.cost import estimate_language
-    from tl_entk.language.loading import load_language_model
 
-    model = load_language_model(settings.model, model_class=settings.model_class, device=device)
+    model = _load(settings, device)
     check_model(settings, model.model)
     show_costs(
         estimate_language(settings, model, budget),

@@ -136,8 +136,7 @@ def _solve_all(
         "position": position,
         "seed": seed,
     }
-    read = torch.cat([space.leading, space.others], 1)
-    compressed = compress(task, read, root, work.dtype)
+    compressed = compress(task, torch.cat([space.leading, space.others], 1), root, work.dtype)
     found = {}
     for name, jacobian in compressed_jacobians(
         compressed,

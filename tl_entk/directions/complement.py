@@ -43,7 +43,7 @@ def upper_bound(ritz_value: float, rows: int, steps: int) -> float:
     return ritz_value / (1 - excess) if excess < 1 else math.inf
 
 
-def missed_below(state: LanczosState) -> float:
+def none_missed_above(state: LanczosState) -> float:
     """No eigenvalue above this is missing, but for one chance in a hundred.
 
     Infinite where the complement was not searched, or not for long enough to tell.
@@ -70,7 +70,7 @@ def is_searched(state: LanczosState, values: Float[Tensor, " k"], capacity: int)
         return len(values) + 2 * (held - state.known + state.search_width) > capacity
     if _has_found(state, values):
         return False
-    enough = missed_below(state) <= _least_wanted(state, values) or _steps(state) >= MOST_STEPS
+    enough = none_missed_above(state) <= _least_wanted(state, values) or _steps(state) >= MOST_STEPS
     return enough or held + state.search_width > capacity
 
 

@@ -17,7 +17,7 @@ from feature_sets.errors import UserError
 from feature_sets.warn import warn_user
 from tl_entk.directions.basis import kernel_rank
 from tl_entk.directions.checkpoint import load_state, run_identity, save_state
-from tl_entk.directions.complement import choose_width, is_searched, missed_below
+from tl_entk.directions.complement import choose_width, is_searched, none_missed_above
 from tl_entk.directions.cost import expected_products
 from tl_entk.directions.eigen import EigenDirections
 from tl_entk.directions.forecast import Forecast
@@ -150,7 +150,7 @@ def leading_eigenpairs(
     settings = {
         "seed": seed,
         "block_size": block_size,
-        "none_missed_above": missed_below(state),
+        "none_missed_above": none_missed_above(state),
     }
     return _collect_directions(operator, state, pairs, tol, settings)
 

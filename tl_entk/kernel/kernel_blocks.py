@@ -151,26 +151,20 @@ def _check_block(name: Any, block: Any) -> Float[Tensor, "n n"]:
     return block if isinstance(block, Tensor) else to_tensor(block, f"block {name!r}")
 
 
-def check_blocks(blocks: Mapping[str, Tensor]) -> None:
-    """Refuse blocks that are no kernels of the same examples.
+def check_blocks(blocks: KernelBlocks) -> None:
+    """Refuse blocks that are no kernels.
 
     Raises:
-        UserError: names the block that is not square, of another size, of no real floating-point
-            numbers, not finite, or not symmetric.
+        UserError: names the block that is of no real floating-point numbers, not finite, or not
+            symmetric.
 
     Example:
-        >>> check_blocks({"W": torch.eye(2)})
+        >>> check_blocks(KernelBlocks({"W": torch.eye(2)}))
     """
-    n = len(next(iter(blocks.values()))) if blocks else 0
     for name, block in blocks.items():
-        if block.shape != (n, n):
-            raise UserError(
-                f"block {name!r} has shape {tuple(block.shape)}: kernels of {n} examples are "
-                f"({n}, {n})."
-            )
         if not block.is_floating_point():
             raise UserError(f"block {name!r} is of {block.dtype}: pass real floating-point ones.")
         if not bool(block.isfinite().all()):
             raise UserError(f"block {name!r} is not finite: compute it in a wider format.")
-        if n and float((block - block.T).abs().max()) > 1e-4 * float(block.abs().max()):
+        if block.numel() and float((block - block.T).abs().max()) > 1e-4 * float(block.abs().max()):
             raise UserError(f"block {name!r} is not symmetric: pass kernels.")

@@ -92,7 +92,6 @@ def load_language_model(
     check_device(device)
     if model_class is not None and model_class not in list(get_args(ModelClass)):
         raise UserError(f"model class {model_class!r}: pass hooked or bridge.")
-    check_device(device)
     local = name == EMBEDDED or Path(name).expanduser().exists()
     name = name if local else official_name(name)
     with one_reader():

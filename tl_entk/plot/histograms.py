@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import altair as alt
@@ -16,7 +16,7 @@ from tl_entk.directions.eigen import EigenDirections
 from tl_entk.directions.examples import scores_along
 from tl_entk.plot import style
 from tl_entk.tools.arrays import Rows
-from tl_entk.tools.values import check_at_least, read_list
+from tl_entk.tools.values import check_at_least, read_labels
 
 EVERYTHING = "all examples"
 # height of the highest bar, in rows
@@ -83,13 +83,7 @@ def _label_examples(windows: Labels, n: int) -> Sequence[str]:
         return [EVERYTHING] * n
     if isinstance(labels, str):
         raise UserError("windows is one text: pass a label per example, a list.")
-    found = read_list("windows", labels, "labels, one per example, or Windows")
-    if len(found) != n:
-        raise UserError(f"{len(found)} labels for {n} examples: pass one per example.")
-    other = [label for label in found if not isinstance(label, Hashable)]
-    if other:
-        raise UserError(f"a label is a {type(other[0]).__name__}: pass texts or numbers.")
-    return found
+    return read_labels("windows", labels, n, "labels, one per example, or Windows")
 
 
 def windows(

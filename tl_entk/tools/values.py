@@ -17,6 +17,7 @@ from feature_sets.values import (
     check_place,
     is_integer,
     read_integers,
+    read_labels,
     read_list,
     read_names,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "is_integer",
     "is_number",
     "read_integers",
+    "read_labels",
     "read_list",
     "read_names",
 ]
