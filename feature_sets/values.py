@@ -89,14 +89,13 @@ def read_list(name: str, values: Any, of: str) -> list[Any]:
         raise UserError(f"{name} is a {type(values).__name__}: pass a list of {of}.") from None
 
 
-def read_labels(name: str, values: Any, n: int, of: str = "one per example") -> list[Any]:
+def read_labels(name: str, values: Any, n: int) -> list[Any]:
     """What each of n examples belongs to, as a list.
 
     Args:
         name: of the argument.
         values: what was passed.
         n: examples.
-        of: what they are, for the message.
 
     Raises:
         UserError: if there are not n, or one is nothing to group by.
@@ -105,7 +104,7 @@ def read_labels(name: str, values: Any, n: int, of: str = "one per example") -> 
         >>> read_labels("groups", ("the", "a"), 2)
         ['the', 'a']
     """
-    found = read_list(name, values, of)
+    found = read_list(name, values, "one per example")
     if len(found) != n:
         raise UserError(f"{len(found)} {name} for {n} examples: pass one per example.")
     other = [one for one in found if not isinstance(one, Hashable)]

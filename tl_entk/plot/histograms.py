@@ -16,7 +16,7 @@ from tl_entk.directions.eigen import EigenDirections
 from tl_entk.directions.examples import scores_along
 from tl_entk.plot import style
 from tl_entk.tools.arrays import Rows
-from tl_entk.tools.values import check_at_least, read_labels
+from tl_entk.tools.values import check_at_least, read_labels, read_list
 
 EVERYTHING = "all examples"
 # height of the highest bar, in rows
@@ -83,7 +83,8 @@ def _label_examples(windows: Labels, n: int) -> Sequence[str]:
         return [EVERYTHING] * n
     if isinstance(labels, str):
         raise UserError("windows is one text: pass a label per example, a list.")
-    return read_labels("windows", labels, n, "labels, one per example, or Windows")
+    found = read_list("windows", labels, "labels, one per example, or Windows")
+    return read_labels("labels", found, n)
 
 
 def windows(
