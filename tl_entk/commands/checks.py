@@ -145,8 +145,8 @@ def check_workers(workers: int | None) -> None:
         raise UserError(f"--workers {workers}: pass 1 or more.")
 
 
-def check_budget(gib: float) -> int:
-    """Bytes of a memory budget.
+def check_budget(gib: float | None) -> int | None:
+    """Bytes of a memory budget, where one was given.
 
     Raises:
         UserError: for one that is not positive and finite.
@@ -155,6 +155,8 @@ def check_budget(gib: float) -> int:
         >>> check_budget(0.5)
         536870912
     """
+    if gib is None:
+        return None
     if not 0 < gib < float("inf"):
         raise UserError(f"--memory-budget {gib:g}: pass GiB, more than 0.")
     return round(gib * 2**30)

@@ -15,7 +15,6 @@ from tl_entk.commands.console import console, show_costs, show_end, shows_progre
 from tl_entk.commands.options import Device, Estimate, Out, as_command
 from tl_entk.commands.processes import run_in_processes, started_by_torchrun
 from tl_entk.experiments.language.settings import CONTROLS, PRESETS, LanguageSettings, run_name
-from tl_entk.model.memory import check_memory_budget
 from tl_entk.model.readout_names import NAMES as READOUTS
 
 if TYPE_CHECKING:
@@ -39,9 +38,10 @@ _HELPS = {
 def language(
     call: Call[LanguageSettings],
     *,
-    memory_budget: Annotated[float, typer.Option(help="GiB for the kernels' temporaries.")] = (
-        check_memory_budget(None) / 2**30
-    ),
+    memory_budget: Annotated[
+        float | None,
+        typer.Option(help="GiB for temporaries; 4, or 40 % of a GPU's, if not given."),
+    ] = None,
     estimate: Estimate = False,
     out: Out = Path("runs"),
     device: Device = "cpu",
@@ -71,7 +71,7 @@ def _load(settings: LanguageSettings, device: str) -> LanguageModel:
     return load_language_model(settings.model, model_class=settings.model_class, device=device)
 
 
-def _run(call: Call[LanguageSettings], out: Path, device: str, budget: int) -> None:
+def _run(call: Call[LanguageSettings], out: Path, device: str, budget: int | None) -> None:
     settings = call.settings
     target = out / run_name(settings)
     with run_folder(target, call, device=device):
@@ -98,7 +98,7 @@ def _disable_bars() -> None:
     disable_progress_bar()
 
 
-def _estimate(settings: LanguageSettings, device: str, budget: int) -> None:
+def _estimate(settings: LanguageSettings, device: str, budget: int | None) -> None:
     from tl_entk.experiments.language.checks import check_model
     from tl_entk.experiments.language.cost import estimate_language
 

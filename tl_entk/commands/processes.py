@@ -7,6 +7,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+from feature_sets.errors import UserError
+
 # commands that several processes do together
 SPLIT = ("language",)
 # followers wait while the leader judges; that one has ended is seen by its connection
@@ -38,6 +40,7 @@ def run_in_processes(run: Callable[[], None], load_model: Callable[[], Any], dev
 
     Raises:
         ConnectionError: if another process has ended.
+        UserError: if this process has no GPU of its own.
     """
     import torch
     import torch.distributed as dist
@@ -47,7 +50,7 @@ def run_in_processes(run: Callable[[], None], load_model: Callable[[], Any], dev
 
     on_gpu = device.startswith("cuda")
     if on_gpu:
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(_own_gpu(torch.cuda.device_count()))
     dist.init_process_group("nccl" if on_gpu else "gloo", timeout=_PATIENCE)
     try:
         with split_over_ranks() as ranks:
@@ -59,3 +62,18 @@ def run_in_processes(run: Callable[[], None], load_model: Callable[[], Any], dev
             follow(ranks, load_model)
     finally:
         dist.destroy_process_group()
+
+
+def _own_gpu(count: int) -> int:
+    """Which of this machine's GPUs is this process's.
+
+    Raises:
+        UserError: if there are more processes than GPUs.
+    """
+    number = int(os.environ.get("LOCAL_RANK", "0"))
+    if number >= count:
+        raise UserError(
+            f"This machine has {count} GPUs for process {number + 1}: start one process for each, "
+            f"torchrun --nproc-per-node {max(count, 1)}; or pass --device cpu."
+        )
+    return number

@@ -76,8 +76,8 @@ def all_eigendirections(
         position: where it is read.
         tol: residual, relative to the first eigenvalue, up to which a pair has converged.
         seed: of what is random.
-        memory_budget: bytes (default 4 GiB). Where not all factors fit, the network is gone back
-            through in stages.
+        memory_budget: bytes (default 4 GiB; on a GPU 40 % of its memory). Where not all factors
+            fit, the network is gone back through in stages.
         dtype: number format of the factors; default the model's, float32 for half precision.
         progress: show bars.
 
@@ -109,7 +109,7 @@ def all_eigendirections(
     )
     found = {}
     if work.wanted:
-        with fast_products(tokens.device):
+        with fast_products(work.task.inputs.device):
             if progress and current_ranks().first:
                 print(f"{len(work.wanted)} kernels: {estimate_compressed(work)}")
             found = _solve_all(work, tol, seed, position_label(position), progress)

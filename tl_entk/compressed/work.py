@@ -92,7 +92,8 @@ def read_work(
     check_at_least("outputs", outputs)
     check_at_least("k", k)
     check_share("tol", tol, "a relative residual", 1e-3)
-    adapter, budget = adapt_transformer(model), check_memory_budget(memory_budget)
+    adapter = adapt_transformer(model)
+    budget = check_memory_budget(memory_budget, adapter.device)
     chosen = check_readout(readout)
     requests = {
         name: read_request(adapter, tokens, parts, chosen, position=position, dtype=dtype)

@@ -54,7 +54,7 @@ def default_directions(
         k: how many directions.
         readout: as for :func:`tl_entk.kernel_blocks`; on modular addition "mean_logit" did better.
         position: where logits are read.
-        memory_budget: bytes for temporaries (default 4 GiB).
+        memory_budget: bytes for temporaries (default 4 GiB, on a GPU 40 % of its memory).
         progress: show an estimate and a bar.
 
     Returns:

@@ -88,8 +88,8 @@ def kernel_blocks(
         class_slice: classes that a named readout sees; default all.
         targets: (n,) classes for the target readouts; default the model's own top token.
         memory_budget: bytes that factors (with the copies made of them), graph and tiles are
-            planned for (default 4 GiB; the blocks themselves, n^2 numbers each, come on top).
-            Numbers do not depend on it.
+            planned for (default 4 GiB, on a GPU 40 % of its memory; the blocks themselves, n^2
+            numbers each, come on top). Numbers do not depend on it.
         dtype: number format of factors and kernels; default the model's, float32 for models in
             half precision. The model itself runs in its own format.
         progress: print what it will take (measured on a few examples; it is also in
@@ -127,9 +127,9 @@ def kernel_blocks(
         class_slice=class_slice,
     )
     task = request.task
-    estimate = None
-    with frozen(model), torch.enable_grad(), fast_products(tokens.device):
-        plan, stages = _plan(request, check_memory_budget(memory_budget))
+    estimate, device = None, task.inputs.device
+    with frozen(model), torch.enable_grad(), fast_products(device):
+        plan, stages = _plan(request, check_memory_budget(memory_budget, device))
         if progress and current_ranks().first:
             estimate = estimate_blocks(task, plan, len(stages), request.dtype)
             print(f"kernel blocks: {estimate}")
@@ -155,8 +155,9 @@ def estimate_kernel_blocks(
 ) -> BlocksEstimate:
     """What :func:`kernel_blocks` will take, with the same arguments."""
     request = read_request(adapt(model), tokens, components, readout)
-    with frozen(model), torch.enable_grad(), fast_products(tokens.device):
-        plan, stages = _plan(request, check_memory_budget(memory_budget))
+    device = request.task.inputs.device
+    with frozen(model), torch.enable_grad(), fast_products(device):
+        plan, stages = _plan(request, check_memory_budget(memory_budget, device))
         return estimate_blocks(request.task, plan, len(stages), request.dtype)
 
 

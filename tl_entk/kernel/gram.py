@@ -17,12 +17,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from feature_sets.warn import warn_user
 from tl_entk.model.factors import Direct, Factors, OneHot, Outer
 from tl_entk.model.sites import Site
 from tl_entk.tools.ranks import ALONE, Ranks
 
 # products of a few MiB stay in a core's cache; larger tiles only cost memory
 _TILE_BYTES = 16 * 2**20
+_LEAST_BYTES = 2**20
 
 
 def pairs_are_cheaper(n: int, uses: int, d_in: int, d_out: int) -> bool:
@@ -68,9 +70,42 @@ def gram(factors: Factors, memory_budget: int, ranks: Ranks = ALONE) -> Float[Te
 
     Args:
         factors: of one site.
-        memory_budget: bytes that temporaries may take.
+        memory_budget: bytes that temporaries may take; less where the device has less.
         ranks: processes that have the same factors and take turns at the matrix's parts.
+
+    Raises:
+        torch.OutOfMemoryError: if small pieces do not fit either, or in one of several processes,
+            which must agree on the pieces.
+
+    Warns:
+        RuntimeWarning: says what is gone on with.
     """
+    given = memory_budget
+    while (kernel := _unless_full(factors, memory_budget, ranks)) is None:
+        memory_budget //= 2
+        if memory_budget < _LEAST_BYTES or ranks.count > 1:
+            raise torch.OutOfMemoryError(
+                "the device has too little memory for a kernel of these examples: take fewer, or "
+                "pass a smaller memory_budget."
+            )
+    if memory_budget < given:
+        warn_user(
+            f"the device ran out of memory with pieces of a kernel of {given / 2**20:.0f} MiB; "
+            f"went on with {memory_budget / 2**20:.0f} MiB.",
+            RuntimeWarning,
+        )
+    return kernel
+
+
+def _unless_full(factors: Factors, memory_budget: int, ranks: Ranks) -> Tensor | None:
+    """The kernel; None after the device ran out of memory."""
+    try:
+        return _gram(factors, memory_budget, ranks)
+    except torch.OutOfMemoryError:
+        return None
+
+
+def _gram(factors: Factors, memory_budget: int, ranks: Ranks) -> Float[Tensor, "h n n"]:
     match factors:
         case Outer(x, g):
             uses, n = g.shape[1], g.shape[2]

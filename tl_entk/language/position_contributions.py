@@ -80,7 +80,7 @@ def position_contributions(
         normalization: of the kernel, as they were made.
         each_component: every component's kernel was normalized before it was added.
         rows: windows whose scores are taken apart; default all.
-        memory_budget: bytes (default 4 GiB).
+        memory_budget: bytes (default 4 GiB, on a GPU 40 % of its memory).
         progress: show a bar.
 
     Raises:
@@ -108,7 +108,7 @@ def position_contributions(
     chosen = everything if rows is None else _check_rows(rows, len(tokens))
     # of a centered kernel, the mean over all windows is needed too
     visited = everything if work.centered else chosen
-    budget = check_memory_budget(memory_budget)
+    budget = check_memory_budget(memory_budget, adapter.device)
     groups = split_directions(work, budget)
     total = len(groups) * (len(tokens) + len(visited))
     found = []

@@ -44,7 +44,8 @@ def jacobian(
         components: as for :func:`kernel_blocks`; nothing is counted twice.
         readout: what has rows; default all logits (a module's outputs).
         position: where logits are read.
-        memory_budget: bytes that factors, and what is written out of J, may take (default 4 GiB).
+        memory_budget: bytes that factors, and what is written out of J, may take (default
+            4 GiB, on a GPU 40 % of its memory).
         dtype: number format of the factors; default the model's.
 
     Returns:
@@ -65,7 +66,7 @@ def jacobian(
     request = read_request(
         adapt(model), inputs, components, readout, position=position, dtype=dtype
     )
-    return build_jacobian(request, check_memory_budget(memory_budget))
+    return build_jacobian(request, check_memory_budget(memory_budget, request.task.inputs.device))
 
 
 def build_jacobian(request: Request, budget: int) -> Jacobian:

@@ -146,7 +146,8 @@ def linearized(
         solver: ``"cholesky"``, ``"cg"``, or ``"auto"``.
         tol: relative residual up to which conjugate gradients go.
         max_iterations: of conjugate gradients.
-        memory_budget: bytes that factors and matrices may take (default 4 GiB).
+        memory_budget: bytes that factors and matrices may take (default 4 GiB, on a GPU half of
+            what is free).
         dtype: number format of the kernel's factors.
 
     Returns:
@@ -178,7 +179,7 @@ def linearized(
         dtype=dtype,
         class_slice=class_slice,
     )
-    network = _Network(request, check_memory_budget(memory_budget))
+    network = _Network(request, check_memory_budget(memory_budget, request.task.inputs.device))
     outputs = network.outputs()
     targets = check_targets(targets, outputs)
     judge = Judge(outputs, targets, check_labels(labels, outputs), loss or mse_loss)

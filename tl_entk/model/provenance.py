@@ -17,8 +17,11 @@ from tl_entk.model.task import Task
 
 def versions() -> dict[str, str]:
     """Versions of the packages that the numbers depend on."""
-    names = ("tl_entk", "transformer_lens", "torch", "numpy", "scikit-learn", "spacy")
-    return {name: _version(name) for name in names}
+    import tl_entk  # imports this file
+
+    names = ("transformer_lens", "torch", "numpy", "scikit-learn", "spacy")
+    # its own from the source, which may run without being installed
+    return {"tl_entk": tl_entk.__version__} | {name: _version(name) for name in names}
 
 
 # read from the packages' files: as slow as a small kernel

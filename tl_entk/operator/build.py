@@ -43,6 +43,9 @@ _IDENTITY = (
     "kernel_dtype", "precision", "normalization",
 )  # fmt: skip
 
+# what does the same for a module of one's own
+FOR_OWN_MODULES = "use tl_entk.jacobian(model, inputs), which multiplies and decomposes too."
+
 
 def kernel_operator(
     model: torch.nn.Module,
@@ -78,7 +81,8 @@ def kernel_operator(
             vocabularies: d is the number of logits), or one that :func:`kernel_blocks` takes:
             d is its number of outputs.
         position: where it is read: an integer, or one per example.
-        memory_budget: bytes planned for graphs, caches, gradients and vectors (default 4 GiB).
+        memory_budget: bytes planned for graphs, caches, gradients and vectors (default 4 GiB;
+            on a GPU 40 % of its memory).
         dtype: number format of vectors; default the model's, float32 for half precision. The
             network runs in its own format.
         precision: ``"full"``; ``"bfloat16"`` runs the network's matrix products in bfloat16,
@@ -103,13 +107,11 @@ def kernel_operator(
         >>> op.shape == (25 * 64, 25 * 64), (op @ torch.ones(25 * 64)).shape
         (True, torch.Size([1600]))
     """
-    adapter = adapt_transformer(
-        model, "use tl_entk.jacobian(model, inputs), which multiplies and decomposes too."
-    )
+    adapter = adapt_transformer(model, FOR_OWN_MODULES)
     chosen = check_readout(readout)
     whitened = chosen is FINAL_HIDDEN_READOUT
     request = read_request(adapter, tokens, component, chosen, position=position, dtype=dtype)
-    budget = check_memory_budget(memory_budget)
+    budget = check_memory_budget(memory_budget, adapter.device)
     task = request.task
     check_precision(precision, task.inputs.device)
     names = _names_that_matter(partition(request.names), task.readout, whitened)

@@ -177,7 +177,7 @@ def gradient_norms(
         squares = squared_gradient_norms(
             request,
             batch_size=batch_size,
-            memory_budget=check_memory_budget(memory_budget),
+            memory_budget=check_memory_budget(memory_budget, adapter.device),
             advance=bar.advance,
         )
     return norms_of(squares)

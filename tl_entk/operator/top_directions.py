@@ -15,11 +15,12 @@ from feature_sets.errors import UserError
 from tl_entk.directions.eigen import EigenDirections
 from tl_entk.directions.solver import check_request, leading_eigenpairs, least_columns
 from tl_entk.kernel.normalizations import check_normalization
+from tl_entk.model.adapters import adapt_transformer
 from tl_entk.model.checks import Position
 from tl_entk.model.memory import check_memory_budget
 from tl_entk.model.readouts import FINAL_HIDDEN, ReadoutLike
 from tl_entk.model.sites import Components
-from tl_entk.operator.build import kernel_operator
+from tl_entk.operator.build import FOR_OWN_MODULES, kernel_operator
 from tl_entk.operator.normalized_operator import gradient_norms, normalize_operator
 from tl_entk.operator.operator import KernelOperator
 from tl_entk.operator.precision import Precision
@@ -77,7 +78,8 @@ def top_eigendirections(
         block_size: vectors multiplied at a time; by default one, or what is fastest by a short
             measurement where the forward pass does not fit and is run again for every product.
         max_products: give up after so many vectors, with a warning.
-        memory_budget: bytes, of which a quarter is for the solver's basis (default 4 GiB).
+        memory_budget: bytes, of which a quarter is for the solver's basis (default 4 GiB; on
+            a GPU 40 % of its memory).
         dtype: number format of the vectors.
         precision: of the network's matrix products.
         progress: print the estimate before the run, and show a bar with residuals.
@@ -102,7 +104,7 @@ def top_eigendirections(
         (torch.Size([25, 4]), True)
     """
     _check_options(readout, normalization, norms, start)
-    budget = check_memory_budget(memory_budget)
+    budget = check_memory_budget(memory_budget, adapt_transformer(model, FOR_OWN_MODULES).device)
     basis_budget = budget // 4
     common: dict[str, Any] = dict(position=position, memory_budget=budget - basis_budget)
     measure_norms = partial(gradient_norms, model, tokens, component, progress=progress, **common)

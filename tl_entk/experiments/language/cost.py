@@ -43,7 +43,8 @@ def estimate_language(
     Args:
         settings: of the run.
         language_model: the model, loaded.
-        memory_budget: bytes for the kernels' temporaries (default 4 GiB).
+        memory_budget: bytes for the kernels' temporaries (default 4 GiB, on a GPU half of
+            what is free).
     """
     model = language_model.model
     adapter = adapt_transformer(model)

@@ -99,7 +99,8 @@ def run_language(
         own: your own labels beside those of the settings, as for :func:`feature_sets.grammar`.
         own_baselines: your own baselines beside those of the settings, as for
             :func:`tl_entk.baseline_scores`.
-        memory_budget: bytes for the kernels' temporaries (default 4 GiB).
+        memory_budget: bytes for the kernels' temporaries (default 4 GiB, on a GPU half of
+            what is free).
         progress: show estimates and bars.
 
     Raises:
