@@ -56,7 +56,7 @@ def context_windows(
         texts: strings, or what :func:`read_texts` returns; read no further than needed.
         tokenizer: the model's tokenizer, a fast one of Hugging Face.
         nlp: spaCy pipeline that sets ``token.pos_``. Components that tags do not depend on
-            (parser, entities, lemmas, sentences) are left out.
+            (parser, entities, lemmas, sentences) are left out. Or a ``Tagger`` of one.
         length: tokens in a window, with <bos>.
         per_tag: windows of each tag.
         tags: universal part-of-speech tags of the next word.
@@ -116,7 +116,7 @@ def context_windows(
     size = length - len(bos)
     if size < 1:
         raise UserError("length = 1 leaves no token beside <bos>: pass 2 or more.")
-    tagger = Tagger(nlp)
+    tagger = nlp if isinstance(nlp, Tagger) else Tagger(nlp)
     own = continuation and OwnWords(continuation, tokenizer, tagger, len(bos), batch_size)
     reader = Reader(texts, tokenizer, tagger, size, tags, keep_columns, max_texts, missing)
     draw = Draw(tags, per_tag, per_story, size, seed)

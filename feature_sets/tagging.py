@@ -65,21 +65,29 @@ class Tagger:
             UserError: if the pipeline has given no word a tag yet, or does not keep every
                 character.
         """
-        found, words = [], 0
-        for doc in read_documents(self.nlp, texts, disable=self.unused):
-            table = doc.to_array(["IDX", "LENGTH", "POS", "IS_SPACE"]).astype(np.int64)
-            table = table.reshape(-1, 4)
-            table = table[table[:, 3] == 0]
-            words += len(table)
-            self._seen_tags = self._seen_tags or bool(table[:, 2].any())
-            spans = np.stack([table[:, 0], table[:, 0] + table[:, 1]], 1)
-            found.append(TaggedWords(spans, tuple(map(self._tag, table[:, 2].tolist()))))
-        if words and not self._seen_tags:
+        found = self.read(texts)
+        self._seen_tags = self._seen_tags or any(any(words.tags) for words in found)
+        if not self._seen_tags and any(words.tags for words in found):
             raise UserError(
                 f"the pipeline {self.name!r} sets no part of speech (token.pos_): pass one with a "
                 "morphologizer, or with a tagger and an attribute_ruler, for example "
                 "feature_sets.load_pipeline()."
             )
+        return found
+
+    def read(self, texts: Sequence[str]) -> list[TaggedWords]:
+        """The words of every text, whether or not they have tags.
+
+        Raises:
+            UserError: if the pipeline does not keep every character.
+        """
+        found = []
+        for doc in read_documents(self.nlp, texts, disable=self.unused):
+            table = doc.to_array(["IDX", "LENGTH", "POS", "IS_SPACE"]).astype(np.int64)
+            table = table.reshape(-1, 4)
+            table = table[table[:, 3] == 0]
+            spans = np.stack([table[:, 0], table[:, 0] + table[:, 1]], 1)
+            found.append(TaggedWords(spans, tuple(map(self._tag, table[:, 2].tolist()))))
         return found
 
     @property

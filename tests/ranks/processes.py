@@ -31,4 +31,5 @@ def _run(rank: int, count: int, function: Callable[[], dict[str, Tensor]], folde
         assert (ranks.rank, ranks.count) == (rank, count)
         found = function()
     save_file({k: v.contiguous() for k, v in found.items()}, folder / f"{rank}.safetensors")
+    dist.barrier()  # none leaves while another still talks to it
     dist.destroy_process_group()

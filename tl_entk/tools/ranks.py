@@ -120,6 +120,19 @@ class Ranks:
             dist.gather(rows, found, group=self.group, group_dst=0)
         return None if found is None else self._together(found, n)
 
+    def gather_values(self, value: T) -> list[T] | None:
+        """Every process's value on the first, in their order; None on the others.
+
+        Args:
+            value: whatever can be pickled.
+        """
+        if self.group is None:
+            return [value]
+        found: list[Any] | None = [None] * self.count if self.first else None
+        with _one_clear_error():
+            dist.gather_object(value, found, group=self.group, group_dst=0)
+        return found
+
     def _filled_up(self, part: Tensor, n: int) -> Tensor:
         """As many examples as the first process has, the most: what is sent is of one size."""
         more = self.share(n, 0).stop - len(part)

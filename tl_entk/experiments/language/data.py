@@ -44,6 +44,7 @@ from tl_entk.experiments.language.settings import (
 from tl_entk.language.kept_continuation import KeptContinuation
 from tl_entk.language.loading import LanguageModel
 from tl_entk.language.next_words import greedy_continuation
+from tl_entk.language.shared_tagging import SharedTagger
 from tl_entk.language.story_model.sample import sample_stories
 from tl_entk.model.adapters import adapt_transformer
 from tl_entk.results import load, save
@@ -212,7 +213,7 @@ def _make_or_load_windows(
         windows = context_windows(
             _open_texts(settings, folder, progress),
             language_model.tokenizer,
-            nlp,
+            SharedTagger(nlp, settings.pipeline, language_model.model),
             length=settings.length,
             per_tag=settings.per_tag,
             per_story=settings.per_story,
