@@ -60,7 +60,6 @@ def run_in_processes(run: Callable[[], None], load_model: Callable[[], Any], dev
                 run()
         else:
             follow(ranks, load_model)
-        dist.barrier()  # none leaves while another still talks to it
     finally:
         dist.destroy_process_group()
 
