@@ -4,6 +4,9 @@ VENV := .venv
 VENV4 := .venv-tl4
 VENV_LOWEST := .venv-lowest
 VENV_DOCS := .venv-docs
+VENV_NEWEST := .venv-newest
+VENV_AUDIT := .venv-audit
+NEWEST_PYTHON ?= python3.13
 # what calls scikit-learn, statsmodels, pandas, Altair, transformers, spaCy, datasets, joblib, typer, safetensors ...
 LEANS_ON_PACKAGES := $(addprefix tests/,alignment/test_comparison.py \
 	alignment/test_model_baselines.py commands/test_options.py directions/test_rotation.py \
@@ -15,7 +18,7 @@ PIP_INSTALL := pip install --quiet --no-compile --disable-pip-version-check
 
 NOTEBOOKS := $(wildcard demos/*.ipynb)
 
-.PHONY: demo gemma notebooks paper test test-bridge test-lowest test-gemma test-kills benchmark benchmark-operator docs pipeline story-model clean
+.PHONY: demo gemma notebooks paper test test-bridge test-lowest test-newest test-gemma test-kills coverage audit benchmark benchmark-operator docs pipeline story-model clean
 
 demo: $(VENV)/ready  ## modular addition (trained here), then grammar in the embedded story model
 	$(VENV)/bin/tl-entk modular-transformer --out runs
@@ -45,6 +48,19 @@ test-bridge: $(VENV4)/ready  ## on TransformerLens 4.3: all but HookedTransforme
 
 test-lowest: $(VENV_LOWEST)/ready  ## what leans on other packages, on the lowest versions allowed
 	$(VENV_LOWEST)/bin/pytest -n 2 $(LEANS_ON_PACKAGES)
+
+test-newest: $(VENV_NEWEST)/ready  ## the suite on the newest Python and packages (20 minutes)
+	$(VENV_NEWEST)/bin/pytest -n 2
+
+coverage: export COVERAGE_FILE = $(CURDIR)/.coverage
+coverage: $(VENV)/ready  ## the suite, and which lines it never ran (30 minutes); fails below 95 %
+	rm -f .coverage .coverage.*
+	$(VENV)/bin/coverage run -m pytest -n 2
+	$(VENV)/bin/coverage combine --quiet
+	$(VENV)/bin/coverage report
+
+audit: $(VENV)/ready $(VENV4)/ready $(VENV_AUDIT)/ready  ## known faults of the packages in use (needs pypi.org)
+	$(VENV_AUDIT)/bin/pip-audit --skip-editable $(foreach d,$(wildcard $(VENV)/lib/*/site-packages $(VENV4)/lib/*/site-packages),--path $(d))
 
 test-kills: $(VENV)/ready  ## small runs killed at random moments, run again and compared (half an hour)
 	$(VENV)/bin/python -m tests.kill_runs
@@ -86,10 +102,21 @@ $(VENV_LOWEST)/ready: pyproject.toml constraints/lowest.txt
 		beartype threadpoolctl
 	touch $@
 
+# nothing is held back but torch, of which the newest brings gigabytes
+$(VENV_NEWEST)/ready: pyproject.toml
+	$(NEWEST_PYTHON) -m venv $(VENV_NEWEST)
+	$(VENV_NEWEST)/bin/$(PIP_INSTALL) torch==2.13.0 -e ".[dev]"
+	touch $@
+
+$(VENV_AUDIT)/ready:
+	$(PYTHON) -m venv $(VENV_AUDIT)
+	$(VENV_AUDIT)/bin/$(PIP_INSTALL) pip-audit
+	touch $@
+
 $(VENV_DOCS)/ready: constraints/docs.txt
 	$(PYTHON) -m venv $(VENV_DOCS)
 	$(VENV_DOCS)/bin/$(PIP_INSTALL) -r constraints/docs.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV4) $(VENV_LOWEST) $(VENV_DOCS) runs site
+	rm -rf $(VENV) $(VENV4) $(VENV_LOWEST) $(VENV_DOCS) $(VENV_NEWEST) $(VENV_AUDIT) runs site

@@ -1,11 +1,16 @@
 """A device that runs out of memory: fewer examples at a time, then a clear end."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 import tl_entk
 from tests.models import tokens
+from tl_entk.kernel import gram as gram_module
 from tl_entk.model import factors, staged_factors
+from tl_entk.model.factors import Outer
+from tl_entk.model.memory import check_memory_budget
 
 NAMES = ["blocks.0.attn.W_Q", "blocks.1.mlp.W_out", "embed.W_E"]
 
@@ -49,6 +54,49 @@ def test_jacobians_and_stages_go_on_with_fewer_examples(model, monkeypatch):
         found = tl_entk.all_eigendirections(model, batch, NAMES, k=2, outputs=3)
     for name, one in eigen.items():
         torch.testing.assert_close(found[name].eigenvalues, one.eigenvalues)
+
+
+def scarce_for_gram(monkeypatch, most):
+    """A device with room for so many bytes of a Gram matrix's temporaries."""
+    plain = gram_module._by_gradients
+
+    def by_gradients(x, g, memory_budget, ranks):
+        if memory_budget > most:
+            raise torch.OutOfMemoryError("no room")
+        return plain(x, g, memory_budget, ranks)
+
+    monkeypatch.setattr(gram_module, "_by_gradients", by_gradients)
+
+
+def outer_factors():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1, 6, 5, 4, generator=generator, dtype=torch.float64)
+    return Outer(x, torch.randn(1, 6, 5, 3, generator=generator, dtype=torch.float64))
+
+
+def test_gram_matrices_go_on_with_smaller_pieces(monkeypatch):
+    factors = outer_factors()
+    expected = gram_module.gram(factors, 2**30)
+    scarce_for_gram(monkeypatch, 2**26)
+    with pytest.warns(RuntimeWarning, match="pieces of a kernel of 1024 MiB; went on with 64 MiB"):
+        found = gram_module.gram(factors, 2**30)
+    torch.testing.assert_close(found, expected)
+
+
+def test_gram_matrices_that_do_not_fit_at_all_end_clearly(monkeypatch):
+    scarce_for_gram(monkeypatch, 0)
+    with pytest.raises(torch.OutOfMemoryError, match="take fewer, or pass a smaller memory_budget"):
+        gram_module.gram(outer_factors(), 2**30)
+
+
+def test_the_budget_is_given_or_goes_by_the_device(monkeypatch):
+    gpu, memory = torch.device("cuda"), 100 * 2**30
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=memory)
+    )
+    assert check_memory_budget(None, gpu) == 40 * 2**30
+    assert check_memory_budget(None) == 4 * 2**30
+    assert check_memory_budget(2**30, gpu) == 2**30
 
 
 def test_a_device_too_small_for_one_example_ends_clearly(monkeypatch):
