@@ -1,5 +1,8 @@
 """Checkpoints of the solver: what they are refused for, and that nobody sees that one was used."""
 
+import errno
+import os
+
 import pytest
 import torch
 
@@ -42,6 +45,36 @@ def test_a_solve_that_was_stopped_ends_bit_for_bit_where_it_would_have(after, bl
     assert resumed.provenance["products"] == whole.provenance["products"]
     for name, tensor in whole.tensors().items():
         assert torch.equal(getattr(resumed, name), tensor), name
+
+
+def cannot_be_written(folder, monkeypatch):
+    """Paths for checkpoints, and what is said of each."""
+    yield "", UserError, "path '' names no file"
+    yield "a\0b", UserError, "names no file"
+    yield 3, UserError, "path is a int"
+    yield folder, IsADirectoryError, f"cannot write {folder} .*: move away what is in its place"
+    (folder / "file").write_text("in the way")
+    yield folder / "file" / "basis", OSError, "file/basis .*: move away what is in its place"
+    yield folder / ("a" * 300), OSError, "pass a shorter name"
+
+    def refuse(*_args, **_options):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr("tempfile.mkdtemp", refuse)
+    yield folder / "basis", PermissionError, f"cannot write {folder / 'basis'} .*: make the folder"
+
+
+@pytest.mark.usefixtures("untyped")
+def test_where_no_checkpoint_can_be_written_nothing_is_multiplied(tmp_path, monkeypatch):
+    for path, kind, message in cannot_be_written(tmp_path, monkeypatch):
+        with pytest.raises(kind, match=message):
+            leading_eigenpairs(Stopped(0), 5, resume=path)
+
+
+def test_a_folder_for_the_checkpoint_is_made(tmp_path):
+    path = tmp_path / "one" / "two" / "basis"
+    leading_eigenpairs(Stopped(), 5, resume=path)
+    assert [found.name for found in path.parent.iterdir()] == ["basis"]
 
 
 def state():

@@ -247,6 +247,12 @@ def test_started_anew_every_record_is_replaced(tmp_path):
     assert Course.load(tmp_path / "course").steps.tolist() == [0]
 
 
+def test_a_file_that_cannot_be_written_is_refused_before_the_training(tmp_path):
+    (tmp_path / "course.safetensors").mkdir()
+    with pytest.raises(IsADirectoryError, match=r"course\.safetensors .*: move away"):
+        track_of(path=tmp_path / "course")
+
+
 def test_an_interruption_while_writing_leaves_the_file_before(tmp_path, monkeypatch):
     track = track_of(path=tmp_path / "course")
     run(Net(), track, 6)

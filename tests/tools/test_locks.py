@@ -6,8 +6,9 @@ import sys
 import pytest
 
 from feature_sets.errors import UserError
-from tl_entk.tools.files import read_kept, write_atomically, write_kept
+from tl_entk.tools.files import read_kept, write_kept
 from tl_entk.tools.locks import LOCK, lock_folder
+from tl_entk.tools.whole_files import write_atomically
 
 pytestmark = pytest.mark.plain
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from feature_sets.errors import UserError
 from feature_sets.warn import warn_user
 from tl_entk.directions.basis import kernel_rank
-from tl_entk.directions.checkpoint import load_state, run_identity, save_state
+from tl_entk.directions.checkpoint import check_resume, load_state, run_identity, save_state
 from tl_entk.directions.complement import choose_width, is_searched, none_missed_above
 from tl_entk.directions.cost import expected_products
 from tl_entk.directions.eigen import EigenDirections
@@ -93,6 +93,7 @@ def leading_eigenpairs(
 
     Raises:
         UserError: for no operator, and for k, tol, block_size or a checkpoint that do not fit it.
+        OSError: if ``resume`` cannot be written to, before the first product.
 
     Warns:
         RuntimeWarning: if not all pairs have converged.
@@ -117,7 +118,7 @@ def leading_eigenpairs(
     if start is not None:
         mixed = _mix(_check_start(start, rows)[:, :k].cpu().double(), block_size, seed)
         start = mixed[operator.rows.own]
-    path = None if resume is None else Path(resume)
+    path = check_resume(resume, operator.ranks)
     kernel = run_identity(operator, seed)
     if path is not None and operator.ranks.from_first(path.exists()):
         state = load_state(path, kernel, operator.rows, operator.device)
