@@ -92,7 +92,7 @@ def leading_eigenpairs(
         chance in a hundred; it is infinite for a run that ended before it could look.
 
     Raises:
-        UserError: for no operator, and for k, tol, block_size or a checkpoint that do not fit it.
+        UserError: for no operator, and for settings or a checkpoint that do not fit it.
         OSError: if ``resume`` cannot be written to, before the first product.
 
     Warns:
@@ -216,10 +216,12 @@ def _most_columns(operator: SymmetricOperator, k: int, block_size: int, budget: 
     """Basis columns that fit the budget; two copies of the basis exist while it grows.
 
     Raises:
-        UserError: if they are too few for a restart to make progress; says what would do.
+        UserError: if the budget is no number of bytes, or they are too few for a restart to make
+            progress; says what would do.
     """
     if budget is None:
         return operator.shape[0] + block_size
+    check_at_least("basis_budget", budget)
     # the first process has the most
     own = operator.ranks.share(operator.n, 0).stop * operator.d
     column = 2 * own * operator.dtype.itemsize
