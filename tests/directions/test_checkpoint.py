@@ -2,6 +2,9 @@
 
 import errno
 import os
+import sys
+from contextlib import contextmanager
+from functools import partial
 
 import pytest
 import torch
@@ -45,6 +48,83 @@ def test_a_solve_that_was_stopped_ends_bit_for_bit_where_it_would_have(after, bl
     assert resumed.provenance["products"] == whole.provenance["products"]
     for name, tensor in whole.tensors().items():
         assert torch.equal(getattr(resumed, name), tensor), name
+
+
+@contextmanager
+def interrupt_at(wanted):
+    """Ctrl-C before a line of the solver is run, counted from 1; the count of those that were."""
+    lines, before = [0], sys.gettrace()
+
+    def trace(frame, event, _):
+        if not frame.f_code.co_filename.endswith(("lanczos.py", "complement.py", "solver.py")):
+            return None
+        if event == "line":
+            lines[0] += 1
+            if lines[0] == wanted:
+                raise KeyboardInterrupt
+        return trace
+
+    sys.settrace(trace)
+    try:
+        yield lines
+    finally:
+        sys.settrace(before)
+
+
+# copies that a search finds; a rank that leaves room for random vectors alone; thick restarts
+SPECTRA = {
+    "copies": ([1.0] * 2 + [0.5] * 3 + [0.1] * 20, 4, None),
+    "low rank": ([1.0, 0.5, 0.25] + [0.0] * 22, 4, None),
+    "restarts": ([0.8**i for i in range(25)], 3, 8 * 2 * 25 * 8),
+}
+
+
+def solver_of(name):
+    values, k, budget = SPECTRA[name]
+    generator = torch.Generator().manual_seed(0)
+    turn = torch.linalg.qr(torch.randn(25, 25, generator=generator, dtype=torch.float64))[0]
+    matrix = (turn * torch.tensor(values, dtype=torch.float64)) @ turn.T
+    return partial(leading_eigenpairs, matrix, k, tol=1e-4, basis_budget=budget)
+
+
+def check_same_bits(found, whole):
+    assert found.provenance == whole.provenance
+    for part, tensor in whole.tensors().items():
+        assert torch.equal(getattr(found, part), tensor), part
+
+
+@pytest.mark.parametrize("name", SPECTRA)
+def test_interrupted_anywhere_a_solve_goes_on_to_the_same_bits(name, tmp_path):
+    solve = solver_of(name)
+    with interrupt_at(None) as lines:
+        whole = solve()
+    for number in range(1, lines[0], lines[0] // 20):
+        path = tmp_path / str(number)
+        with pytest.raises(KeyboardInterrupt), interrupt_at(number):
+            solve(resume=path)
+        check_same_bits(solve(resume=path), whole)
+
+
+@pytest.mark.parametrize("name", ["copies", "low rank"])
+def test_interrupted_right_after_a_draw_a_solve_draws_the_same_again(name, tmp_path, monkeypatch):
+    solve, draw, drawn = solver_of(name), Rows.random, []
+
+    def interrupted(rows, width, generator, like):
+        drawn.append(draw(rows, width, generator, like))
+        if len(drawn) == stop:
+            raise KeyboardInterrupt
+        return drawn[-1]
+
+    stop = None
+    monkeypatch.setattr(Rows, "random", interrupted)
+    whole, count = solve(), len(drawn)
+    assert count >= 2
+    for stop in range(1, count + 1):
+        path = tmp_path / str(stop)
+        drawn.clear()
+        with pytest.raises(KeyboardInterrupt):
+            solve(resume=path)
+        check_same_bits(solve(resume=path), whole)
 
 
 def cannot_be_written(folder, monkeypatch):

@@ -139,9 +139,11 @@ def leading_eigenpairs(
         bar.advance(state.products)
         pairs = ritz_pairs(state, k) if state.known >= k else None
         while not _is_finished(state, pairs, tol, limit, capacity):
-            width = _choose_width(state, pairs, tol, k, capacity)
-            before = state.products
-            step(state, operator.multiply_own, width)
+            following, before = state.copy(), state.products
+            width = _choose_width(following, pairs, tol, k, capacity)
+            step(following, operator.multiply_own, width)
+            # at once: what is saved when a run is interrupted is the state before or after
+            vars(state).update(vars(following))
             if state.known >= k:
                 pairs = ritz_pairs(state, k)
                 bar.expect(forecast.update(state.products, pairs))
@@ -314,7 +316,7 @@ class _Saver:
 
     @contextmanager
     def save_at_exit(self, state: LanczosState) -> Iterator[None]:
-        """However the run ends, what it has is kept (a step changes the state only at its end).
+        """However the run ends, what it has is kept.
 
         Several processes save it when they all have ended well: none can wait for another that
         may have failed.
