@@ -9,13 +9,17 @@ from functools import partial
 import pytest
 import torch
 
+import tl_entk
 from feature_sets.errors import UserError
+from tests.directions.matrices import Matrix, check, random_kernel
 from tl_entk.directions.checkpoint import load_state, save_state
 from tl_entk.directions.lanczos import LanczosState, first_state, step
 from tl_entk.directions.rows import Rows
 from tl_entk.directions.solver import leading_eigenpairs
 
 pytestmark = pytest.mark.plain
+
+
 CPU = torch.device("cpu")
 
 
@@ -184,3 +188,64 @@ def test_parts_that_do_not_belong_together_are_refused(change, tmp_path):
     save_state(tmp_path / "x", LanczosState(**{**vars(state()), **change}), kernel)
     with pytest.raises(UserError, match="checkpoint of tl_entk's solver"):
         load_state(tmp_path / "x", kernel, Rows(9), CPU)
+
+
+def test_an_interrupted_run_goes_on_where_it_was(tmp_path):
+    matrix, path = random_kernel(decay=0.95), tmp_path / "basis.safetensors"
+    whole = leading_eigenpairs(Matrix(matrix), 6, tol=1e-8)
+    with pytest.raises(KeyboardInterrupt):
+        leading_eigenpairs(Matrix(matrix, fail_after=20), 6, tol=1e-8, resume=path)
+    rest = Matrix(matrix)
+    eigen = leading_eigenpairs(rest, 6, tol=1e-8, resume=path)
+    assert torch.equal(eigen.eigenvalues, whole.eigenvalues)
+    assert torch.equal(eigen.vectors, whole.vectors)
+    # 20 products were saved, one more tells that the kernel is the same
+    assert rest.products == whole.provenance["products"] - 20 + 1
+    # finished: a call with more pairs goes on, one with the same does nothing more
+    again = Matrix(matrix)
+    leading_eigenpairs(again, 6, tol=1e-8, resume=path)
+    assert again.products == 1
+    check(leading_eigenpairs(Matrix(matrix), 9, tol=1e-8, resume=path), matrix, 9, 1e-8)
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    matrix, path = random_kernel(), tmp_path / "basis.safetensors"
+    leading_eigenpairs(Matrix(matrix), 3, resume=path)
+    with pytest.raises(ValueError, match=r"seed: '0', not '1'"):
+        leading_eigenpairs(Matrix(matrix), 3, resume=path, seed=1)
+    with pytest.raises(ValueError, match="weights differ"):
+        leading_eigenpairs(Matrix(random_kernel(seed=5)), 3, resume=path)
+    other = Matrix(matrix)
+    other.identity = {"component": "another"}
+    with pytest.raises(ValueError, match="component: 'a matrix', not 'another'"):
+        leading_eigenpairs(other, 3, resume=path)
+    path.write_text("no safetensors")
+    with pytest.raises(ValueError, match="is no checkpoint"):
+        leading_eigenpairs(Matrix(matrix), 3, resume=path)
+    tl_entk.save(tl_entk.eigendecompose(matrix, 2), path)
+    with pytest.raises(ValueError, match="no checkpoint of tl_entk's solver"):
+        leading_eigenpairs(Matrix(matrix), 3, resume=path)
+
+
+def test_what_people_read_of_a_kernel_decides_nothing(tmp_path):
+    matrix, path = random_kernel(), tmp_path / "basis.safetensors"
+    leading_eigenpairs(Matrix(matrix), 3, resume=path)
+    other = Matrix(matrix)
+    other.provenance = {"component": "another", "precision": "half"}
+    leading_eigenpairs(other, 3, resume=path)
+    assert other.products == 1
+
+
+def test_products_that_are_not_finite_spoil_no_checkpoint(tmp_path):
+    matrix, path = random_kernel(decay=0.95), tmp_path / "basis"
+    leading_eigenpairs(Matrix(matrix), 3, tol=1e-3, resume=path)
+    before = path.read_bytes()
+
+    class Broken(Matrix):
+        def __matmul__(self, x):
+            product = super().__matmul__(x)
+            return product if self.products == 1 else product * float("nan")
+
+    with pytest.raises(RuntimeError, match="not finite"):
+        leading_eigenpairs(Broken(matrix), 20, resume=path)
+    assert path.read_bytes() == before
