@@ -71,9 +71,11 @@ def temporary_beside(path: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
     """Inside, no other process is inside for the same folder; it waits a moment."""
-    with _opened(folder) as handle:
-        if fcntl is not None:
-            with contextlib.suppress(OSError):  # a file system without locks
+    with contextlib.ExitStack() as kept:
+        # where a folder cannot be read, or a file system has no locks, nobody waits
+        with contextlib.suppress(OSError):
+            handle = kept.enter_context(_opened(folder))
+            if fcntl is not None:
                 fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
