@@ -10,9 +10,10 @@ NEWEST_PYTHON ?= python3.13
 # what calls scikit-learn, statsmodels, pandas, Altair, transformers, spaCy, datasets, joblib, typer, safetensors ...
 LEANS_ON_PACKAGES := $(addprefix tests/,alignment/test_comparison.py \
 	alignment/test_model_baselines.py commands/test_options.py directions/test_rotation.py \
-	directions/test_solver.py experiments/test_jobs.py feature_sets/test_grammar.py \
-	feature_sets/test_texts.py language/test_gguf.py language/test_loading.py report/test_page.py \
-	plot test_display.py test_results.py tools)
+	directions/test_solver.py directions/test_solver_operators.py experiments/test_jobs.py \
+	feature_sets/test_grammar.py feature_sets/test_texts.py language/test_gguf.py \
+	language/test_loading.py language/test_loading_hub.py language/test_loading_refusals.py \
+	report/test_page.py plot test_display.py test_results.py tools)
 # what is imported is compiled then; compiling everything doubles the set-up
 PIP_INSTALL := pip install --quiet --no-compile --disable-pip-version-check
 

@@ -11,7 +11,14 @@ from jaxtyping import Shaped
 
 from feature_sets.display import Shown, list_some
 from feature_sets.errors import UserError
-from feature_sets.values import check_kind, check_place, read_list, read_names, read_numbers
+from feature_sets.values import (
+    check_kind,
+    check_place,
+    read_integers,
+    read_list,
+    read_names,
+    read_numbers,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,7 +71,7 @@ class FeatureSet(Shown):
         for what in ("names", "families", "groups"):
             texts = read_names(what, getattr(self, what), unique=False)
             object.__setattr__(self, what, tuple(texts))
-        frequencies = tuple(read_list("frequencies", self.frequencies, "integers"))
+        frequencies = tuple(read_integers("frequencies", self.frequencies))
         object.__setattr__(self, "frequencies", frequencies)
         if not len(self.names) == len(self.families) == len(self.groups) == count:
             raise UserError(

@@ -10,8 +10,8 @@ from tests.models import build
 
 @pytest.fixture(scope="session", autouse=True)
 def _few_threads():
-    # workers side by side share the cores
-    threads = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
+    # workers side by side share the cores; torch has as many threads as OMP_NUM_THREADS says
+    threads = 1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, torch.get_num_threads())
     torch.set_num_threads(threads)
     threadpool_limits(threads)
 

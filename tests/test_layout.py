@@ -132,6 +132,15 @@ def test_at_most_three_modules_at_the_top():
 
 
 @pytest.mark.plain
+def test_modules_of_tests_are_short():
+    sizes = {
+        str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines())
+        for path in (ROOT / "tests").rglob("*.py")
+    }
+    assert {path: lines for path, lines in sizes.items() if lines > MOST_LINES} == {}
+
+
+@pytest.mark.plain
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_modules_and_functions_are_short(path):
     source = path.read_text(encoding="utf-8").splitlines()

@@ -8,7 +8,8 @@ from safetensors.torch import save_file
 import tl_entk
 from feature_sets import fourier
 from tests.models import tokens
-from tl_entk.tools.files import write_atomically, write_tensors
+from tl_entk.tools.files import write_tensors
+from tl_entk.tools.whole_files import write_atomically
 
 
 def test_blocks_come_back_whole_and_in_order(model, tmp_path):

@@ -1,57 +1,17 @@
-"""The Lanczos solver: against dense eigh and scipy, through breakdowns, restarts, interruptions."""
-
-from io import StringIO
+"""The Lanczos solver: against dense eigh and scipy, through breakdowns and restarts."""
 
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
-from scipy.sparse import csr_array
-from scipy.sparse.linalg import LinearOperator, aslinearoperator, eigsh
+from scipy.sparse.linalg import eigsh
 
-import tl_entk
-from tests.models import build, tokens
+from tests.directions.matrices import Matrix, check, random_kernel
 from tl_entk.directions import lanczos, solver
 from tl_entk.directions.complement import MOST_STEPS
 from tl_entk.directions.rows import Rows
 from tl_entk.directions.solver import leading_eigenpairs
 
-
-class Matrix:
-    """A dense matrix as an operator that counts its products."""
-
-    def __init__(self, matrix, d=1, fail_after=None):
-        self.matrix, self.d, self.n = matrix, d, len(matrix) // d
-        self.shape, self.dtype, self.device = tuple(matrix.shape), matrix.dtype, matrix.device
-        self.provenance = {"component": "of the matrix"}
-        self.identity, self.exact = {"component": "a matrix"}, True
-        self.products, self.fail_after = 0, fail_after
-
-    def __matmul__(self, x):
-        self.products += 1 if x.ndim == 1 else x.shape[1]
-        if self.fail_after is not None and self.products > self.fail_after:
-            raise KeyboardInterrupt
-        return self.matrix @ x
-
-
-def random_kernel(n=120, decay=0.8, seed=0, rank=None):
-    generator = torch.Generator().manual_seed(seed)
-    q = torch.linalg.qr(torch.randn(n, n, generator=generator, dtype=torch.float64))[0]
-    values = decay ** torch.arange(n, dtype=torch.float64)
-    if rank is not None:
-        values[rank:] = 0
-    return (q * values) @ q.T
-
-
-def check(eigen, matrix, k, tol):
-    """Eigenvalues, orthonormal vectors, and residuals that are what they say."""
-    values = torch.linalg.eigvalsh(matrix).flip(0)[:k]
-    flat = eigen.vectors.reshape(len(matrix), k).double()
-    residuals = (matrix @ flat - flat * eigen.eigenvalues).norm(dim=0) / values[0]
-    assert torch.allclose(flat.T @ flat, torch.eye(k, dtype=torch.float64), atol=1e-6)
-    assert float((eigen.eigenvalues - values).abs().max()) <= tol * float(values[0])
-    assert float(residuals.max()) <= 1.1 * tol + 1e-6 * (eigen.vectors.dtype != torch.float64)
-    assert torch.allclose(eigen.residuals, residuals, atol=max(1e-10, 0.1 * tol))
+pytestmark = pytest.mark.plain
 
 
 @pytest.mark.parametrize("block", [1, 3, 10])
@@ -187,124 +147,6 @@ def test_the_whole_spectrum():
     check(eigen, matrix, 15, 1e-12)
 
 
-def test_an_interrupted_run_goes_on_where_it_was(tmp_path):
-    matrix, path = random_kernel(decay=0.95), tmp_path / "basis.safetensors"
-    whole = leading_eigenpairs(Matrix(matrix), 6, tol=1e-8)
-    with pytest.raises(KeyboardInterrupt):
-        leading_eigenpairs(Matrix(matrix, fail_after=20), 6, tol=1e-8, resume=path)
-    rest = Matrix(matrix)
-    eigen = leading_eigenpairs(rest, 6, tol=1e-8, resume=path)
-    assert torch.equal(eigen.eigenvalues, whole.eigenvalues)
-    assert torch.equal(eigen.vectors, whole.vectors)
-    # 20 products were saved, one more tells that the kernel is the same
-    assert rest.products == whole.provenance["products"] - 20 + 1
-    # finished: a call with more pairs goes on, one with the same does nothing more
-    again = Matrix(matrix)
-    leading_eigenpairs(again, 6, tol=1e-8, resume=path)
-    assert again.products == 1
-    check(leading_eigenpairs(Matrix(matrix), 9, tol=1e-8, resume=path), matrix, 9, 1e-8)
-
-
-def test_a_checkpoint_of_another_run_is_refused(tmp_path):
-    matrix, path = random_kernel(), tmp_path / "basis.safetensors"
-    leading_eigenpairs(Matrix(matrix), 3, resume=path)
-    with pytest.raises(ValueError, match=r"seed: '0', not '1'"):
-        leading_eigenpairs(Matrix(matrix), 3, resume=path, seed=1)
-    with pytest.raises(ValueError, match="weights differ"):
-        leading_eigenpairs(Matrix(random_kernel(seed=5)), 3, resume=path)
-    other = Matrix(matrix)
-    other.identity = {"component": "another"}
-    with pytest.raises(ValueError, match="component: 'a matrix', not 'another'"):
-        leading_eigenpairs(other, 3, resume=path)
-    path.write_text("no safetensors")
-    with pytest.raises(ValueError, match="is no checkpoint"):
-        leading_eigenpairs(Matrix(matrix), 3, resume=path)
-    tl_entk.save(tl_entk.eigendecompose(matrix, 2), path)
-    with pytest.raises(ValueError, match="no checkpoint of tl_entk's solver"):
-        leading_eigenpairs(Matrix(matrix), 3, resume=path)
-
-
-def test_what_people_read_of_a_kernel_decides_nothing(tmp_path):
-    matrix, path = random_kernel(), tmp_path / "basis.safetensors"
-    leading_eigenpairs(Matrix(matrix), 3, resume=path)
-    other = Matrix(matrix)
-    other.provenance = {"component": "another", "precision": "half"}
-    leading_eigenpairs(other, 3, resume=path)
-    assert other.products == 1
-
-
-def test_an_operator_that_is_not_exact_has_its_residuals_measured():
-    exact, rough = Matrix(random_kernel()), Matrix(random_kernel())
-    rough.exact = False
-    for matrix in (exact, rough):
-        leading_eigenpairs(matrix, 3)
-    assert rough.products == exact.products + 3
-
-
-class OfOnesOwn:
-    """No more than a shape and products with tensors."""
-
-    def __init__(self, matrix):
-        self.shape = matrix.shape
-        self._matrix = matrix
-
-    def __matmul__(self, x):
-        return self._matrix @ x
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize(
-    "kind",
-    [
-        lambda matrix: matrix,
-        lambda matrix: matrix.numpy(),
-        lambda matrix: aslinearoperator(matrix.numpy()),
-        lambda matrix: csr_array(matrix.numpy()),
-        OfOnesOwn,
-    ],
-    ids=["tensor", "array", "LinearOperator", "sparse", "object"],
-)
-def test_whatever_has_a_shape_and_products_is_an_operator(kind, dtype):
-    matrix = random_kernel(n=30, decay=0.5).to(dtype)
-    eigen = leading_eigenpairs(kind(matrix), 3, tol=1e-5)
-    expected = torch.linalg.eigvalsh(matrix.double()).flip(0)[:3]
-    assert eigen.vectors.dtype == dtype
-    assert eigen.vectors.shape == (30, 3)
-    torch.testing.assert_close(eigen.eigenvalues, expected, rtol=1e-4, atol=0)
-
-
-def test_a_scipy_operator_keeps_the_number_format_it_has():
-    """Without one, products with numbers of four bytes have eight."""
-
-    def multiply(x):
-        return np.arange(5.0)[:, None] * x.reshape(5, -1)
-
-    operator = LinearOperator((5, 5), matvec=multiply, matmat=multiply)
-    assert leading_eigenpairs(operator, 1, tol=1e-8).eigenvalues.tolist() == pytest.approx([4.0])
-
-
-@pytest.mark.parametrize(
-    ("matrix", "problem"),
-    [
-        (torch.ones(3, 2), "no symmetric matrix"),
-        (torch.ones(3), "no symmetric matrix"),
-        ("a name", "no symmetric matrix"),
-        (torch.eye(3).half(), "float32 or float64"),
-        (torch.eye(3).long(), "float32 or float64"),
-    ],
-)
-@pytest.mark.usefixtures("untyped")
-def test_what_is_no_operator_is_refused(matrix, problem):
-    with pytest.raises(ValueError, match=problem):
-        leading_eigenpairs(matrix, 1)
-
-
-def test_rows_must_be_examples_times_numbers():
-    matrix = Matrix(torch.eye(6), d=4)
-    with pytest.raises(ValueError, match="n d must be that"):
-        leading_eigenpairs(matrix, 1)
-
-
 def test_pairs_that_have_not_converged_are_flagged():
     matrix = random_kernel(decay=0.98)
     with pytest.warns(RuntimeWarning, match="have not converged to 1e-06 after 20 products"):
@@ -341,71 +183,9 @@ def test_scores_are_the_leading_part_of_a_direction():
     assert torch.allclose(wide.scores[:, 0].abs(), (u[:, 0] * s[0]).abs())
 
 
-@pytest.mark.parametrize("component", ["blocks.0.mlp.W_out", "blocks.0.*", "unembed.W_U"])
-def test_top_directions_of_a_model_are_the_dense_kernels(model, component):
-    batch = tokens(20)
-    matrix = tl_entk.kernel_operator(model, batch, component).to_dense()
-    eigen = tl_entk.top_eigendirections(model, batch, component, k=6, tol=1e-6)
-    check(eigen, matrix, 6, 1e-6)
-    assert eigen.vectors.shape == (20, 12, 6)
-    assert eigen.provenance["component"] == component or "blocks.0" in eigen.provenance["component"]
-
-
-def test_top_directions_of_a_scalar_readout_are_eigendecomposes(model):
-    batch = tokens(20)
-    block = tl_entk.kernel_blocks(model, batch, "logsumexp")["blocks.0.mlp.W_out"]
-    dense = tl_entk.eigendecompose(block, 3)
-    eigen = tl_entk.top_eigendirections(
-        model, batch, "blocks.0.mlp.W_out", 3, readout="logsumexp", tol=1e-10
-    )
-    assert torch.allclose(eigen.eigenvalues, dense.eigenvalues)
-    assert torch.allclose(eigen.scores, dense.scores, atol=1e-6)
-
-
-def test_progress_and_files(capsys, monkeypatch, tmp_path):
-    terminal = Console(force_terminal=True, width=200, file=StringIO())
-    monkeypatch.setattr("rich._console", terminal)
-    model = build("native:plain")
-    eigen = tl_entk.top_eigendirections(
-        model, tokens(10), "blocks.0.mlp.W_in", 4, progress=True, resume=tmp_path / "basis"
-    )
-    assert "products of" in capsys.readouterr().out
-    assert "worst residual" in terminal.file.getvalue()
-    assert eigen.provenance["estimate"]["products"] > 0
-    assert (tmp_path / "basis").exists()
-    loaded = tl_entk.load(tl_entk.save(eigen, tmp_path / "eigen"))
-    assert torch.equal(loaded.vectors, eigen.vectors)
-    assert loaded.provenance["estimate"] == eigen.provenance["estimate"]
-
-
-def test_an_operator_may_return_what_it_was_given():
-    class Identity(Matrix):
-        def __matmul__(self, x):
-            return x
-
-    eigen = leading_eigenpairs(Identity(torch.eye(8, dtype=torch.float64)), 3)
-    gram = eigen.vectors.T @ eigen.vectors
-    assert torch.allclose(gram, torch.eye(3, dtype=torch.float64))
-
-
 def test_residuals_below_rounding_are_measured():
     matrix = random_kernel().float()
     with pytest.warns(RuntimeWarning, match="have not converged to 1e-12"):
         eigen = leading_eigenpairs(Matrix(matrix), 4, tol=1e-12)
     assert eigen.vectors.dtype == torch.float32
     assert float(eigen.residuals.max()) > 1e-9
-
-
-def test_products_that_are_not_finite_spoil_no_checkpoint(tmp_path):
-    matrix, path = random_kernel(decay=0.95), tmp_path / "basis"
-    leading_eigenpairs(Matrix(matrix), 3, tol=1e-3, resume=path)
-    before = path.read_bytes()
-
-    class Broken(Matrix):
-        def __matmul__(self, x):
-            product = super().__matmul__(x)
-            return product if self.products == 1 else product * float("nan")
-
-    with pytest.raises(RuntimeError, match="not finite"):
-        leading_eigenpairs(Broken(matrix), 20, resume=path)
-    assert path.read_bytes() == before

@@ -1,60 +1,18 @@
 """Track: what it records is what one would compute by hand, and the training never notices."""
 
-import json
-
 import pytest
 import torch
-from torch import nn
 
 from feature_sets import fourier
+from tests.dynamics.trainings import FEATURES, N, Net, net_kernels, run, track_of
 from tests.models import build, tokens
-from tl_entk import Course, Track, Watch, eigendecompose, kernel_blocks, subspace_overlap
+from tl_entk import Track, Watch, eigendecompose, kernel_blocks, subspace_overlap
 from tl_entk.dynamics.training_state import list_modules
 from tl_entk.experiments import ModularSettings, build_model, modular_data
 
-N = 6
-FEATURES = torch.randn(N, 2, generator=torch.Generator().manual_seed(1))
 SETTINGS = ModularSettings(p=5, d_mlp=16)
 DATA = modular_data(SETTINGS)
 SUMS = fourier(DATA.a.numpy(), DATA.b.numpy(), 5, families=["a+b"])
-
-
-class Net(nn.Module):
-    """A linear map with dropout, whose input stays."""
-
-    def __init__(self):
-        super().__init__()
-        generator = torch.Generator().manual_seed(0)
-        self.weight = nn.Parameter(torch.randn(3, 3, generator=generator))
-        self.drop = nn.Dropout(0.5)
-        self.register_buffer("x", torch.randn(N, 3, generator=generator))
-
-    def forward(self):
-        return self.drop(self.x @ self.weight)
-
-
-def net_kernels(model):
-    """Two plain kernels that depend on the weights."""
-    out = model.x @ model.weight
-    return {"first": out @ out.T, "second": out.tanh() @ out.tanh().T}
-
-
-def track_of(kernels=net_kernels, kernel="total", at=range(0, 20, 5), k=4, **options):
-    return Track(kernels, {"sum": Watch(kernel, range(1, 3), FEATURES)}, at=at, k=k, **options)
-
-
-def run(model, track, steps, first=0, seed=0):
-    """A training with dropout drawn from the global stream; metrics of the step."""
-    torch.manual_seed(seed)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
-    for step in range(first, steps):
-        if track is not None:
-            track(step, model, lambda step=step: {"step": step})
-        loss = model().square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return model
 
 
 def test_a_record_is_what_one_computes_by_hand():
@@ -219,77 +177,6 @@ def test_a_metric_that_stops_coming_is_nan_too():
     assert track.course().metrics["loss"].isnan().tolist() == [False, True]
 
 
-def test_a_resumed_training_keeps_the_records_before_and_replaces_those_after(tmp_path):
-    straight = track_of(path=tmp_path / "straight")
-    run(Net(), straight, 20)
-    broken, model = track_of(path=tmp_path / "broken"), Net()
-    run(model, broken, 8)
-    state = {n: t.clone() for n, t in model.state_dict().items()}
-    run(model, broken, 14, first=8)  # recorded at step 10, but the training's own state is lost
-    assert Course.load(tmp_path / "broken").steps.tolist() == [0, 5, 10]
-    model.load_state_dict(state)
-    again = track_of(path=tmp_path / "broken")
-    assert again.course().steps.tolist() == [0, 5, 10]
-    run(model, again, 20, first=8, seed=1)
-    course = Course.load(tmp_path / "broken")
-    assert course.steps.tolist() == straight.course().steps.tolist() == [0, 5, 10, 15]
-    assert course.metrics["step"].tolist() == [0, 5, 10, 15]
-    torch.testing.assert_close(course.overlaps["sum"][:2], straight.course().overlaps["sum"][:2])
-    # with another seed, step 10 differs from the record that it replaces
-    assert torch.equal(course.eigenvalues["total"], again.course().eigenvalues["total"])
-    assert not torch.equal(course.eigenvalues["total"][2], broken.course().eigenvalues["total"][2])
-
-
-def test_started_anew_every_record_is_replaced(tmp_path):
-    run(Net(), track_of(path=tmp_path / "course"), 20)
-    again = track_of(path=tmp_path / "course")
-    again(0, Net())
-    assert Course.load(tmp_path / "course").steps.tolist() == [0]
-
-
-def test_an_interruption_while_writing_leaves_the_file_before(tmp_path, monkeypatch):
-    track = track_of(path=tmp_path / "course")
-    run(Net(), track, 6)
-    monkeypatch.setattr("tl_entk.tools.files.save_file", lambda *a, **k: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        track(10, Net())
-    assert Course.load(tmp_path / "course").steps.tolist() == [0, 5]
-    assert [path.name for path in tmp_path.iterdir()] == ["course.safetensors"]
-
-
-@pytest.mark.parametrize(
-    ("options", "what"),
-    [
-        ({"k": 5}, "'k'"),
-        ({"kernel": "first"}, "'kernels'"),
-        ({"kernels_kept": ["first"]}, "'kernels'"),
-        ({"provenance": {"seed": 1}}, "'given'"),
-    ],
-)
-def test_a_file_of_another_course_is_refused(tmp_path, options, what):
-    run(Net(), track_of(path=tmp_path / "course"), 2)
-    with pytest.raises(ValueError, match=f"{what}.*another path"):
-        track_of(path=tmp_path / "course", **options)
-
-
-def test_other_features_or_tokens_are_another_course(tmp_path):
-    run(Net(), track_of(path=tmp_path / "course"), 2)
-    other = {"sum": Watch("total", range(1, 3), 2 * FEATURES)}
-    with pytest.raises(ValueError, match="'watched'"):
-        Track(net_kernels, other, at=[0], k=4, path=tmp_path / "course")
-
-    def blocks(seed):
-        return lambda model: kernel_blocks(model, tokens(N, seed), components="unembed.W_U")
-
-    track = track_of(blocks(1), at=range(5))
-    track.path = tmp_path / "blocks.safetensors"
-    model = build("native:layer_norm")
-    track(0, model)
-    again = track_of(blocks(2), at=range(5), path=track.path)
-    with pytest.raises(ValueError, match="tokens_sha256"):
-        again(1, model)
-
-
 def test_time_is_booked_by_part():
     import time
 
@@ -306,104 +193,6 @@ def test_time_is_booked_by_part():
     parts = seconds["kernels"] + seconds["metrics"] + seconds["eigen"]
     assert bool((parts <= seconds["total"] + 1e-9).all())
     assert track.course().tracking_seconds == pytest.approx(float(seconds["total"].sum()))
-
-
-def test_steps_must_increase():
-    track = track_of()
-    track(5, Net())
-    for step in (5, 3):
-        with pytest.raises(ValueError, match="increasing steps"):
-            track(step, Net())
-
-
-def test_a_course_needs_a_record():
-    with pytest.raises(ValueError, match="no record yet"):
-        track_of().course()
-
-
-def test_a_step_that_failed_can_be_called_again():
-    track = track_of()
-    with pytest.raises(TypeError, match="no number"):
-        track(0, Net(), {"loss": "low"})
-    track(0, Net(), {"loss": 0.5})
-    assert track.course().steps.tolist() == [0]
-
-
-@pytest.mark.parametrize("step", [0, 1], ids=["due", "not yet due"])
-@pytest.mark.parametrize(
-    ("kernels", "kernel", "error", "advice"),
-    [
-        (net_kernels, "third", ValueError, "gives no 'third'.*'first'.*'total'"),
-        (lambda m: {"total": torch.eye(5)}, "total", ValueError, "same examples"),
-        (lambda m: torch.eye(N), "total", TypeError, 'return KernelBlocks, or {"total"'),
-        (lambda m: {}, "total", ValueError, "gives no 'total'"),
-    ],
-)
-def test_bad_kernels_are_refused_at_the_first_call(kernels, kernel, error, advice, step):
-    with pytest.raises(error, match=advice):
-        track_of(kernels, kernel, at=[0, 50])(step, Net())
-
-
-def test_a_kernel_kept_that_is_too_small():
-    track = track_of(lambda m: {"total": torch.eye(N), "a": torch.eye(2)}, kernels_kept=["a"])
-    with pytest.raises(ValueError, match="kernel 'a' has 2 eigendirections"):
-        track(0, Net())
-
-
-def test_a_kernel_that_is_not_finite_says_when_and_which():
-    track = track_of(lambda m: {"total": torch.full((N, N), torch.nan)}, at=[7])
-    with pytest.raises(ValueError, match="not finite") as caught:
-        track(7, Net())
-    assert caught.value.__notes__ == ["kernel 'total' at step 7"]
-
-
-@pytest.mark.parametrize(
-    ("options", "advice"),
-    [
-        ({"at": []}, "at is empty"),
-        ({"k": 2}, "pass k=3"),
-        ({"k": N + 1}, f"here {N}"),
-    ],
-)
-def test_bad_options(options, advice):
-    with pytest.raises(ValueError, match=advice):
-        track_of(**options)
-
-
-def test_nothing_to_follow_and_features_that_disagree():
-    with pytest.raises(ValueError, match="no kernel to follow"):
-        Track(net_kernels, at=[0], k=2)
-    with pytest.raises(ValueError, match="k = 0"):
-        Track(net_kernels, kernels_kept=["first"], at=[0], k=0)
-    both = {"a": Watch("first", [0], FEATURES), "b": Watch("first", [0], FEATURES[:-1])}
-    with pytest.raises(ValueError, match="'b' are of 5 examples"):
-        Track(net_kernels, both, at=[0], k=2)
-
-
-def test_provenance_is_plain_json(tmp_path):
-    with pytest.raises(TypeError, match="JSON"):
-        track_of(provenance={"weights": torch.ones(1)})
-    track = track_of(provenance={"seed": (1, 2)}, path=tmp_path / "course")
-    track(0, Net())
-    assert json.loads(json.dumps(track.course().provenance)) == track.course().provenance
-    # a tuple comes back as a list, and is the same course still
-    assert len(track_of(provenance={"seed": (1, 2)}, path=tmp_path / "course").course()) == 1
-
-
-@pytest.mark.parametrize(
-    ("modes", "features", "advice"),
-    [
-        ([], FEATURES, "one or more"),
-        ([1, 1], FEATURES, "each once"),
-        ([-1], FEATURES, "has modes 0"),
-        (range(N - 1, N + 1), FEATURES, "has modes 0 to 5"),
-        ([0], FEATURES[:, 0], "examples, features"),
-        ([0], torch.ones(N, 1), "constant"),
-    ],
-)
-def test_bad_watches(untyped, modes, features, advice):
-    with pytest.raises(ValueError, match=advice):
-        Watch("total", modes, features)
 
 
 def test_the_largest_overlap_is_the_smaller_rank():

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.experiments.test_language import SMALL
+from tests.experiments.small_language import SMALL
 from tl_entk.alignment.readout_sweep import sweep_directions, sweep_weights
 from tl_entk.commands.language import _estimate
 from tl_entk.experiments.language import cost

@@ -1,6 +1,8 @@
 """Training: the same numbers whether interrupted or not, for either class."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -142,6 +144,59 @@ def test_an_interrupted_training_ends_with_the_same_weights(model_class, tmp_pat
         assert torch.equal(weights_of(second.model)[name], weight), name
     assert second.curve == straight.curve
     assert not (tmp_path / "twice" / "resume.safetensors").exists()
+
+
+# files are of the weights: the host's model, which is slow to import, is left out
+TRAINS = """
+from pathlib import Path
+import torch
+from tl_entk.experiments import ModularSettings
+from tl_entk.experiments.modular_transformer import training
+training.RESUME_EVERY = 1
+training.build_model = lambda *_: torch.nn.Identity()
+training.load_weights = lambda *_: None
+print("there", flush=True)
+input()
+training.train(ModularSettings(p=5, epochs=100, d_mlp=16), "bridge", Path({folder!r}))
+"""
+
+
+def test_two_processes_that_train_the_same_model_leave_the_files_of_one(tmp_path):
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", TRAINS.format(folder=str(tmp_path / "both"))],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    train(replace(SMALL, epochs=100), "bridge", tmp_path / "one")
+    for process in both:
+        assert process.stdout.readline() == "there\n"
+    for process in both:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    errors = [process.communicate(timeout=120)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], errors
+    files = {path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*")}
+    assert files == {path.relative_to(tmp_path / "both") for path in (tmp_path / "both").rglob("*")}
+    for path in files:
+        if (tmp_path / "one" / path).is_file():
+            assert (tmp_path / "both" / path).read_bytes() == (tmp_path / "one" / path).read_bytes()
+
+
+def test_where_another_process_ends_the_training_first_it_is_begun_anew(tmp_path, monkeypatch):
+    straight = train(SMALL, "bridge", tmp_path / "straight")
+    state = tmp_path / "other" / "resume.safetensors"
+    read = training.read_tensors
+
+    def read_late(path, *args):
+        path.unlink()
+        return read(path, *args)
+
+    state.parent.mkdir()
+    state.write_text("of an epoch")
+    monkeypatch.setattr(training, "read_tensors", read_late)
+    assert train(SMALL, "bridge", state.parent).curve == straight.curve
 
 
 def test_a_finished_training_is_reused(tmp_path):

@@ -6,7 +6,7 @@ from spacy.tokens import Doc
 
 from feature_sets import UserError, context_windows, grammar, load_pipeline
 from feature_sets.documents import PART, read_documents, split_text
-from tests.feature_sets.test_windows import byte_level, stories, tiny_pipeline
+from tests.feature_sets.tokenizing import byte_level, stories, tiny_pipeline
 
 pytestmark = pytest.mark.plain
 

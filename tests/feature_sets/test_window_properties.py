@@ -15,7 +15,7 @@ import tl_entk
 from feature_sets import UserError, context_windows, grammar, select_labels
 from feature_sets.documents import read_documents, split_text
 from feature_sets.grammar import LabelColumns, next_tokens
-from tests.feature_sets.test_windows import byte_fallback, byte_level
+from tests.feature_sets.tokenizing import byte_fallback, byte_level
 
 pytestmark = pytest.mark.plain
 

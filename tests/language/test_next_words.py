@@ -6,7 +6,7 @@ import torch
 import transformers
 from torch import nn
 
-from tests.language.test_loading import sharpened
+from tests.language.small_models import sharpened
 from tests.models import HAS_HOOKED, MODELS, build, tokens
 from tl_entk.language.next_words import greedy_continuation
 from tl_entk.language.story_model import sample

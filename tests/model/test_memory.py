@@ -8,8 +8,11 @@ import torch
 import tl_entk
 from tests.models import tokens
 from tl_entk.kernel import gram as gram_module
+from tl_entk.linearization import fit
+from tl_entk.linearization.kernel_regression import mean_diagonal
 from tl_entk.model import factors, staged_factors
 from tl_entk.model.factors import Outer
+from tl_entk.model.gradient_map import GradientMap
 from tl_entk.model.memory import check_memory_budget
 
 NAMES = ["blocks.0.attn.W_Q", "blocks.1.mlp.W_out", "embed.W_E"]
@@ -26,6 +29,7 @@ def scarce(monkeypatch, most):
 
     monkeypatch.setattr(factors, "forward", forward)
     monkeypatch.setattr(staged_factors, "forward", forward)
+    monkeypatch.setattr(fit, "forward", forward)
 
 
 @pytest.mark.parametrize("readout", ["class_trace", "logsumexp"])
@@ -97,6 +101,79 @@ def test_the_budget_is_given_or_goes_by_the_device(monkeypatch):
     assert check_memory_budget(None, gpu) == 40 * 2**30
     assert check_memory_budget(None) == 4 * 2**30
     assert check_memory_budget(2**30, gpu) == 2**30
+
+
+def test_a_linearization_goes_on_with_fewer_examples(model, monkeypatch):
+    batch, targets = tokens(11), torch.ones(11, 7, dtype=torch.float64)
+    expected = tl_entk.linearized(model, batch, targets, components="unembed.*")
+    scarce(monkeypatch, 3)
+    with pytest.warns(RuntimeWarning, match="ran out of memory") as said:
+        found = tl_entk.linearized(model, batch, targets, components="unembed.*")
+    assert "11 examples at a time; going on with 5" in str(said[0].message)
+    torch.testing.assert_close(found.outputs, expected.outputs)
+    torch.testing.assert_close(found.predictions, expected.predictions)
+
+
+def written_out(monkeypatch, most):
+    """A device with memory for the Jacobian of so many examples."""
+    plain = GradientMap.dense
+
+    def dense(part, chosen):
+        if chosen.stop - chosen.start > most:
+            raise torch.OutOfMemoryError("no room")
+        return plain(part, chosen)
+
+    monkeypatch.setattr(GradientMap, "dense", dense)
+
+
+WRITES_OUT = {
+    "J": lambda J: J.dense(),
+    "J^T J": lambda J: J.gram(),
+    "J J^T": lambda J: J.kernel(),
+    "eigenvalues": lambda J: J.eigendecompose(3).eigenvalues,
+    "of few rows": lambda J: J.outputs_between(0, 2).eigendecompose(3).eigenvalues,
+    "residuals": lambda J: J.eigendecompose(3).residuals,
+    "diagonal": lambda J: torch.tensor(mean_diagonal(J)),
+}
+
+
+@pytest.mark.parametrize("name", WRITES_OUT)
+@pytest.mark.plain
+def test_a_jacobian_is_written_out_for_fewer_examples(name, monkeypatch):
+    J = tl_entk.jacobian(torch.nn.Linear(5, 6).double(), torch.eye(5).double()[[0, 1, 2, 3, 4, 0]])
+    expected = WRITES_OUT[name](J)
+    written_out(monkeypatch, 2)
+    with pytest.warns(RuntimeWarning, match="ran out of memory with . examples at a time"):
+        torch.testing.assert_close(WRITES_OUT[name](J), expected)
+    written_out(monkeypatch, 0)
+    with (
+        pytest.raises(torch.OutOfMemoryError, match="single example: fewer components"),
+        pytest.warns(RuntimeWarning),
+    ):
+        WRITES_OUT[name](J)
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize("name", ["apply", "adjoint"])
+def test_products_with_a_jacobian_that_do_not_fit_say_what_would(name, monkeypatch):
+    J = tl_entk.jacobian(torch.nn.Linear(3, 2), torch.eye(3))
+
+    def refuse(*_):
+        raise torch.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(GradientMap, name, refuse)
+    with pytest.raises(torch.OutOfMemoryError, match=r"factors of 3 examples.*pass fewer examples"):
+        getattr(J, name)(torch.ones(8) if name == "apply" else torch.ones(3, 2))
+
+
+@pytest.mark.plain
+def test_factors_that_do_not_fit_together_say_what_would(monkeypatch):
+    def refuse(*_, **__):
+        raise torch.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(factors, "fold_outputs", refuse)
+    with pytest.raises(torch.OutOfMemoryError, match=r"factors of 3 examples.*pass fewer examples"):
+        tl_entk.jacobian(torch.nn.Linear(3, 2), torch.eye(3))
 
 
 def test_a_device_too_small_for_one_example_ends_clearly(monkeypatch):

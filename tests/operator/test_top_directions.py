@@ -31,6 +31,15 @@ def test_the_estimate_is_of_the_run_that_follows(component):
     assert eigen.provenance["estimate"]["block_size"] == eigen.provenance["block_size"]
 
 
+def test_where_no_checkpoint_can_be_written_the_model_is_not_run(tmp_path, monkeypatch):
+    def run(*_args, **_options):
+        raise AssertionError
+
+    monkeypatch.setattr("tl_entk.operator.top_directions.kernel_operator", run)
+    with pytest.raises(IsADirectoryError, match=f"cannot write {tmp_path} .*: move away"):
+        tl_entk.top_eigendirections(build("native:plain"), tokens(8), WEIGHT, resume=tmp_path)
+
+
 @pytest.mark.skipif(not HAS_HOOKED, reason="the cap is this HookedTransformer's")
 def test_warnings_point_at_the_call():
     with warnings.catch_warnings(record=True) as found:

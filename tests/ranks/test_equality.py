@@ -1,5 +1,7 @@
 """Kernels and eigenpairs of 2 and 4 processes are those of one."""
 
+import tempfile
+
 import pytest
 import torch
 
@@ -71,9 +73,20 @@ def compressed() -> dict:
     return found
 
 
+def refused() -> dict:
+    """What one process alone can see ends the call in all."""
+    operator = tl_entk.kernel_operator(build("native:plain"), tokens(7), "blocks.0.mlp.W_out")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        pytest.raises(IsADirectoryError, match="move away what is in its place"),
+    ):
+        tl_entk.leading_eigenpairs(operator, 2, resume=folder)
+    return {}
+
+
 def everything() -> dict:
     """In one start of the processes, which takes longer than what they compute."""
-    return operators() | blocks() | compressed()
+    return refused() | operators() | blocks() | compressed()
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,15 @@
 
 import subprocess
 import sys
+import tempfile
+from threading import Thread
 
 import pytest
 
 from feature_sets.errors import UserError
-from tl_entk.tools.files import read_kept, write_atomically, write_kept
+from tl_entk.tools.files import read_kept, write_kept
 from tl_entk.tools.locks import LOCK, lock_folder
+from tl_entk.tools.whole_files import write_atomically
 
 pytestmark = pytest.mark.plain
 
@@ -76,6 +79,25 @@ def test_what_a_killed_process_left_is_swept_and_what_a_living_one_writes_is_not
     write_kept(tmp_path / "x.json", {"a": 2})
     assert read_kept(tmp_path / "x.json") == {"a": 2}
     assert {path.name for path in tmp_path.iterdir()} == {"x.json", "y.json", LOCK}
+
+
+def test_what_a_living_process_has_not_locked_yet_is_not_swept(tmp_path, monkeypatch):
+    """Another one writes the same file between the making of a temporary folder and its lock."""
+    path, make, others = tmp_path / "x.json", tempfile.mkdtemp, []
+
+    def made(*args, **options):
+        name = make(*args, **options)
+        if not others:
+            others.append(Thread(target=write_kept, args=(path, {"a": 1})))
+            others[0].start()
+            others[0].join(0.2)
+        return name
+
+    monkeypatch.setattr(tempfile, "mkdtemp", made)
+    write_kept(path, {"a": 1})
+    others[0].join(30)
+    assert read_kept(path) == {"a": 1}
+    assert [found.name for found in tmp_path.iterdir()] == ["x.json"]
 
 
 def test_names_with_signs_of_patterns_sweep_their_own(tmp_path):

@@ -1,5 +1,7 @@
 """The number of threads is what was fastest, and the environment overrules."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -42,6 +44,10 @@ def test_what_the_environment_says_stays(monkeypatch):
     monkeypatch.setattr(threads, "_measure", lambda count: pytest.fail("measured"))
     assert str(threads.set_threads()) == "3 threads, as the environment says"
     assert torch.get_num_threads() == 3
+
+
+def test_tests_take_no_more_threads_than_they_are_given():
+    assert torch.get_num_threads() <= int(os.environ.get("OMP_NUM_THREADS", "2"))
 
 
 def test_a_measurement_leaves_the_number_as_it_was():

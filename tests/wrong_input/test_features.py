@@ -79,6 +79,8 @@ CLASS_CASES = [
     Case("names as numbers", lambda: make(names=(1, 2)), "names has 1: pass a list of texts"),
     Case("frequencies", lambda: make(frequencies=(1,)), "1 frequencies for 2 features"),
     Case("no frequencies", lambda: make(frequencies=None), "frequencies is a NoneType: pass"),
+    Case("half frequencies", lambda: make(frequencies=(1, 1.5)), "frequencies has 1.5: pass int"),
+    Case("negative ones", lambda: make(frequencies=(1, -2)), "frequencies has -2: pass integers"),
     Case(
         "mixed group",
         lambda: make(np.stack([PLACES % 2, PLACES], 1), groups=("g", "g")),

@@ -263,6 +263,42 @@ CASES = [
             ("without scores", {"scores": None}, "scores is a NoneType: pass a tensor"),
             ("of an unknown space", {"space": "rows"}, "space = 'rows': pass .*examples"),
             ("with a flag too few", {"converged": torch.ones(2, dtype=bool)}, "converged.*2.*4"),
+            ("of two k's", {"vectors": torch.ones(12, 3)}, "scores of 4 directions, vectors of 3"),
+            ("of four axes", {"vectors": torch.ones(12, 2, 2, 4)}, r"vectors has shape .*\(N, k\)"),
+            ("from a list", {"provenance": []}, "provenance is a list: pass a dict"),
+            *(
+                (
+                    f"with a matrix of {name}",
+                    {name: torch.ones(3, 4).to(getattr(EIGEN, name).dtype)},
+                    rf"{name} has shape \(3, 4\), not \(4,\)",
+                )
+                for name in ("eigenvalues", "rank1_share", "residuals", "converged")
+            ),
+            *(
+                (
+                    f"with {name} of {dtype}",
+                    {name: getattr(EIGEN, name).to(dtype)},
+                    f"{name} is of {dtype}: pass",
+                )
+                for name, dtype in (
+                    ("eigenvalues", torch.int64),
+                    ("vectors", torch.complex128),
+                    ("scores", torch.bool),
+                    ("converged", torch.float64),
+                    ("converged", torch.int64),
+                )
+            ),
+        )
+    ),
+    *(
+        Case(
+            f"a block that is {name}", lambda block=block: tl_entk.KernelBlocks({"a": block}), words
+        )
+        for name, block, words in (
+            ("of no example", torch.ones(0, 0), r"block 'a' has shape \(0, 0\): pass \(N, N\)"),
+            ("sparse", KERNEL.to_sparse(), "block 'a' is sparse: pass"),
+            ("complex", KERNEL.to(torch.complex128), "block 'a' is complex: pass real"),
+            ("without numbers", KERNEL.to("meta"), "block 'a' is on the meta device"),
         )
     ),
     *(

@@ -166,6 +166,10 @@ CASES = [
     *crossed({"block size": lambda x: solved(block_size=x)}, whole_numbers("block_size")),
     *crossed({"products": lambda x: solved(max_products=x)}, whole_numbers("max_products")),
     *crossed(
+        {"basis": lambda x: tl_entk.leading_eigenpairs(KERNEL, 2, basis_budget=x)},
+        whole_numbers("basis_budget"),
+    ),
+    *crossed(
         {
             "all_eigendirections": lambda x: tl_entk.all_eigendirections(
                 model(), TOKENS, [W_OUT], 1, outputs=x

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -11,8 +12,30 @@ from tl_entk.directions.lanczos import LanczosState
 from tl_entk.directions.rows import Rows
 from tl_entk.directions.symmetric_operator import SymmetricOperator
 from tl_entk.tools.files import read_tensors, refuse_damaged, write_tensors
+from tl_entk.tools.ranks import Ranks
+from tl_entk.tools.whole_files import check_path, check_writable
 
 _WHAT = "checkpoint of tl_entk's solver"
+
+
+def check_resume(resume: Any, ranks: Ranks) -> Path | None:
+    """The path for checkpoints, which the first process can write to; None for none.
+
+    Raises:
+        UserError, OSError: on every process, if it cannot; says what to do.
+    """
+    if resume is None:
+        return None
+    path, problem = check_path(resume), None
+    if ranks.first:
+        try:
+            check_writable(path)
+        except OSError as error:
+            problem = error
+    problem = ranks.from_first(problem)
+    if problem is not None:
+        raise problem
+    return path
 
 
 def run_identity(operator: SymmetricOperator, seed: int) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import scipy.linalg
 import torch
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 Space = Literal["examples", "outputs", "final_hidden"]
 # what the d numbers of an example are
 _EACH = {"examples": "numbers", "outputs": "outputs", "final_hidden": "of the final hidden vector"}
-_TENSORS = ("eigenvalues", "scores", "vectors", "rank1_share", "residuals", "converged")
+_ONE_EACH = ("eigenvalues", "rank1_share", "residuals", "converged")
+_TENSORS = ("scores", "vectors", *_ONE_EACH)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -51,6 +52,9 @@ class EigenDirections(Shown):
         provenance: where the kernel came from, for people to read.
         space: what the rows of the kernel are: "examples" of an N x N kernel; of one of N d rows
             "outputs", or "final_hidden" for the whitened final hidden vector of every example.
+
+    Raises:
+        UserError: for parts whose shapes do not belong together, or that are no real numbers.
     """
 
     eigenvalues: Float[Tensor, " k"]
@@ -66,15 +70,31 @@ class EigenDirections(Shown):
         for name in _TENSORS:
             check_kind(name, getattr(self, name), Tensor, "a tensor")
         check_known("space", self.space, _EACH)
-        if self.scores.ndim != 2:
-            raise UserError(f"scores has shape {tuple(self.scores.shape)}: pass (N, k).")
-        n, k = self.scores.shape
-        for name in _TENSORS:
-            count = self.tensors()[name].shape[-1:]
-            if count != (k,):
-                raise UserError(f"{name} has {count[0] if count else 0} of {k} directions.")
-        if len(self.vectors) != n:
-            raise UserError(f"scores of {n} examples, vectors of {len(self.vectors)}.")
+        check_kind("provenance", self.provenance, dict, "a dict of what they were made of")
+        shapes = {name: tuple(tensor.shape) for name, tensor in self.tensors().items()}
+        if len(shapes["scores"]) != 2:
+            raise UserError(f"scores has shape {shapes['scores']}: pass (N, k).")
+        if len(shapes["vectors"]) not in (2, 3):
+            raise UserError(f"vectors has shape {shapes['vectors']}: pass (N, k) or (N, d, k).")
+        n, k = shapes["scores"]
+        for name in _ONE_EACH:
+            if shapes[name] != (k,):
+                raise UserError(
+                    f"{name} has shape {shapes[name]}, not ({k},): pass one number for each of "
+                    f"{k} directions."
+                )
+        for what, count, found in (
+            ("examples", n, shapes["vectors"][0]),
+            ("directions", k, shapes["vectors"][-1]),
+        ):
+            if found != count:
+                raise UserError(f"scores of {count} {what}, vectors of {found}: pass as many.")
+        for name, tensor in self.tensors().items():
+            wanted, right = "real numbers", tensor.is_floating_point()
+            if name == "converged":
+                wanted, right = "truth values", tensor.dtype == torch.bool
+            if not right:
+                raise UserError(f"{name} is of {tensor.dtype}: pass {wanted}.")
 
     def _lines(self) -> list[str]:
         n, k = self.scores.shape
@@ -137,32 +157,14 @@ class EigenDirections(Shown):
 
 
 def check_directions(found: EigenDirections) -> None:
-    """Refuse directions whose parts do not belong together.
+    """Refuse directions of numbers that are not finite.
 
     Raises:
-        UserError: for other shapes than the class has, numbers that are not real or not finite,
-            or an unknown space.
+        UserError: names them.
     """
-    k = len(found.eigenvalues) if found.eigenvalues.ndim else 0
-    n = len(found.scores) if found.scores.ndim else 0
-    shapes = {name: tuple(tensor.shape) for name, tensor in found.tensors().items()}
-    vectors = shapes.pop("vectors")
-    each = ("eigenvalues", "rank1_share", "residuals", "converged")
-    if shapes != {"scores": (n, k), **dict.fromkeys(each, (k,))} or not (
-        len(vectors) in (2, 3) and (vectors[0], vectors[-1]) == (n, k)
-    ):
-        raise UserError(
-            f"directions of shapes {shapes | {'vectors': vectors}}: (k,), scores (n, k) and "
-            "vectors (n, k) or (n, d, k) belong together."
-        )
-    for name, tensor in found.tensors().items():
-        if tensor.is_floating_point() is (name == "converged"):
-            raise UserError(f"{name} of directions are of {tensor.dtype}: pass real numbers.")
     for name in ("eigenvalues", "scores", "vectors"):
         if not bool(getattr(found, name).isfinite().all()):
             raise UserError(f"{name} of directions are not finite: compute them anew.")
-    if found.space not in get_args(Space):
-        raise UserError(f"space {found.space!r} of directions: it is one of {get_args(Space)}.")
 
 
 def scores_of(directions: EigenDirections | Rows, n: int | None = None) -> Float[Tensor, "n k"]:

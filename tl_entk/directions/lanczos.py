@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -64,6 +64,12 @@ class LanczosState:
         """Whether the basis spans everything: its Ritz pairs are eigenpairs."""
         return self.known == self.basis.shape[1]
 
+    def copy(self) -> LanczosState:
+        """Another to change: its tensors are replaced, never written to, and its draws its own."""
+        generator = torch.Generator()
+        generator.set_state(self.generator.get_state())
+        return replace(self, generator=generator)
+
 
 def first_state(
     rows: Rows,
@@ -107,9 +113,11 @@ def step(state: LanczosState, multiply: Multiply, width: int | None = None) -> N
     width = count if width is None else width
     waiting = count - width
     done = known + width
-    order = [*range(known), *range(done + waiting - width, done + waiting)]
-    order += range(known, known + waiting)
-    basis = state.basis[:, order] if waiting else state.basis
+    if waiting:
+        order = [*range(waiting, count), *range(waiting)]
+        state.basis = state.basis[:, [*range(known), *(known + i for i in order)]]
+        state.coupling = state.coupling[order]
+    basis = state.basis
     product = multiply(basis[:, known:done])
     largest = state.rows.largest(product)
     if not math.isfinite(largest):
@@ -128,20 +136,12 @@ def step(state: LanczosState, multiply: Multiply, width: int | None = None) -> N
     T[known:, known:] = (T[known:, known:] + T[known:, known:].T) / 2
     block, remainder = _orthonormalize(state.rows, basis, product, size, state.generator)
     coupling = torch.zeros(waiting + block.shape[1], done, dtype=torch.float64)
-    coupling[:waiting, :known] = state.coupling[:waiting]
+    coupling[:waiting, :known] = state.coupling[width:]
     coupling[:waiting, known:] = coordinates[done:]
     coupling[waiting:, known:] = remainder
-    basis = torch.cat([basis, block], 1)
-    searched = None if state.searched is None else state.searched + width
-    # in one step: what is saved when a run is interrupted is the state before or after
-    vars(state).update(
-        basis=basis,
-        projected=T,
-        coupling=coupling,
-        products=state.products + width,
-        scale=scale,
-        searched=searched,
-    )
+    state.basis, state.projected, state.coupling = torch.cat([basis, block], 1), T, coupling
+    state.products, state.scale = state.products + width, scale
+    state.searched = None if state.searched is None else state.searched + width
 
 
 def widen(state: LanczosState, count: int) -> None:
@@ -156,8 +156,7 @@ def widen(state: LanczosState, count: int) -> None:
     for _ in range(min(count, rows.count - basis.shape[1])):
         block = torch.cat([block, _random_vector(rows, basis, block, state.generator)], 1)
     none = torch.zeros(block.shape[1], state.known, dtype=torch.float64)
-    coupling, basis = torch.cat([state.coupling, none]), torch.cat([basis, block], 1)
-    vars(state).update(coupling=coupling, basis=basis)
+    state.coupling, state.basis = torch.cat([state.coupling, none]), torch.cat([basis, block], 1)
 
 
 def _power_of_two(size: float) -> float:
@@ -276,6 +275,6 @@ def restart(state: LanczosState, keep: int) -> None:
     pairs = ritz_pairs(state, keep)
     coordinates = pairs.coordinates.to(state.basis.device, state.basis.dtype)
     fresh = state.basis[:, state.known :]
-    basis = torch.cat([state.basis[:, : state.known] @ coordinates, fresh], 1)
-    coupling, projected = state.coupling @ pairs.coordinates, (pairs.values / state.scale).diag()
-    vars(state).update(basis=basis, coupling=coupling, projected=projected)
+    state.basis = torch.cat([state.basis[:, : state.known] @ coordinates, fresh], 1)
+    state.coupling = state.coupling @ pairs.coordinates
+    state.projected = (pairs.values / state.scale).diag()

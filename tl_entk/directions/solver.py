@@ -16,7 +16,7 @@ from torch import Tensor
 from feature_sets.errors import UserError
 from feature_sets.warn import warn_user
 from tl_entk.directions.basis import kernel_rank
-from tl_entk.directions.checkpoint import load_state, run_identity, save_state
+from tl_entk.directions.checkpoint import check_resume, load_state, run_identity, save_state
 from tl_entk.directions.complement import choose_width, is_searched, none_missed_above
 from tl_entk.directions.cost import expected_products
 from tl_entk.directions.eigen import EigenDirections
@@ -92,7 +92,8 @@ def leading_eigenpairs(
         chance in a hundred; it is infinite for a run that ended before it could look.
 
     Raises:
-        UserError: for no operator, and for k, tol, block_size or a checkpoint that do not fit it.
+        UserError: for no operator, and for settings or a checkpoint that do not fit it.
+        OSError: if ``resume`` cannot be written to, before the first product.
 
     Warns:
         RuntimeWarning: if not all pairs have converged.
@@ -117,7 +118,7 @@ def leading_eigenpairs(
     if start is not None:
         mixed = _mix(_check_start(start, rows)[:, :k].cpu().double(), block_size, seed)
         start = mixed[operator.rows.own]
-    path = None if resume is None else Path(resume)
+    path = check_resume(resume, operator.ranks)
     kernel = run_identity(operator, seed)
     if path is not None and operator.ranks.from_first(path.exists()):
         state = load_state(path, kernel, operator.rows, operator.device)
@@ -138,9 +139,11 @@ def leading_eigenpairs(
         bar.advance(state.products)
         pairs = ritz_pairs(state, k) if state.known >= k else None
         while not _is_finished(state, pairs, tol, limit, capacity):
-            width = _choose_width(state, pairs, tol, k, capacity)
-            before = state.products
-            step(state, operator.multiply_own, width)
+            following, before = state.copy(), state.products
+            width = _choose_width(following, pairs, tol, k, capacity)
+            step(following, operator.multiply_own, width)
+            # at once: what is saved when a run is interrupted is the state before or after
+            vars(state).update(vars(following))
             if state.known >= k:
                 pairs = ritz_pairs(state, k)
                 bar.expect(forecast.update(state.products, pairs))
@@ -215,10 +218,12 @@ def _most_columns(operator: SymmetricOperator, k: int, block_size: int, budget: 
     """Basis columns that fit the budget; two copies of the basis exist while it grows.
 
     Raises:
-        UserError: if they are too few for a restart to make progress; says what would do.
+        UserError: if the budget is no number of bytes, or they are too few for a restart to make
+            progress; says what would do.
     """
     if budget is None:
         return operator.shape[0] + block_size
+    check_at_least("basis_budget", budget)
     # the first process has the most
     own = operator.ranks.share(operator.n, 0).stop * operator.d
     column = 2 * own * operator.dtype.itemsize
@@ -311,7 +316,7 @@ class _Saver:
 
     @contextmanager
     def save_at_exit(self, state: LanczosState) -> Iterator[None]:
-        """However the run ends, what it has is kept (a step changes the state only at its end).
+        """However the run ends, what it has is kept.
 
         Several processes save it when they all have ended well: none can wait for another that
         may have failed.

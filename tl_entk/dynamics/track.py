@@ -27,6 +27,7 @@ from tl_entk.model.provenance import versions
 from tl_entk.tools.arrays import to_tensor
 from tl_entk.tools.files import to_json, with_suffix
 from tl_entk.tools.values import check_at_least, check_kind, read_integers, read_names
+from tl_entk.tools.whole_files import check_writable
 
 Kernels = Callable[[Any], Mapping[str, Tensor]]
 Metrics = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
@@ -54,6 +55,7 @@ class Track:
 
     Raises:
         UserError: for arguments that do not go together, or a file of another course.
+        OSError: if the file cannot be written to.
 
     Source: arXiv 2510.00468, section 3 (dynamics).
 
@@ -101,7 +103,7 @@ class Track:
             check_kind(f"overlap {name!r}", watch, Watch, "a Watch")
         self.at = frozenset(read_integers("at", at))
         kept = read_names("kernels_kept", kernels_kept, unique=False, some=False)
-        self.path = None if path is None else with_suffix(path)
+        self.path = None if path is None else check_writable(with_suffix(path))
         watched = [watch.kernel for watch in self.watches.values()]
         self.names = list(dict.fromkeys([*watched, *kept]))
         self._check()

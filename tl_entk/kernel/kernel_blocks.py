@@ -141,14 +141,15 @@ def _check_block(name: Any, block: Any) -> Float[Tensor, "n n"]:
     """A block as a tensor.
 
     Raises:
-        UserError: if it has no name, or is no square matrix.
+        UserError: if it has no name, or is no square matrix of real numbers.
     """
     if not isinstance(name, str):
         raise UserError(f"block name {name!r}: pass a text.")
     check_kind(f"block {name!r}", block, (Tensor, np.ndarray), "a tensor (N, N)")
-    if block.ndim != 2 or block.shape[0] != block.shape[1]:
+    if block.ndim != 2 or block.shape[0] != block.shape[1] or not len(block):
         raise UserError(f"block {name!r} has shape {tuple(block.shape)}: pass (N, N).")
-    return block if isinstance(block, Tensor) else to_tensor(block, f"block {name!r}")
+    numbers = to_tensor(block, f"block {name!r}")
+    return block if isinstance(block, Tensor) else numbers
 
 
 def check_blocks(blocks: KernelBlocks) -> None:
@@ -166,5 +167,5 @@ def check_blocks(blocks: KernelBlocks) -> None:
             raise UserError(f"block {name!r} is of {block.dtype}: pass real floating-point ones.")
         if not bool(block.isfinite().all()):
             raise UserError(f"block {name!r} is not finite: compute it in a wider format.")
-        if block.numel() and float((block - block.T).abs().max()) > 1e-4 * float(block.abs().max()):
+        if float((block - block.T).abs().max()) > 1e-4 * float(block.abs().max()):
             raise UserError(f"block {name!r} is not symmetric: pass kernels.")

@@ -35,6 +35,7 @@ from tl_entk.linearization.kernel_regression import (
     mean_diagonal,
 )
 from tl_entk.model.adapters import adapt
+from tl_entk.model.batches import run_in_batches
 from tl_entk.model.checks import Position
 from tl_entk.model.factors import forward, measure_uses
 from tl_entk.model.finite import check_finite
@@ -146,8 +147,8 @@ def linearized(
         solver: ``"cholesky"``, ``"cg"``, or ``"auto"``.
         tol: relative residual up to which conjugate gradients go.
         max_iterations: of conjugate gradients.
-        memory_budget: bytes that factors and matrices may take (default 4 GiB, on a GPU half of
-            what is free).
+        memory_budget: bytes that factors and matrices may take (default 4 GiB, on a GPU 40 % of
+            its memory).
         dtype: number format of the kernel's factors.
 
     Returns:
@@ -155,6 +156,8 @@ def linearized(
 
     Raises:
         UserError: for what cannot be meant; the message says what to do.
+        torch.OutOfMemoryError: if the factors, or a single example's rows of J, do not fit the
+            device.
 
     Warns:
         RuntimeWarning: where conjugate gradients did not reach ``tol``.
@@ -248,13 +251,15 @@ class _Network:
         floats = task.example_floats(uses)
         step = examples_per_pass(n, floats, self.request.dtype.itemsize, self.budget)
         found = []
+
+        def read(rows: slice) -> None:
+            _, logits = forward(task, [], rows)
+            outputs = task.readout.outputs(logits, rows)
+            check_finite(outputs, task, rows, "an output")
+            found.append(_to_float64(outputs))
+
         with torch.no_grad():
-            for at in range(0, n, step):
-                rows = slice(at, min(at + step, n))
-                _, logits = forward(task, [], rows)
-                outputs = task.readout.outputs(logits, rows)
-                check_finite(outputs, task, rows, "an output")
-                found.append(_to_float64(outputs))
+            run_in_batches(n, step, read)
         return torch.cat(found)
 
     def jacobian(self, chosen: Int[Tensor, " b"]) -> Jacobian:

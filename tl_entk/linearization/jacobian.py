@@ -7,8 +7,10 @@ Either is added up from parts of J that are written out and let go of again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import scipy.linalg
@@ -22,6 +24,7 @@ from tl_entk.directions.eigen import EigenDirections
 from tl_entk.directions.scores import score_vectors
 from tl_entk.directions.solver import leading_eigenpairs
 from tl_entk.directions.symmetric_operator import SymmetricOperator
+from tl_entk.model.batches import refuse_if_full, run_in_batches
 from tl_entk.model.gradient_map import GradientMap
 from tl_entk.tools.arrays import to_tensor
 from tl_entk.tools.ranks import ALONE, Ranks
@@ -124,11 +127,13 @@ class Jacobian(Shown):
 
         Raises:
             UserError: for a change of another shape.
+            torch.OutOfMemoryError: if the device has no room for it beside the factors.
         """
         change = _check_shape("change", change, (self.shape[1],))
         total = torch.zeros_like(self.row_weights)
-        for part in self.maps:
-            total += part.apply(change[self.columns[part.key]])
+        with self._beside_factors():
+            for part in self.maps:
+                total += part.apply(change[self.columns[part.key]])
         return total * self.row_weights
 
     def adjoint(self, values: Float[Tensor, "n r"]) -> Float[Tensor, " p"]:
@@ -136,12 +141,14 @@ class Jacobian(Shown):
 
         Raises:
             UserError: for values of another shape.
+            torch.OutOfMemoryError: if the device has no room for it beside the factors.
         """
         values = _check_shape("values", values, (self.n, self.outputs))
         values = values * self.row_weights
-        total = values.new_zeros(self.shape[1])
-        for part in self.maps:
-            total[self.columns[part.key]] += part.adjoint(values)
+        with self._beside_factors():
+            total = values.new_zeros(self.shape[1])
+            for part in self.maps:
+                total[self.columns[part.key]] += part.adjoint(values)
         return total
 
     def dense(self) -> Float[Tensor, "nr p"]:
@@ -149,6 +156,7 @@ class Jacobian(Shown):
 
         Raises:
             UserError: if it takes more than ``memory_budget``.
+            torch.OutOfMemoryError: if the device has no room for it beside the factors.
         """
         needed = self.shape[0] * self.shape[1] * self.dtype.itemsize
         if needed > self.memory_budget:
@@ -156,15 +164,21 @@ class Jacobian(Shown):
                 f"J of shape {self.shape} takes {needed / 2**30:.1f} GiB, more than memory_budget: "
                 f"multiply with it instead (apply, adjoint), or pass memory_budget={needed}."
             )
-        return torch.cat([rows for _, rows in self._chunks()])
+        found: list[Tensor] = []
+        self._write_out(lambda _, rows: found.append(rows))
+        with self._beside_factors():
+            return torch.cat(found)
 
     def gram(self) -> Float[Tensor, "p p"]:
         """J^T J in float64."""
         total = torch.zeros(self.shape[1], self.shape[1], dtype=torch.float64)
-        for _, rows in self._chunks():
+
+        def add(_: slice, rows: Float[Tensor, "br p"]) -> None:
             # outputs that are cut off have zero gradient
             used = rows[rows.any(1)].double().cpu()
             total.addmm_(used.T, used)
+
+        self._write_out(add)
         return total
 
     def kernel(self) -> Float[Tensor, "nr nr"]:
@@ -172,16 +186,21 @@ class Jacobian(Shown):
         total = torch.zeros(self.shape[0], self.shape[0], dtype=torch.float64)
         for key, columns in self.columns.items():
             # two parts are there at a time
-            chunks = self._examples(columns.stop - columns.start, self.memory_budget // 8)
-            for index, first in enumerate(chunks):
-                left = self.block(key, first).flatten(0, 1)
-                for second in chunks[index:]:
-                    right = left if second == first else self.block(key, second).flatten(0, 1)
-                    part = _products(left, right)
-                    total[self._rows(first), self._rows(second)] += part
-                    if second != first:
-                        total[self._rows(second), self._rows(first)] += part.T
+            step = self._step(columns.stop - columns.start, self.memory_budget // 8)
+            run_in_batches(self.n, step, partial(self._add_products, total, key))
         return total
+
+    def _add_products(self, total: Float[Tensor, "nr nr"], key: str, first: slice) -> None:
+        """Add one component's products of some examples' rows with all rows from theirs on."""
+        step, rows = first.stop - first.start, self._rows(first)
+        left = self.block(key, first).flatten(0, 1)
+        found = [_products(left, left)]
+        for at in range(first.stop, self.n, step):
+            second = slice(at, min(at + step, self.n))
+            found.append(_products(left, self.block(key, second).flatten(0, 1)))
+        products = torch.cat(found, 1)
+        total[rows, rows.start :] += products
+        total[rows.stop :, rows] += products[:, len(left) :].T
 
     def eigendecompose(
         self, k: int = 25, *, tol: float | None = None, seed: int = 0
@@ -248,10 +267,15 @@ class Jacobian(Shown):
         self, values: Float[Tensor, " k"], coordinates: Float[Tensor, "p k"]
     ) -> tuple[Float[Tensor, "nr k"], Float[Tensor, " k"]]:
         """Eigenvectors u = J v / |J v| of J J^T from those of J^T J, and their residuals."""
-        flat = torch.cat([rows.double().cpu() @ coordinates for _, rows in self._chunks()])
+        flat = coordinates.new_zeros(self.shape[0], coordinates.shape[1])
         back = torch.zeros_like(coordinates)
-        for chosen, rows in self._chunks():
-            back += rows.double().cpu().T @ flat[chosen]
+
+        def add(chosen: slice, rows: Float[Tensor, "br p"]) -> None:
+            wide = rows.double().cpu()
+            flat[chosen] = wide @ coordinates
+            back.addmm_(wide.T, flat[chosen])
+
+        self._write_out(add)
         sizes = flat.norm(dim=0).clamp_min(1e-300)
         # |K u - theta u| <= |J| |J^T J v - theta v| / |J v|
         errors = (back - coordinates * values).norm(dim=0)
@@ -262,16 +286,21 @@ class Jacobian(Shown):
         parts = [part.dense(chosen) for part in self.maps if part.key == key]
         return sum(parts[1:], parts[0]) * self.row_weights[chosen][..., None]
 
-    def _chunks(self) -> Iterator[tuple[slice, Float[Tensor, "br p"]]]:
-        """Rows written out, as many examples at a time as a quarter of the budget holds."""
-        for chosen in self._examples(self.shape[1], self.memory_budget // 4):
-            rows = torch.cat([self.block(key, chosen) for key in self.columns], 2)
-            yield self._rows(chosen), rows.flatten(0, 1)
+    def _write_out(self, take: Callable[[slice, Float[Tensor, "br p"]], None]) -> None:
+        """Hand over all rows, as many examples at a time as a quarter of the budget holds."""
 
-    def _examples(self, width: int, budget: int) -> list[slice]:
-        """The examples in parts, each of whose rows, so wide, the budget holds."""
-        step = max(1, min(self.n, budget // (self.outputs * width * self.dtype.itemsize)))
-        return [slice(at, min(at + step, self.n)) for at in range(0, self.n, step)]
+        def write(chosen: slice) -> None:
+            rows = torch.cat([self.block(key, chosen) for key in self.columns], 2)
+            take(self._rows(chosen), rows.flatten(0, 1))
+
+        run_in_batches(self.n, self._step(self.shape[1], self.memory_budget // 4), write)
+
+    def _step(self, width: int, budget: int) -> int:
+        """Examples whose rows, so wide, the budget holds."""
+        return max(1, min(self.n, budget // (self.outputs * width * self.dtype.itemsize)))
+
+    def _beside_factors(self) -> AbstractContextManager[None]:
+        return refuse_if_full(f"what is made of the factors of {self.n} examples")
 
     def _rows(self, examples: slice) -> slice:
         return slice(examples.start * self.outputs, examples.stop * self.outputs)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -24,6 +25,7 @@ from torch import Tensor
 from feature_sets.errors import UserError
 from feature_sets.warn import warn_user
 from tl_entk.linearization.jacobian import Jacobian
+from tl_entk.model.batches import run_in_batches
 
 Solver = Literal["auto", "cholesky", "cg"]
 SOLVERS = ("auto", "cholesky", "cg")
@@ -57,13 +59,16 @@ class RidgeSolution:
 
 def mean_diagonal(J: Jacobian) -> float:
     """Mean of the diagonal of K = J J^T: the mean squared norm of the outputs' gradients."""
-    total = 0.0
+    squares: list[float] = []
     for key, columns in J.columns.items():
         step = max(1, _CHUNK // (J.outputs * (columns.stop - columns.start)))
-        for start in range(0, J.n, step):
-            rows = J.block(key, slice(start, min(start + step, J.n)))
-            total += float(rows.square().sum(dtype=torch.float64))
-    return total / J.shape[0]
+        add = partial(_add_squares, J, key, squares)
+        run_in_batches(J.n, step, add)
+    return sum(squares) / J.shape[0]
+
+
+def _add_squares(J: Jacobian, key: str, squares: list[float], chosen: slice) -> None:
+    squares.append(float(J.block(key, chosen).square().sum(dtype=torch.float64)))
 
 
 def fit_ridge(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -50,6 +51,24 @@ def run_in_batches(n: int, size: int, work: Callable[[slice], None]) -> None:
             RuntimeWarning,
         )
         size //= 2
+
+
+@contextmanager
+def refuse_if_full(what: str) -> Iterator[None]:
+    """Inside, a device's memory must hold something of all examples.
+
+    Args:
+        what: it must hold, for the message.
+
+    Raises:
+        torch.OutOfMemoryError: says what would fit.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise torch.OutOfMemoryError(
+            f"the device has too little memory for {what}: pass fewer examples or components."
+        ) from error
 
 
 def _fits(work: Callable[[slice], None], rows: slice) -> bool:

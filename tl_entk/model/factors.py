@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.checkpoint import CheckpointError
 
 from feature_sets.errors import UserError
-from tl_entk.model.batches import run_in_batches
+from tl_entk.model.batches import refuse_if_full, run_in_batches
 from tl_entk.model.capture import Reading, reading
 from tl_entk.model.finite import check_finite
 from tl_entk.model.merge_outputs import merge_outputs
@@ -191,6 +191,9 @@ def collect(
         merge: fold outputs into one where that leaves all sums over outputs as they are.
         every_use: keep those positions too at which a weight has no gradient.
         advance: called with the number of examples done, times outputs.
+
+    Raises:
+        torch.OutOfMemoryError: if a single example, or the factors of all, do not fit the device.
     """
     n = len(task)
     inputs: dict[str, Tensor] = {}
@@ -225,11 +228,12 @@ def collect(
 
     run_in_batches(n, batch_size, read)
     found_factors: dict[str, Factors] = {}
-    for site in sites:
-        folded = _stack_outputs(
-            site, inputs.pop(site.name, None), gradients.pop(site.name), merge, every_use
-        )
-        found_factors[site.name] = fold_outputs(site, task.inputs, *folded)
+    with refuse_if_full(f"the factors of {n} examples"):
+        for site in sites:
+            folded = _stack_outputs(
+                site, inputs.pop(site.name, None), gradients.pop(site.name), merge, every_use
+            )
+            found_factors[site.name] = fold_outputs(site, task.inputs, *folded)
     return found_factors
 
 

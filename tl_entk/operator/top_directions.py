@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from feature_sets.errors import UserError
+from tl_entk.directions.checkpoint import check_resume
 from tl_entk.directions.eigen import EigenDirections
 from tl_entk.directions.solver import check_request, leading_eigenpairs, least_columns
 from tl_entk.kernel.normalizations import check_normalization
@@ -26,6 +27,7 @@ from tl_entk.operator.operator import KernelOperator
 from tl_entk.operator.precision import Precision
 from tl_entk.tools.arrays import Array
 from tl_entk.tools.lead import on_all_ranks
+from tl_entk.tools.ranks import current_ranks
 from tl_entk.tools.values import check_kind
 
 
@@ -92,6 +94,7 @@ def top_eigendirections(
 
     Raises:
         UserError: for input that cannot be meant; the message says what to do.
+        OSError: if ``resume`` cannot be written to, before the model is run.
 
     Source: arXiv 2510.00468, section 2 and the language-model experiment.
 
@@ -104,6 +107,7 @@ def top_eigendirections(
         (torch.Size([25, 4]), True)
     """
     _check_options(readout, normalization, norms, start)
+    check_resume(resume, current_ranks())
     budget = check_memory_budget(memory_budget, adapt_transformer(model, FOR_OWN_MODULES).device)
     basis_budget = budget // 4
     common: dict[str, Any] = dict(position=position, memory_budget=budget - basis_budget)

@@ -17,7 +17,8 @@ from markupsafe import Markup
 from tl_entk.report.direction_pages import DirectionPages
 from tl_entk.report.parts import Fold, Part, Picture, Section, Table, show_cell, slug, write_text
 from tl_entk.results import Saveable, save
-from tl_entk.tools.files import write_atomically, write_kept
+from tl_entk.tools.files import write_kept
+from tl_entk.tools.whole_files import write_atomically
 
 
 def write_report(

@@ -18,7 +18,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from tl_entk.alignment.bootstrap import IntervalEstimate
-from tl_entk.tools.files import write_atomically
+from tl_entk.tools.whole_files import write_atomically
 
 # of a chart as a picture; on the page it is as wide as its column
 _WIDTH = 860

@@ -1,13 +1,12 @@
-"""Files written whole or not at all, with a kind, a version and a hash that reading checks."""
+"""Files of a kind, with a version and a hash that reading checks."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,29 +18,12 @@ from torch import Tensor
 
 from feature_sets.errors import UserError
 from tl_entk.tools.errors import first_line
-from tl_entk.tools.locks import temporary_beside
+from tl_entk.tools.whole_files import check_path, write_atomically
 
 # raised where a file of this version could not be read by the one before
 FORMAT = 1
 # the entry of ours in a safetensors header and in a JSON object, and that of the hash
 _ENTRY, _HASH = "tl_entk", "blake2b"
-_FULL, _CLOSED, _TAKEN = (
-    "free some room, and call the same again",
-    "make the folder writable, or write to another",
-    "move away what is in its place",
-)
-_FIXES = {
-    errno.ENOSPC: _FULL,
-    errno.EDQUOT: _FULL,
-    errno.EFBIG: _FULL,
-    errno.EACCES: _CLOSED,
-    errno.EPERM: _CLOSED,
-    errno.EROFS: _CLOSED,
-    errno.EISDIR: _TAKEN,
-    errno.ENOTDIR: _TAKEN,
-    errno.EEXIST: _TAKEN,
-    errno.ENAMETOOLONG: "pass a shorter name",
-}
 
 
 class DamagedFileError(UserError):
@@ -60,54 +42,6 @@ class Stored(NamedTuple):
     kind: str
     tensors: dict[str, Tensor]
     about: dict[str, Any]
-
-
-def check_path(path: Any) -> Path:
-    """A path that can name a file.
-
-    Raises:
-        UserError: for anything else: None, no name, characters that no file name has.
-
-    Example:
-        >>> check_path("runs/blocks").name
-        'blocks'
-    """
-    if not isinstance(path, str | Path):
-        raise UserError(
-            f"path is a {type(path).__name__}: pass the path of a file, as text or Path."
-        )
-    found = Path(path)
-    if found.name in ("", "..") or "\0" in found.name:
-        raise UserError(f"path {str(path)!r} names no file: pass the path of a file.")
-    try:
-        str(found).encode()
-    except UnicodeEncodeError as error:
-        raise UserError(
-            f"path {str(path)!r} has a character that UTF-8 has not: pass another name."
-        ) from error
-    return found
-
-
-def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, then move it into place.
-
-    Raises:
-        UserError: if the path can name no file.
-        OSError: if it cannot be written to, with the fix; the old file is left as it was.
-    """
-    check_path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary_beside(path) as folder:
-            written = folder / "content"
-            write(written)
-            os.replace(written, path)
-    except OSError as error:
-        # of the temporary file: the user knows of no such file
-        fix = _FIXES.get(error.errno or 0, "see that it can be written to")
-        named = type(error)(f"cannot write {path} ({error.strerror or error}): {fix}.")
-        named.errno = error.errno
-        raise named from error
 
 
 def write_tensors(

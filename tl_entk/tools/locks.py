@@ -43,7 +43,8 @@ def lock_folder(folder: Path) -> Iterator[None]:
                 "folder for this one."
             )
         for found in folder.rglob(f".*{_ENDING}"):
-            _sweep(found)
+            with _alone_in(found.parent):
+                _sweep(found)
         yield
 
 
@@ -54,16 +55,29 @@ def temporary_beside(path: Path) -> Iterator[Path]:
     It is locked as long as its process lives: what others, that were killed, left of the same path
     is swept before. A folder, since safetensors makes a temporary file of its own where it writes.
     """
-    for found in path.parent.glob(f".{glob.escape(path.name)}.*{_ENDING}"):
-        _sweep(found)
-    with (
-        tempfile.TemporaryDirectory(
-            _ENDING, f".{path.name}.", path.parent, ignore_cleanup_errors=True
-        ) as name,
-        _opened(name) as handle,
-    ):
-        _lock(handle)
-        yield Path(name)
+    with contextlib.ExitStack() as kept:
+        # between the making of a folder and its lock nobody else may sweep
+        with _alone_in(path.parent):
+            for found in path.parent.glob(f".{glob.escape(path.name)}.*{_ENDING}"):
+                _sweep(found)
+            made = tempfile.TemporaryDirectory(
+                _ENDING, f".{path.name}.", path.parent, ignore_cleanup_errors=True
+            )
+            folder = Path(kept.enter_context(made))
+            _lock(kept.enter_context(_opened(folder)))
+        yield folder
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Inside, no other process is inside for the same folder; it waits a moment."""
+    with contextlib.ExitStack() as kept:
+        # where a folder cannot be read, or a file system has no locks, nobody waits
+        with contextlib.suppress(OSError):
+            handle = kept.enter_context(_opened(folder))
+            if fcntl is not None:
+                fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 def _sweep(folder: Path) -> None:

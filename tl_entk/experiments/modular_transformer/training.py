@@ -213,9 +213,10 @@ class _Run:
 
     def resume(self) -> int:
         """Take up the saved state if there is one; returns its epoch."""
-        if not self.path.exists():
+        try:
+            _, tensors, saved = read_tensors(self.path, _STATE, _WHAT)
+        except FileNotFoundError:
             return 0
-        _, tensors, saved = read_tensors(self.path, _STATE, _WHAT)
         with refuse_damaged(self.path, _WHAT):
             return self._restore(tensors, saved)
 
