@@ -15,7 +15,7 @@ PIP_INSTALL := pip install --quiet --no-compile --disable-pip-version-check
 
 NOTEBOOKS := $(wildcard demos/*.ipynb)
 
-.PHONY: demo gemma notebooks paper test test-bridge test-lowest test-gemma test-kills benchmark benchmark-operator docs pipeline story-model clean
+.PHONY: demo gemma notebooks paper test test-bridge test-lowest test-gemma test-kills test-mutants benchmark benchmark-operator docs pipeline story-model clean
 
 demo: $(VENV)/ready  ## modular addition (trained here), then grammar in the embedded story model
 	$(VENV)/bin/tl-entk modular-transformer --out runs
@@ -48,6 +48,9 @@ test-lowest: $(VENV_LOWEST)/ready  ## what leans on other packages, on the lowes
 
 test-kills: $(VENV)/ready  ## small runs killed at random moments, run again and compared (half an hour)
 	$(VENV)/bin/python -m tests.kill_runs
+
+test-mutants: $(VENV)/ready  ## faults put into the core, 30 in each module, that tests must find (half an hour)
+	$(VENV)/bin/python -m tests.mutants
 
 benchmark: $(VENV)/ready  ## kernel blocks against the plain jacrev twin
 	$(VENV)/bin/python benchmarks/kernel_blocks.py
