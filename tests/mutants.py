@@ -33,14 +33,17 @@ from tests.mutations import faults, nodes
 ROOT = Path(__file__).parents[1]
 KERNEL = ("kernel/test_gram.py", "kernel/test_blocks.py", "kernel/test_blocks_oracle.py")
 OPERATOR = ("operator/test_operator.py", "operator/test_operator_oracle.py")
-BEST = ("alignment/test_best_directions.py", "test_display.py")
+BEST = (
+    "alignment/test_best_directions.py", "alignment/test_controls.py", "wrong_input/test_names.py",
+    "test_display.py",
+)  # fmt: skip
 # what is mutated, and tests of it
 MODULES: dict[str, tuple[str, ...]] = {
     "kernel/blocks": (*KERNEL, "kernel/test_properties.py"),
     "kernel/gram": (*KERNEL, "model/test_memory.py"),
     "kernel/plan": KERNEL,
     "operator/operator": OPERATOR,
-    "operator/network": (*OPERATOR, "operator/test_changed_models.py"),
+    "operator/network": (*OPERATOR, "operator/test_network.py", "operator/test_changed_models.py"),
     "operator/suffix": (*OPERATOR, "operator/test_vanishing_gradients.py"),
     "operator/weight_maps": (*OPERATOR, "operator/test_weight_maps.py"),
     "directions/eigen": (
