@@ -1,5 +1,7 @@
 """The chunked network by itself: runs, times, examples apart, what is not finite."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -32,6 +34,20 @@ def test_examples_apart_are_the_diagonal_blocks(model, options):
     vectors = torch.randn(4, 5, 7, dtype=torch.float64)  # more than one sweep takes
     found = network.multiply_apart(list(vectors))
     torch.testing.assert_close(torch.stack(found), torch.einsum("nde,bne->bnd", blocks, vectors))
+
+
+@pytest.mark.parametrize("several", [1, 2, 3, 4])
+@pytest.mark.parametrize(("kept", "cached"), [(1, True), (0, True), (0, False)])
+def test_derivatives_of_every_way_agree(model, several, kept, cached):
+    vectors = list(torch.randn(several, 5, 7, dtype=torch.float64))
+    expected = network_of(model, kept=3).multiply(vectors)
+    ways = [(True, True), (False, True), (True, False)]
+    for forward_mode, double_backward in ways if kept == 0 else ways[:1]:
+        network = network_of(model, kept=kept, cached=cached)
+        network.suffix = replace(
+            network.suffix, forward_mode=forward_mode, double_backward=double_backward
+        )
+        torch.testing.assert_close(network.multiply(vectors), expected)
 
 
 def test_a_kept_graph_is_made_once_and_never_run_again(model, monkeypatch):
