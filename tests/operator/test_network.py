@@ -1,22 +1,29 @@
 """The chunked network by itself: runs, times, examples apart, what is not finite."""
 
+import copy
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
 
 import tl_entk.operator.network as module
-from tests.models import tokens
+from tests.models import build, tokens
 from tl_entk import kernel_operator
 from tl_entk.operator.plan import OperatorPlan
 
 NAME = "blocks.1.mlp.W_in"
 
 
-def network_of(model, *, n=5, chunk=2, kept=1, cached=True, columns=3):
+@cache
+def made(n):
+    return kernel_operator(build("native:layer_norm"), tokens(n), NAME, readout="logits").network
+
+
+def network_of(*, n=5, chunk=2, kept=1, cached=True, columns=3):
     """J J^T of all logits, in several chunks."""
-    found = kernel_operator(model, tokens(n), NAME, readout="logits").network
-    found.plan = OperatorPlan(chunk, kept, cached, columns, memory=0)
+    found = copy.copy(made(n))
+    found._chunks, found.plan = [], OperatorPlan(chunk, kept, cached, columns, memory=0)
     return found
 
 
@@ -28,8 +35,8 @@ def dense(network, width=7):
 
 
 @pytest.mark.parametrize("options", [{}, {"kept": 3}, {"kept": 0, "cached": False}])
-def test_examples_apart_are_the_diagonal_blocks(model, options):
-    network = network_of(model, **options)
+def test_examples_apart_are_the_diagonal_blocks(options):
+    network = network_of(**options)
     blocks = dense(network).reshape(5, 7, 5, 7)[range(5), :, range(5)]
     vectors = torch.randn(4, 5, 7, dtype=torch.float64)  # more than one sweep takes
     found = network.multiply_apart(list(vectors))
@@ -38,20 +45,20 @@ def test_examples_apart_are_the_diagonal_blocks(model, options):
 
 @pytest.mark.parametrize("several", [1, 2, 3, 4])
 @pytest.mark.parametrize(("kept", "cached"), [(1, True), (0, True), (0, False)])
-def test_derivatives_of_every_way_agree(model, several, kept, cached):
+def test_derivatives_of_every_way_agree(several, kept, cached):
     vectors = list(torch.randn(several, 5, 7, dtype=torch.float64))
-    expected = network_of(model, kept=3).multiply(vectors)
+    expected = network_of(kept=3).multiply(vectors)
     ways = [(True, True), (False, True), (True, False)]
     for forward_mode, double_backward in ways if kept == 0 else ways[:1]:
-        network = network_of(model, kept=kept, cached=cached)
+        network = network_of(kept=kept, cached=cached)
         network.suffix = replace(
             network.suffix, forward_mode=forward_mode, double_backward=double_backward
         )
         torch.testing.assert_close(network.multiply(vectors), expected)
 
 
-def test_a_kept_graph_is_made_once_and_never_run_again(model, monkeypatch):
-    network = network_of(model, chunk=2, kept=3)
+def test_a_kept_graph_is_made_once_and_never_run_again(monkeypatch):
+    network = network_of(chunk=2, kept=3)
     ran, run = [], type(network.suffix).run
     monkeypatch.setattr(
         type(network.suffix),
@@ -67,8 +74,8 @@ def test_a_kept_graph_is_made_once_and_never_run_again(model, monkeypatch):
 
 
 @pytest.mark.parametrize(("kept", "forwards"), [(0, 6), (1, 4), (2, 2)])
-def test_chunks_that_are_not_kept_run_twice_for_each_product(model, monkeypatch, kept, forwards):
-    network = network_of(model, kept=kept)
+def test_chunks_that_are_not_kept_run_twice_for_each_product(monkeypatch, kept, forwards):
+    network = network_of(kept=kept)
     network.prepare()
     ran, run = [], type(network.suffix).run
     monkeypatch.setattr(
@@ -85,8 +92,8 @@ def test_chunks_that_are_not_kept_run_twice_for_each_product(model, monkeypatch,
     # a second for an example's set-up; 10 for its product from a kept graph, 100 from none
     [(7, 3, 1, 7.0, 30 + 400), (7, 3, 0, 7.0, 700), (7, 3, 3, 7.0, 70)],
 )
-def test_times_of_some_rows_are_scaled_to_all(model, monkeypatch, n, chunk, kept, setup, product):
-    network = network_of(model, n=n, chunk=chunk, kept=kept)
+def test_times_of_some_rows_are_scaled_to_all(monkeypatch, n, chunk, kept, setup, product):
+    network = network_of(n=n, chunk=chunk, kept=kept)
     timed = []
 
     def clock(prepare, _):
@@ -108,8 +115,8 @@ def test_times_of_some_rows_are_scaled_to_all(model, monkeypatch, n, chunk, kept
     assert {one.rows.stop for one in made} == {min(network.plan.chunk, 52)}
 
 
-def test_times_are_of_a_few_rows(model, monkeypatch):
-    network = network_of(model, n=80, chunk=80, kept=0)
+def test_times_are_of_a_few_rows(monkeypatch):
+    network = network_of(n=80, chunk=80, kept=0)
     rows = []
     monkeypatch.setattr(network, "_measure_rows", lambda r, *_: rows.append(r) or (1.0, 2.0, 1.0))
     found = network.measure(torch.zeros(80, 7, 2, dtype=torch.float64))
@@ -117,8 +124,8 @@ def test_times_are_of_a_few_rows(model, monkeypatch):
     assert found == (1.0, 2.0, 0.0)  # never a vector that takes less than nothing
 
 
-def test_what_is_not_finite_is_the_kernels_only_if_the_vector_is(model):
-    network = network_of(model)
+def test_what_is_not_finite_is_the_kernels_only_if_the_vector_is():
+    network = network_of()
     vector = torch.ones(5, 7, dtype=torch.float64)
     vector[1, 2] = float("nan")
     assert not network.multiply([vector])[0].isfinite().all()
@@ -126,8 +133,8 @@ def test_what_is_not_finite_is_the_kernels_only_if_the_vector_is(model):
         network.multiply([torch.full_like(vector, 1e308)])
 
 
-def test_the_exchange_is_added_and_sees_all_gradients(model):
-    network = network_of(model)
+def test_the_exchange_is_added_and_sees_all_gradients():
+    network = network_of()
     vectors = list(torch.randn(2, 5, 7, dtype=torch.float64))
     plain, seen = network.multiply(vectors), []
     total = network._pull_all(vectors)
