@@ -31,7 +31,7 @@ import pytest
 from tests.mutations import faults, nodes
 
 ROOT = Path(__file__).parents[1]
-KERNEL = "kernel/test_gram kernel/test_plan kernel/test_blocks kernel/test_blocks_oracle "
+KERNEL = "kernel/test_gram kernel/test_plan kernel/test_blocks_call kernel/test_blocks kernel/test_blocks_oracle "
 OPERATOR = "operator/test_network operator/test_operator operator/test_operator_oracle "
 BEST = "alignment/test_best_directions alignment/test_controls wrong_input/test_names test_display"
 GIVEN = "wrong_input/test_directions test_display "
@@ -56,12 +56,12 @@ SECONDS = 20.0  # of tests for one mutant, on a free processor
 
 
 class Mutant(NamedTuple):
-    """One fault: the node of a file's tree, in which function, and which of its faults."""
+    """One fault: the node of a file's tree, in which function, and which of its faults, if any."""
 
     path: str
     function: str
     node: int
-    fault: int
+    fault: int | None
     line: int
     what: str
 
@@ -90,7 +90,8 @@ def put_in_place(mutant: Mutant) -> None:
     """The fault's code into the function that exists, whatever has decorated it."""
     tree = _parse(mutant.path)
     node = list(nodes(tree))[mutant.node][1]
-    list(faults(node))[mutant.fault].change(node)
+    if mutant.fault is not None:
+        list(faults(node))[mutant.fault].change(node)
     todo = [compile(ast.fix_missing_locations(tree), mutant.path, "exec", dont_inherit=True)]
     for code in todo:
         if code.co_qualname == mutant.function:
@@ -119,15 +120,20 @@ def forked(work: Callable[[], Any], limit: float) -> Any:
         os.dup2(silent, 1)
         os.dup2(silent, 2)
         try:
-            with os.fdopen(write, "wb") as out:
-                pickle.dump(work(), out)
-        finally:
-            os._exit(0)
+            found = work()
+        except BaseException as error:
+            found = error  # of this script: a test's own are its result
+        with os.fdopen(write, "wb") as out:
+            pickle.dump(found, out)
+        os._exit(0)
     os.close(write)
     with os.fdopen(read, "rb") as result:
         data = result.read()
     os.waitpid(child, 0)
-    return pickle.loads(data) if data else None
+    found = pickle.loads(data) if data else None
+    if isinstance(found, BaseException):
+        raise found
+    return found
 
 
 def trace(paths: set[str], lines: set[tuple[str, int]]) -> Callable[..., Any]:
@@ -188,38 +194,45 @@ class Mutation:
         draw = random.Random(f"{self.seed} {Path(path).relative_to(ROOT)}")
         sample = sorted(draw.sample(mutants, min(self.count, len(mutants))), key=lambda m: m.line)
         killed, name = 0, Path(path).relative_to(ROOT)
+        if not self.lives(
+            session, sample[0]._replace(fault=None), self.tests_of(session, path, ran)
+        ):
+            raise RuntimeError(f"tests of {name} fail without a fault")
         for mutant in sample:
-            items, seconds = self.tests_of(session, mutant, ran)
-            if items and not forked(lambda m=mutant, i=items: survives(m, i), 60 + 5 * seconds):
-                killed += 1
+            tests = self.tests_of(session, path, ran, mutant.line)
+            if self.lives(session, mutant, tests):
+                print(f"  {mutant.line} {mutant.function}: {mutant.what} ({len(tests)} tests)")
             else:
-                print(f"  {mutant.line} {mutant.function}: {mutant.what} ({len(items)} tests)")
+                killed += 1
         took = time.monotonic() - began
         print(f"{name}: {killed} of {len(sample)} killed (of {len(mutants)}), {took:.0f} s")
 
     def tests_of(
-        self, session: pytest.Session, mutant: Mutant, ran: dict[str, Ran]
-    ) -> tuple[list[pytest.Item], float]:
-        """The tests that run a mutant's line, the quickest first, as many as there is time for."""
+        self, session: pytest.Session, path: str, ran: dict[str, Ran], line: int | None = None
+    ) -> list[pytest.Item]:
+        """Tests that run a file (or a line of it), the quickest first, as many as time allows."""
         chosen, total = [], 0.0
         items = {item.nodeid: item for item in session.items}
         for name in sorted(ran, key=lambda name: ran[name].seconds):
-            if (mutant.path, mutant.line) in ran[name].lines:
+            if any(where == path and line in (None, at) for where, at in ran[name].lines):
                 total += ran[name].seconds
                 if total > SECONDS:
                     break
                 chosen.append(items[name])
-        return chosen, total
+        return chosen
 
+    def lives(self, session: pytest.Session, mutant: Mutant, tests: list[pytest.Item]) -> bool:
+        """Whether no test fails with it in good time."""
 
-def survives(mutant: Mutant, items: Sequence[pytest.Item]) -> bool:
-    """Whether no test fails with it."""
-    put_in_place(mutant)
-    for item in items:
-        run_test(item)
-        if item.session.testsfailed:
-            return False
-    return True
+        def passes() -> bool:
+            put_in_place(mutant)
+            for item in tests:
+                run_test(item)
+                if session.testsfailed:
+                    return False
+            return True
+
+        return forked(passes, 60 + 5 * SECONDS) is True
 
 
 def run_test(item: pytest.Item) -> None:
