@@ -31,7 +31,10 @@ import pytest
 from tests.mutations import faults, nodes
 
 ROOT = Path(__file__).parents[1]
-KERNEL = "kernel/test_gram kernel/test_plan kernel/test_blocks_call kernel/test_blocks kernel/test_blocks_oracle "
+KERNEL = (
+    "kernel/test_gram kernel/test_plan kernel/test_blocks_call kernel/test_blocks "
+    "kernel/test_blocks_oracle "
+)
 OPERATOR = "operator/test_network operator/test_operator operator/test_operator_oracle "
 BEST = "alignment/test_best_directions alignment/test_controls wrong_input/test_names test_display"
 GIVEN = "wrong_input/test_directions test_display "

@@ -101,7 +101,9 @@ def test_roles_of_a_parameter_wait_for_their_own_pass(monkeypatch):
 
     torch.manual_seed(0)
     model, x = Toy(), torch.randn(4, 5, dtype=torch.float64)
-    rows = [torch.autograd.grad(y, model.encode.weight, retain_graph=True)[0] for y in model(x).sum(1)]
+    rows = [
+        torch.autograd.grad(y, model.encode.weight, retain_graph=True)[0] for y in model(x).sum(1)
+    ]
     expected = torch.stack(rows).flatten(1)
 
     def in_turn(work, *args, **options):

@@ -1,10 +1,10 @@
-"""What an operator says that eigenpairs will take, with a clock of our own."""
+"""What an operator says of itself, and that eigenpairs will take, with a clock of our own."""
 
 import pytest
 import torch
 
 import tl_entk.operator.operator as module
-from tests.models import tokens
+from tests.models import build, tokens
 from tl_entk import kernel_operator
 from tl_entk.directions.cost import best_block_size, expected_products
 from tl_entk.operator.network import Timing
@@ -26,6 +26,22 @@ def network(model, monkeypatch):
     op.network.plan = OperatorPlan(2, 0, True, columns=3, memory=123)
     monkeypatch.setattr(op.network, "measure", lambda vectors: TIMING)
     return op
+
+
+def test_an_operator_is_exact_or_not_and_has_an_identity_of_its_own(model, closed, network):
+    assert closed.exact
+    assert network.exact
+    single = build("native:layer_norm", torch.float32)
+    assert not kernel_operator(single, tokens(5), "blocks.*", precision="bfloat16").exact
+    assert (network.space, closed.space) == ("final_hidden", "final_hidden")
+    assert kernel_operator(model, tokens(5), "unembed.W_U", readout="logits").space == "outputs"
+    identities = [
+        closed.identity,
+        network.identity,
+        kernel_operator(model, tokens(5), "*").identity,
+    ]
+    assert all(identities)
+    assert len({tuple(sorted(one.items())) for one in identities}) == 3
 
 
 def test_one_vector_and_four_are_timed(closed, monkeypatch):
