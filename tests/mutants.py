@@ -7,6 +7,10 @@ one fails. What is mutated are the bodies of functions: operators, comparisons, 
 arguments, results, and statements that are left out. Wording (strings, what is raised or printed)
 is not. Survivors are for a reader to judge: a fault that no user can see (another tile's size) is
 none.
+
+Why no tool: mutmut starts pytest several times in one process, which jaxtyping's import hook
+refuses, and leaves decorated functions and properties out; cosmic-ray starts Python and imports
+torch and the host anew for each mutant.
 """
 
 from __future__ import annotations
