@@ -115,6 +115,11 @@ def test_roles_of_a_parameter_wait_for_their_own_pass(monkeypatch):
     torch.testing.assert_close(blocks["encode.weight"], expected @ expected.T)
 
 
+def test_flattened_kernels_beyond_the_budget_are_refused(model):
+    with pytest.raises(ValueError, match="1 flattened kernels of 1400 rows"):
+        tl_entk.kernel_blocks(model, tokens(200), "logits", NAME, memory_budget=2**20)
+
+
 @pytest.mark.usefixtures("untyped")
 def test_a_budget_is_bytes(model):
     with pytest.raises(ValueError, match="memory_budget"):
