@@ -16,13 +16,13 @@ NAME = "blocks.1.mlp.W_in"
 
 
 @cache
-def made(n):
-    return kernel_operator(build("native:layer_norm"), tokens(n), NAME, readout="logits").network
+def made(n, name):
+    return kernel_operator(build("native:layer_norm"), tokens(n), name, readout="logits").network
 
 
-def network_of(*, n=5, chunk=2, kept=1, cached=True, columns=3):
+def network_of(*, n=5, name=NAME, chunk=2, kept=1, cached=True, columns=3):
     """J J^T of all logits, in several chunks."""
-    found = copy.copy(made(n))
+    found = copy.copy(made(n, name))
     found._chunks, found.plan = [], OperatorPlan(chunk, kept, cached, columns, memory=0)
     return found
 
@@ -55,6 +55,13 @@ def test_derivatives_of_every_way_agree(several, kept, cached):
             network.suffix, forward_mode=forward_mode, double_backward=double_backward
         )
         torch.testing.assert_close(network.multiply(vectors), expected)
+
+
+@pytest.mark.parametrize("name", ["blocks.1.mlp.*", "*.ln1*", "pos_*", "blocks.0.attn.*[2]"])
+def test_one_chunk_that_is_kept_goes_by_tokens_all_the_same(name):
+    vectors = list(torch.randn(2, 5, 7, dtype=torch.float64))
+    whole, parts = (network_of(name=name, chunk=chunk, kept=1) for chunk in (5, 2))
+    torch.testing.assert_close(whole.multiply(vectors), parts.multiply(vectors))
 
 
 def test_a_kept_graph_is_made_once_and_never_run_again(monkeypatch):
