@@ -157,3 +157,14 @@ def test_the_exchange_is_added_and_sees_all_gradients():
         assert seen[0][0][i] is vectors[i]
         for key, gradient in total[i].items():
             torch.testing.assert_close(seen[0][1][i][key], gradient)
+
+
+def test_a_weight_that_nothing_reads_adds_nothing(model):
+    names = ["blocks.0.mlp.W_in", "blocks.1.mlp.W_in"]
+    model.add_hook("blocks.1.hook_resid_pre", lambda value, hook: value.detach())
+    both, one = (
+        kernel_operator(model, tokens(5), name, readout="logits").to_dense()
+        for name in (names, names[1])
+    )
+    model.reset_hooks()
+    torch.testing.assert_close(both, one)
