@@ -19,7 +19,7 @@ PIP_INSTALL := pip install --quiet --no-compile --disable-pip-version-check
 
 NOTEBOOKS := $(wildcard demos/*.ipynb)
 
-.PHONY: demo environments gemma notebooks paper test test-bridge test-lowest test-newest test-gemma test-kills coverage audit benchmark benchmark-operator docs pipeline story-model clean
+.PHONY: demo environments gemma notebooks paper test test-bridge test-lowest test-newest test-gemma test-kills test-mutants coverage audit benchmark benchmark-operator docs pipeline story-model clean
 
 demo: $(VENV)/ready  ## modular addition (trained here), then grammar in the embedded story model
 	$(VENV)/bin/tl-entk modular-transformer --out runs
@@ -67,6 +67,9 @@ audit: $(VENV)/ready $(VENV4)/ready $(VENV_AUDIT)/ready  ## known faults of the 
 
 test-kills: $(VENV)/ready  ## small runs killed at random moments, run again and compared (half an hour)
 	$(VENV)/bin/python -m tests.kill_runs
+
+test-mutants: $(VENV)/ready  ## faults put into the core, 30 in each module, that tests must find (half an hour)
+	$(VENV)/bin/python -m tests.mutants
 
 benchmark: $(VENV)/ready  ## kernel blocks against the plain jacrev twin
 	$(VENV)/bin/python benchmarks/kernel_blocks.py

@@ -140,6 +140,28 @@ def test_one_column_twice_changes_nothing():
     assert once.rows == twice.rows
 
 
+def test_whole_groups_are_drawn_anew():
+    groups = (np.arange(N) // 3).tolist()
+    table, (_, test) = best(groups=groups, n_bootstrap=20), halves(FEATURES, groups=groups)
+    order = list(dict.fromkeys(groups[i] for i in test))
+    numbers = np.array([order.index(groups[i]) for i in test])
+    for i, row in enumerate(table.rows):
+        score, truth = row.sign * PLANTED[test, row.direction], FEATURES.values[test, i]
+        expected = [
+            average_precision_score(truth, score, sample_weight=times)
+            for times in resamples(len(test), 20, 0, numbers)
+        ]
+        np.testing.assert_allclose(table.samples["ap"].resampled[:, i], expected)
+
+
+def test_the_summary_names_the_best_feature():
+    table = best()
+    row = max(table.rows, key=lambda row: row.ap.value)
+    macro = table.macro()
+    assert f"best {row.feature}: {row.ap.value:.2f} by {row.column}" in repr(table)
+    assert f"mean AP {macro.value:.2f} ({macro.low:.2f} to {macro.high:.2f})" in repr(table)
+
+
 def test_eigendirections_bring_scores_and_provenance():
     matrix = torch.from_numpy(PLANTED @ PLANTED.T)
     eigen = tl_entk.eigendecompose(matrix, 3, provenance={"component": "W"})
@@ -174,6 +196,18 @@ def test_of_shuffled_labels_p_is_uniform_and_auroc_a_half():
         # three standard errors of a share of 60
         assert abs((p <= level).mean() - level) < 3 * np.sqrt(level * (1 - level) / 60)
     assert np.mean(covered) > 0.85
+
+
+def test_permutations_that_tie_with_the_labels_do_as_well():
+    table = best(np.zeros((N, 2)), n_permutations=9)  # every order of the examples is the same
+    assert [row.p_value for row in table.rows] == [1.0] * 4
+
+
+@pytest.mark.usefixtures("untyped")
+@pytest.mark.parametrize("count", [-1, 1.5])
+def test_a_number_of_permutations_is_none_or_more(count):
+    with pytest.raises(ValueError, match=f"n_permutations = {count}"):
+        best(n_permutations=count)
 
 
 def test_p_is_that_of_the_plain_loop():

@@ -8,6 +8,7 @@ import tl_entk
 from feature_sets import FeatureSet, fourier
 from tests.models import tokens
 from tl_entk.alignment.frequencies import kernel_spectrum, key_frequencies
+from tl_entk.alignment.overlap import SubspaceOverlap
 from tl_entk.directions.basis import orthonormal_basis
 
 P = 7
@@ -45,6 +46,35 @@ def test_overlap_equals_squared_principal_angles_of_scipy():
     angles = scipy.linalg.subspace_angles(vectors.numpy(), (features - features.mean(0)).numpy())
     overlap = tl_entk.subspace_overlap(vectors, features)
     assert overlap.overlap == pytest.approx((np.cos(angles) ** 2).sum())
+
+
+def test_angles_are_listed_in_degrees():
+    cosines = torch.tensor([1 + 1e-12, 0.5, 0.0], dtype=torch.float64)  # rounding may pass 1
+    table = SubspaceOverlap(1.25, cosines, 3).to_pandas()
+    assert list(table.angle) == [1, 2, 3]
+    assert list(table.degrees) == pytest.approx([0, 60, 90])
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
+def test_what_is_constant_does_not_depend_on_the_unit(scale):
+    vectors, features = random(30, 3), random(30, 2, 1)
+    expected = tl_entk.subspace_overlap(vectors, features).overlap
+    units = torch.tensor([scale, 1 / scale], dtype=torch.float64)
+    assert tl_entk.abs_cosines(vectors, features * units).numpy() == pytest.approx(
+        tl_entk.abs_cosines(vectors, features).numpy()
+    )
+    assert tl_entk.subspace_overlap(vectors, features * scale).overlap == pytest.approx(expected)
+    # a tenth is no sum of powers of two: its mean is off by rounding
+    constant = torch.stack([features[:, 0], torch.full((30,), 0.1, dtype=torch.float64)], 1)
+    with pytest.raises(ValueError, match="feature 1 is constant"):
+        tl_entk.abs_cosines(vectors, constant * scale)
+
+
+@pytest.mark.usefixtures("untyped")
+@pytest.mark.parametrize("function", [tl_entk.group_projections, tl_entk.purity])
+def test_groups_are_of_a_feature_set(function):
+    with pytest.raises(ValueError, match="FeatureSet"):
+        function(random(30, 3), random(30, 2))
 
 
 @pytest.mark.parametrize(("k", "f"), [(3, 5), (4, 2), (1, 1)])

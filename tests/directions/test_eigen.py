@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -81,6 +83,18 @@ def test_signs_are_fixed(monkeypatch):
 def test_what_is_no_kernel_is_refused(matrix, k, advice):
     with pytest.raises(ValueError, match=advice):
         eigendecompose(matrix, k)
+
+
+@pytest.mark.usefixtures("untyped")
+def test_parts_of_directions_are_of_as_many_directions():
+    eigen = eigendecompose(kernel(5, 3), 3)
+    for name in eigen.tensors():
+        wrong = "eigenvalues has 3 of 2" if name == "scores" else f"{name} has 2 of 3"
+        with pytest.raises(ValueError, match=f"{wrong} directions"):
+            replace(eigen, **{name: getattr(eigen, name)[..., :2]})
+        if name not in ("scores", "vectors"):
+            with pytest.raises(ValueError, match=f"{name} has 0 of 3 directions"):
+                replace(eigen, **{name: torch.tensor(1.0)})
 
 
 def test_cliffs_are_found_and_ranked_with_their_sharpness():
