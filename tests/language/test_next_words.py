@@ -15,6 +15,7 @@ from tl_entk.language.story_model.sample import sample_stories
 from tl_entk.language.story_model.train import train_tokenizer
 from tl_entk.model.adapters import adapt_transformer
 from tl_entk.model.last_logits import last_logits
+from tl_entk.tools.hugging_face import cache_argument
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -81,9 +82,27 @@ def test_greedy_continuation_is_the_plain_loop(name, watched):
         assert torch.equal(found, rows[:, windows.shape[1] :])
 
 
+def hands_on_its_cache(model, windows) -> bool:
+    """Whether the host gives what it is passed as a cache to the model that it wraps.
+
+    TransformerLens 4.3 does not with transformers 5.24, which renamed the argument: windows are
+    then read anew for each token, and the words are the same.
+    """
+    from transformers import DynamicCache
+
+    wrapped = model.original_model
+    options = {cache_argument(wrapped): DynamicCache(config=wrapped.config), "use_cache": True}
+    with torch.no_grad():
+        whole = model(windows)[:, -1]
+        model(windows[:, :-1], **options)
+        return torch.allclose(model(windows[:, -1:], **options)[:, -1], whole, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", CONTINUING)
 def test_a_window_is_read_once_where_its_keys_and_values_can_be_kept(name, watched):
     model, windows = watched(name), (tokens(6) % 7).clamp(min=1)
+    if name.startswith("hf:") and not hands_on_its_cache(model, windows):
+        pytest.skip("this TransformerLens hands no cache on to this transformers")
     read = []
     handle = model.get_submodule("unembed").register_forward_pre_hook(
         lambda module, args: read.append(None)

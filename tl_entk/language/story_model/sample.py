@@ -17,6 +17,7 @@ from transformers import AutoTokenizer, DynamicCache, Gemma3ForCausalLM
 from feature_sets.errors import UserError
 from tl_entk.language.story_model.architecture import CONTEXT, WEIGHTS
 from tl_entk.language.story_model.stories import clean
+from tl_entk.tools.hugging_face import cache_argument
 from tl_entk.tools.progress import Progress
 from tl_entk.tools.values import (
     check_at_least,
@@ -116,11 +117,11 @@ def _write(
     """Tokens after the start, until every row has had an <eos>; each step is counted."""
     bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
     new = torch.tensor([[bos, eos]]).expand(len(uniform), -1)
-    cache = DynamicCache(config=model.config)
+    options = {cache_argument(model): DynamicCache(config=model.config), "use_cache": True}
     written: list[Tensor] = []
     ended = torch.zeros(len(uniform), dtype=torch.bool)
     for numbers in uniform.unbind(1):
-        logits = model(new, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
+        logits = model(new, logits_to_keep=1, **options).logits[:, -1]
         token = _draw(logits / temperature, numbers, top_p)
         written.append(token)
         count()

@@ -17,6 +17,7 @@ from feature_sets.errors import UserError
 from tl_entk.model.adapters.base import refuse_shared
 from tl_entk.model.adapters.transformer import Outputs, TransformerAdapter
 from tl_entk.model.sites import Cut, Heads, Kind, Site, Tap
+from tl_entk.tools.hugging_face import cache_argument
 
 _WEIGHT_NAMES = {
     "embed": "W_E",
@@ -69,7 +70,8 @@ def _start_cache(model: Any, _: int) -> Outputs:
     from transformers import DynamicCache
 
     cache = DynamicCache(config=model.original_model.config)
-    return lambda tokens: model(tokens, past_key_values=cache, use_cache=True)
+    options = {cache_argument(model.original_model): cache, "use_cache": True}
+    return lambda tokens: model(tokens, **options)
 
 
 def _cuts(cfg: Any, components: dict[str, Any]) -> Iterator[Cut]:
