@@ -9,7 +9,7 @@ import torch
 
 import tl_entk.operator.network as module
 from tests.models import build, tokens
-from tl_entk import kernel_operator
+from tl_entk import kernel_blocks, kernel_operator
 from tl_entk.operator.plan import OperatorPlan
 
 NAME = "blocks.1.mlp.W_in"
@@ -58,10 +58,14 @@ def test_derivatives_of_every_way_agree(several, kept, cached):
 
 
 @pytest.mark.parametrize("name", ["blocks.1.mlp.*", "*.ln1*", "pos_*", "blocks.0.attn.*[2]"])
-def test_one_chunk_that_is_kept_goes_by_tokens_all_the_same(name):
-    vectors = list(torch.randn(2, 5, 7, dtype=torch.float64))
-    whole, parts = (network_of(name=name, chunk=chunk, kept=1) for chunk in (5, 2))
-    torch.testing.assert_close(whole.multiply(vectors), parts.multiply(vectors))
+def test_products_are_those_of_the_flattened_block(name):
+    model, vectors = build("native:layer_norm"), torch.randn(2, 5, 7, dtype=torch.float64)
+    block = kernel_blocks(model, tokens(5), "logits", name).total()
+    expected = (vectors.flatten(1) @ block).reshape(2, 5, 7)
+    # one chunk that is kept goes past the weights, by the inputs' inner products
+    for options in ({"chunk": 5}, {"kept": 3}, {"kept": 0}):
+        found = network_of(name=name, **options).multiply(list(vectors))
+        torch.testing.assert_close(torch.stack(found), expected)
 
 
 def test_a_kept_graph_is_made_once_and_never_run_again(monkeypatch):
