@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import tl_entk.operator.network as module
-from tests.models import build, tokens
+from tests.models import HAS_HOOKED, build, tokens
 from tl_entk import kernel_blocks, kernel_operator
 from tl_entk.operator.plan import OperatorPlan
 
@@ -66,6 +66,17 @@ def test_products_are_those_of_the_flattened_block(name):
     for options in ({"chunk": 5}, {"kept": 3}, {"kept": 0}):
         found = network_of(name=name, **options).multiply(list(vectors))
         torch.testing.assert_close(torch.stack(found), expected)
+
+
+@pytest.mark.skipif(not HAS_HOOKED, reason="whose ln1 is called for queries, keys and values")
+def test_calls_of_one_module_have_their_own_inputs():
+    model, batch = build("hooked:gpt2"), tokens(3)
+    block = kernel_blocks(model, batch, "logits", "*.ln1*").total()
+    found = kernel_operator(model, batch, "*.ln1*", readout="logits")
+    found.prepare()
+    graph = found.network._chunks[0].graph
+    assert len(graph.calls) > len({tap for tap, _ in graph.calls})
+    torch.testing.assert_close(found.to_dense(), block)
 
 
 def test_a_kept_graph_is_made_once_and_never_run_again(monkeypatch):
