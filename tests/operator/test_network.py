@@ -11,6 +11,7 @@ import tl_entk.operator.network as module
 from tests.models import HAS_HOOKED, build, tokens
 from tl_entk import kernel_blocks, kernel_operator
 from tl_entk.operator.plan import OperatorPlan
+from tl_entk.tools.ranks import Ranks
 
 NAME = "blocks.1.mlp.W_in"
 
@@ -183,3 +184,12 @@ def test_a_weight_that_nothing_reads_adds_nothing(model):
     )
     model.reset_hooks()
     torch.testing.assert_close(both, one)
+
+
+def test_gradients_are_added_up_over_the_processes(monkeypatch):
+    vectors = list(torch.randn(2, 5, 7, dtype=torch.float64))
+    alone = network_of().multiply(vectors)
+    # two processes of the same examples
+    monkeypatch.setattr(Ranks, "add_up", lambda _, *parts: [part.mul_(2) for part in parts])
+    for both, one in zip(network_of().multiply(vectors), alone, strict=True):
+        torch.testing.assert_close(both, 2 * one)
