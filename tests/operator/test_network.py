@@ -193,3 +193,14 @@ def test_gradients_are_added_up_over_the_processes(monkeypatch):
     monkeypatch.setattr(Ranks, "add_up", lambda _, *parts: [part.mul_(2) for part in parts])
     for both, one in zip(network_of().multiply(vectors), alone, strict=True):
         torch.testing.assert_close(both, 2 * one)
+
+
+def test_a_smaller_plan_has_half_the_examples_and_keeps_no_graph():
+    network = network_of(chunk=5, kept=1)
+    network.prepare()
+    for chunk, half in ((5, 2), (2, 1)):
+        with pytest.warns(RuntimeWarning, match=f"with {chunk} examples at a time; .* {half}, and"):
+            network._shrink()
+        assert (network.plan.chunk, network.plan.kept, network._chunks) == (half, 0, [])
+    with pytest.raises(torch.OutOfMemoryError, match="single example"):
+        network._shrink()
