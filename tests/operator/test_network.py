@@ -58,6 +58,14 @@ def test_derivatives_of_every_way_agree(several, kept, cached):
         torch.testing.assert_close(network.multiply(vectors), expected)
 
 
+@pytest.mark.parametrize("several", [1, 3])
+def test_forward_derivatives_are_not_asked_of_a_network_without_any(several, monkeypatch):
+    network = network_of(kept=0)
+    network.suffix = replace(network.suffix, forward_mode=False)
+    monkeypatch.setattr(type(network.suffix), "push", lambda *_: pytest.fail("asked for"))
+    network.multiply([torch.ones(5, 7, dtype=torch.float64)] * several)
+
+
 @pytest.mark.parametrize("name", ["blocks.1.mlp.*", "*.ln1*", "pos_*", "blocks.0.attn.*[2]"])
 def test_products_are_those_of_the_flattened_block(name):
     model, vectors = build("native:layer_norm"), torch.randn(2, 5, 7, dtype=torch.float64)
