@@ -162,6 +162,11 @@ def test_the_summary_names_the_best_feature():
     assert f"mean AP {macro.value:.2f} ({macro.low:.2f} to {macro.high:.2f})" in repr(table)
 
 
+def test_a_notebook_shows_the_best_feature_first():
+    shown = best()._shown_table()
+    assert list(shown.ap) == sorted((row.ap.value for row in best().rows), reverse=True)
+
+
 def test_eigendirections_bring_scores_and_provenance():
     matrix = torch.from_numpy(PLANTED @ PLANTED.T)
     eigen = tl_entk.eigendecompose(matrix, 3, provenance={"component": "W"})

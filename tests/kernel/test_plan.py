@@ -33,7 +33,7 @@ INPUT, OUTPUT = N * USES * 5 * 4, N * USES * 7 * 4
 
 
 @pytest.mark.parametrize("outputs", [1, 3])
-@pytest.mark.parametrize(("n", "uses"), [(100, 2), (100, 40), (3, 40)])
+@pytest.mark.parametrize(("n", "uses"), [(100, 1), (100, 2), (100, 40), (3, 40)])
 def test_operations_of_a_kernel_are_counted(n, uses, outputs):
     d = 7 * outputs
     pairs = n * n * uses * uses * (5 + d)  # every pair of examples and positions

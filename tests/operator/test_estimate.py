@@ -8,7 +8,9 @@ from tests.models import build, tokens
 from tl_entk import kernel_operator
 from tl_entk.directions.cost import best_block_size, expected_products
 from tl_entk.operator.network import Timing
+from tl_entk.operator.operator import KernelOperator
 from tl_entk.operator.plan import OperatorPlan
+from tl_entk.tools.ranks import Ranks
 
 TIMING = Timing(setup=3.0, product=2.0, further=0.5)
 
@@ -42,6 +44,15 @@ def test_an_operator_is_exact_or_not_and_has_an_identity_of_its_own(model, close
     ]
     assert all(identities)
     assert len({tuple(sorted(one.items())) for one in identities}) == 3
+
+
+def test_an_operator_has_its_own_processs_examples(closed):
+    options = {"dtype": closed.dtype, "device": closed.device, "provenance": {}, "identity": {}}
+    for rank, own in enumerate((3, 2)):
+        found = KernelOperator(
+            closed._parts, 5, 12, memory_budget=2**30, ranks=Ranks(2, rank), **options
+        )
+        assert (found.ranks, found._own) == (Ranks(2, rank), own)
 
 
 def test_one_vector_and_four_are_timed(closed, monkeypatch):

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 import tl_entk.operator.network as module
-from tests.models import build, tokens
-from tl_entk import kernel_operator
+from tests.models import HAS_HOOKED, build, tokens
+from tl_entk import kernel_blocks, kernel_operator
 from tl_entk.operator.plan import OperatorPlan
+from tl_entk.tools.ranks import Ranks
 
 NAME = "blocks.1.mlp.W_in"
 
@@ -57,11 +58,34 @@ def test_derivatives_of_every_way_agree(several, kept, cached):
         torch.testing.assert_close(network.multiply(vectors), expected)
 
 
+@pytest.mark.parametrize("several", [1, 3])
+def test_forward_derivatives_are_not_asked_of_a_network_without_any(several, monkeypatch):
+    network = network_of(kept=0)
+    network.suffix = replace(network.suffix, forward_mode=False)
+    monkeypatch.setattr(type(network.suffix), "push", lambda *_: pytest.fail("asked for"))
+    network.multiply([torch.ones(5, 7, dtype=torch.float64)] * several)
+
+
 @pytest.mark.parametrize("name", ["blocks.1.mlp.*", "*.ln1*", "pos_*", "blocks.0.attn.*[2]"])
-def test_one_chunk_that_is_kept_goes_by_tokens_all_the_same(name):
-    vectors = list(torch.randn(2, 5, 7, dtype=torch.float64))
-    whole, parts = (network_of(name=name, chunk=chunk, kept=1) for chunk in (5, 2))
-    torch.testing.assert_close(whole.multiply(vectors), parts.multiply(vectors))
+def test_products_are_those_of_the_flattened_block(name):
+    model, vectors = build("native:layer_norm"), torch.randn(2, 5, 7, dtype=torch.float64)
+    block = kernel_blocks(model, tokens(5), "logits", name).total()
+    expected = (vectors.flatten(1) @ block).reshape(2, 5, 7)
+    # one chunk that is kept goes past the weights, by the inputs' inner products
+    for options in ({"chunk": 5}, {"kept": 3}, {"kept": 0}):
+        found = network_of(name=name, **options).multiply(list(vectors))
+        torch.testing.assert_close(torch.stack(found), expected)
+
+
+@pytest.mark.skipif(not HAS_HOOKED, reason="whose ln1 is called for queries, keys and values")
+def test_calls_of_one_module_have_their_own_inputs():
+    model, batch = build("hooked:gpt2"), tokens(3)
+    block = kernel_blocks(model, batch, "logits", "*.ln1*").total()
+    found = kernel_operator(model, batch, "*.ln1*", readout="logits")
+    found.prepare()
+    graph = found.network._chunks[0].graph
+    assert len(graph.calls) > len({tap for tap, _ in graph.calls})
+    torch.testing.assert_close(found.to_dense(), block)
 
 
 def test_a_kept_graph_is_made_once_and_never_run_again(monkeypatch):
@@ -168,3 +192,23 @@ def test_a_weight_that_nothing_reads_adds_nothing(model):
     )
     model.reset_hooks()
     torch.testing.assert_close(both, one)
+
+
+def test_gradients_are_added_up_over_the_processes(monkeypatch):
+    vectors = list(torch.randn(2, 5, 7, dtype=torch.float64))
+    alone = network_of().multiply(vectors)
+    # two processes of the same examples
+    monkeypatch.setattr(Ranks, "add_up", lambda _, *parts: [part.mul_(2) for part in parts])
+    for both, one in zip(network_of().multiply(vectors), alone, strict=True):
+        torch.testing.assert_close(both, 2 * one)
+
+
+def test_a_smaller_plan_has_half_the_examples_and_keeps_no_graph():
+    network = network_of(chunk=5, kept=1)
+    network.prepare()
+    for chunk, half in ((5, 2), (2, 1)):
+        with pytest.warns(RuntimeWarning, match=f"with {chunk} examples at a time; .* {half}, and"):
+            network._shrink()
+        assert (network.plan.chunk, network.plan.kept, network._chunks) == (half, 0, [])
+    with pytest.raises(torch.OutOfMemoryError, match="single example"):
+        network._shrink()
