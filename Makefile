@@ -68,7 +68,7 @@ audit: $(VENV)/ready $(VENV4)/ready $(VENV_AUDIT)/ready  ## known faults of the 
 test-kills: $(VENV)/ready  ## small runs killed at random moments, run again and compared (half an hour)
 	$(VENV)/bin/python -m tests.kill_runs
 
-test-mutants: $(VENV)/ready  ## faults put into the core, 30 in each module, that tests must find (half an hour)
+test-mutants: $(VENV)/ready  ## faults put into the core, 30 in each module, that tests must find (about half an hour)
 	$(VENV)/bin/python -m tests.mutants
 
 benchmark: $(VENV)/ready  ## kernel blocks against the plain jacrev twin
