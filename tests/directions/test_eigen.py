@@ -89,11 +89,14 @@ def test_what_is_no_kernel_is_refused(matrix, k, advice):
 def test_parts_of_directions_are_of_as_many_directions():
     eigen = eigendecompose(kernel(5, 3), 3)
     for name in eigen.tensors():
-        wrong = "eigenvalues has 3 of 2" if name == "scores" else f"{name} has 2 of 3"
-        with pytest.raises(ValueError, match=f"{wrong} directions"):
+        said = {
+            "scores": r"eigenvalues has shape \(3,\), not \(2,\)",
+            "vectors": "scores of 3 directions, vectors of 2: pass as many",
+        }.get(name, rf"{name} has shape \(2,\), not \(3,\)")
+        with pytest.raises(ValueError, match=said):
             replace(eigen, **{name: getattr(eigen, name)[..., :2]})
         if name not in ("scores", "vectors"):
-            with pytest.raises(ValueError, match=f"{name} has 0 of 3 directions"):
+            with pytest.raises(ValueError, match=rf"^{name} has shape \(\), not \(3,\)"):
                 replace(eigen, **{name: torch.tensor(1.0)})
 
 
