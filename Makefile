@@ -46,7 +46,7 @@ test: $(VENV)/ready  ## lint, types, and the whole suite on TransformerLens 3.9
 	$(VENV)/bin/mypy
 	$(VENV)/bin/pytest -n 2
 
-test-bridge: $(VENV4)/ready  ## on TransformerLens 4.3: all but HookedTransformer and plain torch
+test-bridge: $(VENV4)/ready  ## on TransformerLens 4.3: what depends on its line
 	$(VENV4)/bin/pytest -n 2 -m "not plain"
 
 test-lowest: $(VENV_LOWEST)/ready  ## what leans on other packages, on the lowest versions allowed

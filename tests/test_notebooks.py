@@ -10,6 +10,8 @@ from nbclient import NotebookClient
 
 from tests.snippets import ROOT
 
+pytestmark = pytest.mark.plain
+
 NOTEBOOKS = sorted((ROOT / "demos").glob("*.ipynb"))
 # nothing of TransformerLens in them
 PLAIN = ("06_training_dynamics", "07_your_own_module")

@@ -8,6 +8,8 @@ import pytest
 from tl_entk.tools.files import write_kept
 from tl_entk.tools.threads import set_threads
 
+pytestmark = pytest.mark.plain
+
 LANGUAGE = {
     # text
     "--column nope": "column 'nope' is of a data set, and the text is sampled",

@@ -12,6 +12,8 @@ from tl_entk.experiments.language import cost
 from tl_entk.experiments.language.cost import estimate_language
 from tl_entk.language.loading import load_language_model
 
+pytestmark = pytest.mark.plain
+
 WINDOWS = torch.ones(2, 3, dtype=torch.long)
 
 

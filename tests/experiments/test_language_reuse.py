@@ -20,6 +20,8 @@ from tl_entk.experiments.language.settings import (
 )
 from tl_entk.experiments.language.verdict import verdicts
 
+pytestmark = pytest.mark.plain
+
 
 @pytest.mark.usefixtures("nothing_computed")
 def test_a_second_run_reuses_what_is_there_and_gives_the_same(run):

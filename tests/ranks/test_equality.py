@@ -9,6 +9,8 @@ import tl_entk
 from tests.models import HAS_HOOKED, build, tokens
 from tests.ranks.processes import run_in_processes
 
+pytestmark = pytest.mark.plain
+
 # an attention-only model, gated and grouped, tied embeddings, one with positions and biases
 MODELS = ["native:plain", "native:gated_grouped", "hf:gemma3", *["hooked:gpt2"] * HAS_HOOKED]
 COMPONENTS = ("blocks.0.mlp.W_out", "blocks.0.attn.W_V", "embed.W_E", "unembed.W_U")

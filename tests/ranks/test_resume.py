@@ -2,11 +2,14 @@
 
 from functools import partial
 
+import pytest
 import torch
 
 import tl_entk
 from tests.models import build, tokens
 from tests.ranks.processes import run_in_processes
+
+pytestmark = pytest.mark.plain
 
 
 def solve(basis: str, max_products: int | None = None) -> dict[str, torch.Tensor]:

@@ -13,6 +13,8 @@ from tl_entk.language.shared_tagging import SharedTagger
 from tl_entk.tools.lead import follow, lead
 from tl_entk.tools.ranks import current_ranks
 
+pytestmark = pytest.mark.plain
+
 TEXTS = ["The dog ran.", "A small fox saw the old red barn.", "Tom sat down.", ""]
 REFUSED = "She did not go."
 

@@ -13,6 +13,8 @@ import torch
 
 import tl_entk
 
+pytestmark = pytest.mark.plain
+
 COMMAND = ["language", "--per-tag", "8", "--length", "8", "--k", "4", "--layers", "4-5",
            "--tol", "1e-6", "--per-story", "4", "--readouts", "target_logit", "--sampled", "40",
            "--components", "W_out", "--probe", "ridge"]  # fmt: skip
