@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import warnings
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -79,13 +80,18 @@ def main() -> None:
         tokens = random_tokens(n, arguments.length, sizes).to(device)
         layers = {f"layer {i}": f"blocks.{i}.mlp.W_out" for i in range(last + 1)}
         peak(device)
-        whole = seconds(lambda: tl_entk.all_eigendirections(model, tokens, layers), device)  # noqa: B023
+        whole = seconds(partial(tl_entk.all_eigendirections, model, tokens, layers), device)
         print(
             f"all layers' 25 directions N = {n:5d}: {whole:.1f} s, {peak(device):.1f} GiB",
             flush=True,
         )
-        one = seconds(lambda: tl_entk.kernel_blocks(model, tokens, "logsumexp", "*.W_out"), device)  # noqa: B023
-        print(f"18 blocks of logsumexp N = {n:5d}: {one:.1f} s, {peak(device):.1f} GiB", flush=True)
+        some = seconds(
+            partial(tl_entk.kernel_blocks, model, tokens, "logsumexp", "*.W_out"), device
+        )
+        print(
+            f"{last + 1} blocks of logsumexp N = {n:5d}: {some:.1f} s, {peak(device):.1f} GiB",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

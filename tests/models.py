@@ -121,12 +121,12 @@ def hooked(name: str, dtype: torch.dtype = torch.float64) -> Any:
     return randomize(HookedTransformer(cfg))
 
 
-def native(name: str, dtype: torch.dtype = torch.float64) -> Any:
+def native(name: str, dtype: torch.dtype = torch.float64, **sizes: int) -> Any:
     import transformer_lens.model_bridge.sources.native  # noqa: F401
     from transformer_lens.config import TransformerBridgeConfig
     from transformer_lens.model_bridge import TransformerBridge
 
-    cfg = TransformerBridgeConfig(**{**_sizes(), **NATIVE[name]})
+    cfg = TransformerBridgeConfig(**{**_sizes(), **NATIVE[name], **sizes})
     model = TransformerBridge.boot_native(cfg)
     nn.Module.to(model, dtype)
     return randomize(model)

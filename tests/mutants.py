@@ -177,7 +177,7 @@ class Mutation:
         began = time.monotonic()
         ran = forked(lambda: self.run_all(session), 3600)
         took = time.monotonic() - began
-        print(f"\n{len(ran)} of {len(session.items)} tests pass, {took:.0f} s")
+        print(f"\n{len(ran)} of {len(session.items)} tests pass, {took:.0f} s", flush=True)
         for path in self.paths:
             self.run_module(session, path, ran)
         return True
@@ -208,11 +208,17 @@ class Mutation:
         for mutant in sample:
             tests = self.tests_of(session, path, ran, mutant.line)
             if self.lives(session, mutant, tests):
-                print(f"  {mutant.line} {mutant.function}: {mutant.what} ({len(tests)} tests)")
+                print(
+                    f"  {mutant.line} {mutant.function}: {mutant.what} ({len(tests)} tests)",
+                    flush=True,
+                )
             else:
                 killed += 1
         took = time.monotonic() - began
-        print(f"{name}: {killed} of {len(sample)} killed (of {len(mutants)}), {took:.0f} s")
+        print(
+            f"{name}: {killed} of {len(sample)} killed (of {len(mutants)}), {took:.0f} s",
+            flush=True,
+        )
 
     def tests_of(
         self, session: pytest.Session, path: str, ran: dict[str, Ran], line: int | None = None
@@ -256,7 +262,6 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=30, help="mutants of each module")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     # one thread, as a worker has: forked processes hang in OpenMP's threads
     os.environ |= {"OMP_NUM_THREADS": "1", "PYTEST_XDIST_WORKER": "gw0"}
     files = {name: None for module in options.modules for name in MODULES[module].split()}

@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 
 import tl_entk
-from tests.models import HAS_HOOKED, build, randomize, tokens
+from tests.models import HAS_HOOKED, build, native, tokens
 from tl_entk.tools.ranks import Ranks
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -121,7 +121,8 @@ def test_results_are_saved_from_a_gpu_and_read_on_a_cpu(pair, tmp_path):
 
 def test_a_full_device_takes_fewer_examples_at_a_time():
     """The device's own refusal, not a raised one: half of what the pass would take is there."""
-    model = native_of(dict(d_model=512, d_head=64, n_heads=8, d_mlp=2048, n_ctx=64)).to("cuda")
+    sizes = dict(n_layers=4, d_model=512, d_head=64, n_heads=8, d_mlp=2048, n_ctx=64)
+    model = native("layer_norm", torch.float32, **sizes).to("cuda")
     batch = torch.randint(11, (256, 64), device="cuda")
     name = "blocks.0.mlp.W_out"
 
@@ -139,16 +140,6 @@ def test_a_full_device_takes_fewer_examples_at_a_time():
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
-
-
-def native_of(sizes: dict) -> torch.nn.Module:
-    """A model large enough to fill a device."""
-    import transformer_lens.model_bridge.sources.native  # noqa: F401
-    from transformer_lens.config import TransformerBridgeConfig
-    from transformer_lens.model_bridge import TransformerBridge
-
-    sizes = dict(n_layers=4, d_vocab=11, act_fn="gelu", normalization_type="LN", seed=0) | sizes
-    return randomize(TransformerBridge.boot_native(TransformerBridgeConfig(**sizes)))
 
 
 def test_nccl_moves_what_crosses_between_processes(tmp_path):

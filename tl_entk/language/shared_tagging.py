@@ -30,7 +30,7 @@ class SharedTagger(Tagger):
     def __init__(self, nlp: Any, pipeline: str | None, model: Any) -> None:
         super().__init__(nlp)
         self._pipeline, self._model = pipeline, model
-        _taggers[pipeline] = self
+        _taggers[pipeline] = Tagger(nlp)
 
     def read(self, texts: Sequence[str]) -> list[TaggedWords]:
         """The words of every text, whether or not they have tags.
@@ -86,4 +86,4 @@ def _read(pipeline: str | None, description: str, texts: Sequence[str]) -> list[
             f"one process has the spaCy pipeline {own}, the first has {description}: install the "
             "same, or name one with --pipeline."
         )
-    return Tagger.read(tagger, texts)
+    return tagger.read(texts)
