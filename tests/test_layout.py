@@ -15,6 +15,7 @@ ORDER = (
     ("directions",),
     ("operator", "linearization", "alignment"),
     ("compressed",),
+    ("weight_space",),
     ("dynamics", "language"),
     ("results", "plot"),
     ("experiments",),

@@ -71,6 +71,18 @@ Directions beside features
     position_contributions  what each position of a window adds to its score, exactly
     PositionContributions  what comes out
 
+Eigendirections in the weights
+    weight_directions      their counterparts J^T v: unit changes of the weights
+    WeightDirections       what comes out
+    WeightDirection        one of them
+    project                scores of any windows, at any position
+    reads_and_writes       the tokens, neurons and heads that it is between
+    ReadsAndWrites         what comes out
+    nudge                  a model with its weights moved along a direction, for a while
+    ablate                 or without it
+    nudge_response         predicted and measured changes, by step
+    NudgeResponse          what comes out
+
 Figures
     plot                   one for each kind of result: spectrum, alignment, shares, ...
 
@@ -139,10 +151,6 @@ if TYPE_CHECKING:
     from tl_entk.kernel.normalize import center, cosine_normalize
     from tl_entk.language.loading import load_language_model
     from tl_entk.language.next_words import greedy_continuation
-    from tl_entk.language.position_contributions import (
-        PositionContributions,
-        position_contributions,
-    )
     from tl_entk.language.story_model.sample import sample_stories
     from tl_entk.language.vector_set import save_vector_set
     from tl_entk.linearization.build_jacobian import jacobian
@@ -156,6 +164,16 @@ if TYPE_CHECKING:
     from tl_entk.operator.top_directions import top_eigendirections
     from tl_entk.results import load, save
     from tl_entk.tools.ranks import Ranks, split_over_ranks
+    from tl_entk.weight_space.directions import WeightDirection, WeightDirections
+    from tl_entk.weight_space.gather import weight_directions
+    from tl_entk.weight_space.nudge import ablate, nudge
+    from tl_entk.weight_space.position_contributions import (
+        PositionContributions,
+        position_contributions,
+    )
+    from tl_entk.weight_space.project import project
+    from tl_entk.weight_space.read_write import ReadsAndWrites, reads_and_writes
+    from tl_entk.weight_space.response import NudgeResponse, nudge_response
 
 __version__ = "0.1.0"
 
@@ -228,6 +246,17 @@ __all__ = [  # noqa: RUF022 - grouped, as the docstring is
     "top_tokens",
     "position_contributions",
     "PositionContributions",
+    # eigendirections in the weights
+    "weight_directions",
+    "WeightDirections",
+    "WeightDirection",
+    "project",
+    "reads_and_writes",
+    "ReadsAndWrites",
+    "nudge",
+    "ablate",
+    "nudge_response",
+    "NudgeResponse",
     # figures
     "plot",
     # training
@@ -283,7 +312,6 @@ _MODULES = {
     "tl_entk.kernel.blocks": "kernel_blocks list_components",
     "tl_entk.kernel.kernel_blocks": "KernelBlocks",
     "tl_entk.kernel.normalize": "center cosine_normalize",
-    "tl_entk.language.position_contributions": "PositionContributions position_contributions",
     "tl_entk.language.loading": "load_language_model",
     "tl_entk.language.next_words": "greedy_continuation",
     "tl_entk.language.story_model.sample": "sample_stories",
@@ -299,6 +327,13 @@ _MODULES = {
     "tl_entk.operator.top_directions": "top_eigendirections",
     "tl_entk.results": "load save",
     "tl_entk.tools.ranks": "Ranks split_over_ranks",
+    "tl_entk.weight_space.directions": "WeightDirection WeightDirections",
+    "tl_entk.weight_space.gather": "weight_directions",
+    "tl_entk.weight_space.nudge": "ablate nudge",
+    "tl_entk.weight_space.position_contributions": "PositionContributions position_contributions",
+    "tl_entk.weight_space.project": "project",
+    "tl_entk.weight_space.read_write": "ReadsAndWrites reads_and_writes",
+    "tl_entk.weight_space.response": "NudgeResponse nudge_response",
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
 

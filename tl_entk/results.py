@@ -171,7 +171,8 @@ def _take_named(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
 def _restore_directions(
     tensors: dict[str, Tensor], about: dict[str, Any], space: Any
 ) -> EigenDirections:
-    found = EigenDirections(**tensors, provenance=about, space=space)
+    parts: dict[str, Any] = {**tensors}
+    found = EigenDirections(**parts, provenance=about, space=space)
     check_directions(found)
     return found
 

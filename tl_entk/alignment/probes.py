@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegressionCV, RidgeCV
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from feature_sets.errors import UserError
@@ -83,7 +83,22 @@ def _fit_ridge(x: np.ndarray, targets: np.ndarray, x_test: np.ndarray) -> np.nda
 
 
 def _fit_logistic(x: np.ndarray, y: np.ndarray, x_test: np.ndarray) -> np.ndarray:
-    """Scores of a logistic probe; the penalty has the best average precision over folds."""
+    """Scores of a logistic probe."""
+    return fit_logistic(x, y).decision_function(x_test)
+
+
+def fit_logistic(x: Float[np.ndarray, "a d"], y: Float[np.ndarray, " a"]) -> Pipeline:
+    """A logistic probe on scaled inputs; the penalty has the best average precision over folds.
+
+    Args:
+        x: (a, d) inputs.
+        y: 0 or 1.
+
+    Example:
+        >>> x = np.arange(20.0)[:, None]
+        >>> fit_logistic(x, (x[:, 0] > 9).astype(float)).predict(x[[0, 19]]).tolist()
+        [0.0, 1.0]
+    """
     folds = int(max(2, min(5, y.sum(), (1 - y).sum())))
     classifier = LogisticRegressionCV(
         Cs=6,
@@ -95,4 +110,4 @@ def _fit_logistic(x: np.ndarray, y: np.ndarray, x_test: np.ndarray) -> np.ndarra
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return make_pipeline(StandardScaler(), classifier).fit(x, y).decision_function(x_test)
+        return make_pipeline(StandardScaler(), classifier).fit(x, y)

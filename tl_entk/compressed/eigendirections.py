@@ -24,6 +24,7 @@ from tl_entk.directions.solver import leading_eigenpairs
 from tl_entk.kernel.gram import gram_diagonal
 from tl_entk.linearization.jacobian import FlattenedKernel, Jacobian
 from tl_entk.model.checks import Position
+from tl_entk.model.origin import Origin
 from tl_entk.model.provenance import position_label, provenance
 from tl_entk.model.readouts import FINAL_HIDDEN, ReadoutLike
 from tl_entk.model.sites import Components
@@ -118,7 +119,13 @@ def all_eigendirections(
             model, tokens, work.kernels[name], k, readout=readout, position=position, tol=tol,
             seed=seed, memory_budget=memory_budget, dtype=dtype, progress=progress,
         )  # fmt: skip
-    return {name: found[name] for name in work.kernels}
+    origin = Origin(tokens, (), readout, position).of_model(model)
+    return {
+        name: found[name]
+        if name in work.exact
+        else replace(found[name], origin=replace(origin, components=tuple(work.wanted[name])))
+        for name in work.kernels
+    }
 
 
 def _solve_all(

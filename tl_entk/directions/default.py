@@ -91,5 +91,4 @@ def default_directions(
         progress=progress,
     )
     about = {"kernel": f"{', '.join(chosen)}; {DEFAULT_NORMALIZATION}, then added"}
-    kernel = blocks.sum(chosen, DEFAULT_NORMALIZATION)
-    return eigendecompose(kernel, k, provenance=blocks.provenance | about)
+    return eigendecompose(blocks, k, normalization=DEFAULT_NORMALIZATION, provenance=about)

@@ -15,6 +15,9 @@ from feature_sets.display import Shown, list_some
 from feature_sets.errors import UserError
 from tl_entk.directions.basis import kernel_rank, rounding_level
 from tl_entk.directions.scores import choose_signs
+from tl_entk.kernel.kernel_blocks import KernelBlocks
+from tl_entk.model.origin import Origin
+from tl_entk.model.sites import match_names, partition
 from tl_entk.tools.arrays import ASYMMETRY, Matrix, Rows, to_kernel, to_matrix, to_tensor
 from tl_entk.tools.values import (
     check_between,
@@ -26,6 +29,7 @@ from tl_entk.tools.values import (
 )
 
 if TYPE_CHECKING:
+    from tl_entk import WeightDirection, WeightDirections
     from tl_entk.directions.examples import TopExamples, TopTokens
 
 # what numbers an example's part of an eigenvector has: one; one for each output; the coordinates of
@@ -52,6 +56,7 @@ class EigenDirections(Shown):
         provenance: where the kernel came from, for people to read.
         space: what the rows of the kernel are: "examples" of an N x N kernel; of one of N d rows
             "outputs", or "final_hidden" for the whitened final hidden vector of every example.
+        origin: what the kernel was computed of, where that is known; not kept in files.
 
     Raises:
         UserError: for parts whose shapes do not belong together, or that are no real numbers.
@@ -65,6 +70,7 @@ class EigenDirections(Shown):
     converged: Bool[Tensor, " k"]
     provenance: dict[str, Any] = field(default_factory=dict)
     space: Space = "examples"
+    origin: Origin | None = None
 
     def __post_init__(self) -> None:
         for name in _TENSORS:
@@ -139,6 +145,25 @@ class EigenDirections(Shown):
 
         return top_tokens(self, direction, model, windows, **options)
 
+    def weight_directions(self, model: Any = None, **options: Any) -> WeightDirections:
+        """Their counterparts in the weights: :func:`tl_entk.weight_directions`."""
+        import tl_entk
+
+        return tl_entk.weight_directions(self, model, **options)
+
+    def weight_direction(
+        self, direction: int, model: Any = None, **options: Any
+    ) -> WeightDirection:
+        """The counterpart of one of them: :func:`tl_entk.weight_directions`."""
+        check_place("direction", direction, self.scores.shape[1])
+        return self.take([direction]).weight_directions(model, **options)[0]
+
+    def project(self, model: Any, tokens: Any, **options: Any) -> Float[Tensor, "n *t k"]:
+        """Scores of new windows: :func:`tl_entk.project`."""
+        import tl_entk
+
+        return tl_entk.project(self, model, tokens, **options)
+
     def take(self, columns: Sequence[int]) -> EigenDirections:
         """Some of the directions, in this order.
 
@@ -152,7 +177,7 @@ class EigenDirections(Shown):
         return replace(self, **parts)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything but provenance and space, by attribute."""
+        """Everything but provenance, space and origin, by attribute."""
         return {k: v for k, v in vars(self).items() if isinstance(v, Tensor)}
 
 
@@ -197,9 +222,11 @@ def check_kernel(matrix: Matrix) -> Float[Tensor, "n n"]:
 
 
 def eigendecompose(
-    matrix: Matrix,
+    matrix: Matrix | KernelBlocks,
     k: int | None = 25,
     *,
+    components: str | Sequence[str] | None = None,
+    normalization: str = "plain",
     tol: float = 1e-8,
     provenance: Mapping[str, Any] | None = None,
     dtype: torch.dtype | None = None,
@@ -207,10 +234,14 @@ def eigendecompose(
     """Top eigendirections K v = theta v of a dense kernel, in float64.
 
     Args:
-        matrix: (N, N) symmetric, any number format, a tensor or a numpy array.
+        matrix: (N, N) symmetric, any number format, a tensor or a numpy array; or kernel blocks,
+            whose eigendirections know their weights (:meth:`EigenDirections.weight_directions`).
         k: how many; None for the whole spectrum, rounding included.
+        components: of blocks, which are added: names or globs; default all, nothing counted twice.
+        normalization: of blocks, what is done to each before it is added, as for
+            :meth:`KernelBlocks.sum`.
         tol: residual relative to the first eigenvalue up to which a pair counts as converged.
-        provenance: what to keep with the result, for example ``blocks.provenance``.
+        provenance: what to keep with the result; of blocks, beside theirs.
         dtype: number format that the numbers were computed in, where they were converted since.
 
     Returns:
@@ -220,7 +251,8 @@ def eigendecompose(
         out; ``provenance["dropped"]`` says how many of k. A kernel of zeros has one direction.
 
     Raises:
-        UserError: if the matrix is no kernel, or k is not between 1 and N.
+        UserError: if the matrix is no kernel, k is not between 1 and N, or components and
+            normalization are asked of a matrix.
 
     Example:
         >>> eigen = eigendecompose(torch.diag(torch.tensor([1.0, 4.0, 2.0])), k=2)
@@ -229,6 +261,15 @@ def eigendecompose(
     """
     check_kind("provenance", provenance, (Mapping, type(None)), "a mapping, blocks.provenance")
     check_kind("dtype", dtype, (torch.dtype, type(None)), "a number format, torch.float32")
+    about, origin = dict(provenance or {}), None
+    if isinstance(matrix, KernelBlocks):
+        about = {**matrix.provenance, **about}
+        matrix, origin = _add_blocks(matrix, components, normalization)
+    elif components is not None or normalization != "plain":
+        raise UserError(
+            "components and normalization choose among kernel blocks: pass those, not a matrix, or "
+            "matrix = blocks.sum(components, normalization)."
+        )
     kernel = check_kernel(matrix)
     n = len(kernel)
     whole = k is None
@@ -241,12 +282,28 @@ def eigendecompose(
     came_in = to_tensor(matrix, "kernel").dtype if dtype is None else dtype
     there = _count_above_rounding(theta, n, came_in)
     there = k if whole else there
-    about = dict(provenance or {}) | ({"dropped": k - there} if there < k else {})
+    about |= {"dropped": k - there} if there < k else {}
     theta, v = theta[:there], v[:, :there]
     v = v * choose_signs(v)
     first = theta[0].clamp_min(torch.finfo(torch.float64).tiny)
     residuals = (kernel @ v - v * theta).norm(dim=0) / first
-    return EigenDirections(theta, v, v, torch.ones_like(theta), residuals, residuals <= tol, about)
+    converged, one = residuals <= tol, torch.ones_like(theta)
+    return EigenDirections(theta, v, v, one, residuals, converged, about, origin=origin)
+
+
+def _add_blocks(
+    blocks: KernelBlocks, components: str | Sequence[str] | None, normalization: str
+) -> tuple[Float[Tensor, "n n"], Origin | None]:
+    """The kernel of some components, and what it was computed of.
+
+    Raises:
+        UserError: as :meth:`KernelBlocks.sum`.
+    """
+    names = list(blocks) if components is None else match_names(list(blocks), components)
+    names, origin = partition(names), blocks.origin
+    if origin is not None:
+        origin = origin.normalized(tuple(names), normalization)
+    return blocks.sum(names, normalization), origin
 
 
 def _count_above_rounding(theta: Float[Tensor, " k"], n: int, dtype: torch.dtype) -> int:

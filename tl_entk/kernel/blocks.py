@@ -21,10 +21,11 @@ from tl_entk.model.checks import Position
 from tl_entk.model.factors import join_factors, row_per_output
 from tl_entk.model.finite import check_finite
 from tl_entk.model.memory import check_memory_budget
+from tl_entk.model.origin import Origin
 from tl_entk.model.provenance import position_label, provenance
 from tl_entk.model.readouts import ReadoutLike
 from tl_entk.model.request import Request, read_request
-from tl_entk.model.sites import TIED, Components, Site
+from tl_entk.model.sites import TIED, Components, Site, partition
 from tl_entk.model.staged_factors import Stage
 from tl_entk.tools.lead import on_all_ranks
 from tl_entk.tools.matrix_products import fast_products
@@ -143,7 +144,11 @@ def kernel_blocks(
         class_slice=str(class_slice),
         tied_embedding="whole, with cross terms" if TIED in blocks else "roles apart",
     )
-    return KernelBlocks(blocks, about | (estimate.as_dict() if estimate else {}))
+    origin = Origin(
+        tokens, tuple(partition(request.names)), readout, position, targets, class_slice
+    )
+    about |= estimate.as_dict() if estimate else {}
+    return KernelBlocks(blocks, about, origin.of_model(model))
 
 
 def estimate_kernel_blocks(

@@ -14,6 +14,7 @@ from torch import Tensor
 from feature_sets.display import Shown, list_some
 from feature_sets.errors import UserError
 from tl_entk.kernel.normalize import normalize
+from tl_entk.model.origin import Origin
 from tl_entk.model.sites import match_names, partition
 from tl_entk.tools.arrays import to_tensor
 from tl_entk.tools.values import check_kind
@@ -26,6 +27,7 @@ class KernelBlocks(Shown, Mapping[str, Tensor]):
     Attributes:
         blocks: name to matrix, in the model's order; a weight is followed by its heads.
         provenance: model, readout, position, number formats and versions.
+        origin: what they were computed of, where that is known; not kept in files.
 
     Raises:
         UserError: if there is none, or they are not square and of one size.
@@ -39,6 +41,7 @@ class KernelBlocks(Shown, Mapping[str, Tensor]):
 
     blocks: dict[str, Float[Tensor, "n n"]]
     provenance: dict[str, Any] = field(default_factory=dict)
+    origin: Origin | None = None
 
     def __post_init__(self) -> None:
         check_kind("blocks", self.blocks, Mapping, "a mapping from names to matrices")

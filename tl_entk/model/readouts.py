@@ -27,7 +27,7 @@ Reads = Literal["logits", "final_hidden"]
 
 LOGITS = "logits"
 FINAL_HIDDEN = "final_hidden"
-_TARGETED = ("target_logit", "target_logprob", "target_margin")
+TARGETED = ("target_logit", "target_logprob", "target_margin")
 # logits of the readout "top_logits"
 TOP = 5
 
@@ -172,7 +172,7 @@ def bind_readout(
     if readout == "target_margin" and len(classes) < 2:
         raise UserError("target_margin compares two classes: the readout sees one.")
     if targets is not None:
-        if readout not in _TARGETED:
+        if readout not in TARGETED:
             raise UserError(f"readout {readout!r} uses no targets: leave them out.")
         targets = check_targets(targets, n, classes).to(device)
     return BoundReadout(

@@ -51,6 +51,27 @@ def first_row(site: Site, output: Float[Tensor, "*n t d"]) -> int | None:
     return None
 
 
+def _read_positions(task: Task, site: Site) -> Float[Tensor, "*n t d"] | None:
+    """What a table of positions returns."""
+    with (
+        torch.no_grad(),
+        reading([], None, task.positions, len(task), end=site.output) as seen,
+    ):
+        task.adapter.outputs(task.inputs)
+    return seen.end
+
+
+def find_first_row(task: Task, site: Site) -> int:
+    """The row of a table of positions that the first position of a window reads.
+
+    Args:
+        task: windows that :func:`check_positions` has looked at.
+        site: of the positions.
+    """
+    output = _read_positions(task.take(torch.arange(1)), site)
+    return (first_row(site, output) or 0) if output is not None else 0
+
+
 def check_positions(task: Task, site: Site) -> None:
     """Refuse windows whose positions are not counted from their first token.
 
@@ -66,13 +87,7 @@ def check_positions(task: Task, site: Site) -> None:
     """
     for start in range(0, len(task), _ROWS):
         rows = slice(start, start + _ROWS)
-        batch = task.inputs[rows]
-        with (
-            torch.no_grad(),
-            reading([], None, task.positions[rows], len(batch), end=site.output) as seen,
-        ):
-            task.adapter.outputs(batch)
-        output = seen.end
+        output = _read_positions(task.take(torch.arange(len(task.inputs))[rows]), site)
         if output is None or first_row(site, output) is not None:
             continue
         per_example = output if output.ndim == 3 else output[None]

@@ -145,6 +145,7 @@ def kernel_operator(
     network = _network(own, short, terms, budget, ranks)
     return KernelOperator(
         Parts(network, root, terms, task.readout.scale),
+        names,
         len(task),
         d,
         memory_budget=budget,

@@ -54,11 +54,13 @@ class KernelOperator(SymmetricOperator):
         dtype: number format of vectors.
         device: where products are computed.
         provenance: model, component, readout, formats and versions.
+        components: names of the weights, none within another.
     """
 
     def __init__(
         self,
         parts: Parts,
+        components: list[str],
         n: int,
         d: int,
         *,
@@ -81,6 +83,7 @@ class KernelOperator(SymmetricOperator):
             ranks=ranks,
         )
         self._parts, self._budget = parts, memory_budget
+        self.components = components
 
     @property
     def network(self) -> ChunkedNetwork | None:

@@ -138,7 +138,7 @@ class Suffix:
 
         def replace(seen: Reading, tap: Tap, call: int, value: Tensor) -> Tensor:
             value, tangent = forward_ad.unpack_dual(value)
-            change = _change(self.maps, tokens, seen.inputs, tap, call, value, changes)
+            change = change_output(self.maps, tokens, seen.inputs, tap, call, value, changes)
             return forward_ad.make_dual(value, change if tangent is None else tangent + change)
 
         with torch.no_grad(), forward_ad.dual_level():
@@ -207,7 +207,7 @@ class Graph:
             call = seen[tap] = seen.get(tap, -1) + 1
             if gradient is not None and gradient.requires_grad:
                 maps = self.suffix.maps
-                change = _change(maps, self.tokens, self.inputs, tap, call, value, changes)
+                change = change_output(maps, self.tokens, self.inputs, tap, call, value, changes)
                 pairs.append((gradient, change))
         if not pairs:
             return torch.zeros_like(self.outputs)
@@ -216,7 +216,7 @@ class Graph:
         return torch.autograd.grad(adjoint, self.cotangent, changed, retain_graph=True)[0]
 
 
-def _change(
+def change_output(
     maps: Sequence[WeightMap],
     tokens: Tensor,
     inputs: dict[Tap, list[Tensor]],

@@ -19,6 +19,7 @@ from tl_entk.kernel.normalizations import check_normalization
 from tl_entk.model.adapters import adapt_transformer
 from tl_entk.model.checks import Position
 from tl_entk.model.memory import check_memory_budget
+from tl_entk.model.origin import Origin
 from tl_entk.model.readouts import FINAL_HIDDEN, ReadoutLike
 from tl_entk.model.sites import Components
 from tl_entk.operator.build import FOR_OWN_MODULES, kernel_operator
@@ -138,7 +139,10 @@ def top_eigendirections(
         start=None if start is None else _start_vectors(start, operator),
         progress=progress,
     )
-    return replace(eigen, provenance=eigen.provenance | about)
+    origin = Origin(
+        tokens, tuple(operator.components), readout, position, normalization=normalization
+    )
+    return replace(eigen, provenance=eigen.provenance | about, origin=origin.of_model(model))
 
 
 def _check_options(readout: ReadoutLike, normalization: str, norms: Any, start: Any) -> None:

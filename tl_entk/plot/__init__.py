@@ -1,6 +1,7 @@
 """Figures of result objects: matplotlib's Axes, or Altair charts with ``interactive=True``.
 
-May import: tools, model, kernel, directions, alignment, dynamics, language; and feature_sets.
+May import: tools, model, kernel, directions, alignment, weight_space, dynamics, language; and
+feature_sets.
 """
 
 from tl_entk.plot.alignments import alignment
@@ -8,6 +9,7 @@ from tl_entk.plot.attributions import shares
 from tl_entk.plot.curves import course
 from tl_entk.plot.forests import compare, directions
 from tl_entk.plot.histograms import windows
+from tl_entk.plot.responses import response
 from tl_entk.plot.spectra import spectrum
 from tl_entk.plot.tokens import contributions
 
@@ -17,6 +19,7 @@ __all__ = [
     "contributions",
     "course",
     "directions",
+    "response",
     "shares",
     "spectrum",
     "windows",

@@ -9,9 +9,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from feature_sets.errors import UserError
-from tl_entk.language.position_contributions import PositionContributions
 from tl_entk.plot import style
 from tl_entk.tools.values import check_kind, check_place
+from tl_entk.weight_space.position_contributions import PositionContributions
 
 _TEXTS = "for example [tokenizer.decode([token]) for token in window]"
 _COLORS = {True: style.PALETTE[0], False: style.PALETTE[1]}

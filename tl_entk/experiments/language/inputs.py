@@ -28,6 +28,8 @@ STATES = "states.safetensors"
 NEXT_WORDS = "next_words.safetensors"
 # what was judged, in a folder
 JUDGED = "judged"
+# what steps along directions did, in a folder
+CAUSAL = "causal"
 
 
 def fingerprint(model: LanguageModel, nlp: Language, dataset: str) -> dict[str, Any]:
@@ -94,8 +96,9 @@ def discard_stale_results(folder: Path, found: dict[str, Any]) -> None:
         )
         for old in (WINDOWS, "sampled_stories.json", STATES, NEXT_WORDS):
             (folder / old).unlink(missing_ok=True)
-        for computed in (*folder.glob("kernels-*"), *folder.glob(JUDGED)):
-            shutil.rmtree(computed)
+        for pattern in ("kernels-*", JUDGED, CAUSAL):
+            for computed in folder.glob(pattern):
+                shutil.rmtree(computed)
     write_kept(path, found)
 
 

@@ -7,7 +7,7 @@ make a kernel are chosen on the train half of the windows; everything reported i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,11 @@ from feature_sets.pipelines import load_pipeline
 from tl_entk.alignment.model_baselines import OwnBaseline
 from tl_entk.directions.eigen import EigenDirections
 from tl_entk.experiments.clock import Clock
+from tl_entk.experiments.language.causal.result import Causal
+from tl_entk.experiments.language.causal.run import run_causal
 from tl_entk.experiments.language.checks import check_model
 from tl_entk.experiments.language.data import LanguageData, check_texts, language_data
-from tl_entk.experiments.language.inputs import JUDGED
+from tl_entk.experiments.language.inputs import CAUSAL, JUDGED
 from tl_entk.experiments.language.judging import FLATTENED, Judged, judge_language
 from tl_entk.experiments.language.kernels import Directions, language_directions
 from tl_entk.experiments.language.settings import (
@@ -42,6 +44,7 @@ class LanguageResult:
         directions: of every method and layer.
         judged: what they reach.
         seconds: part to wall time.
+        causal: what steps along the directions do; None where that was not asked for.
     """
 
     settings: LanguageSettings
@@ -50,6 +53,7 @@ class LanguageResult:
     directions: Directions
     judged: Judged
     seconds: dict[str, float]
+    causal: Causal | None = None
 
     @property
     def model_info(self) -> dict[str, Any]:
@@ -134,4 +138,8 @@ def run_language(
         clock.lap("kernels and eigendirections")
         judged = judge_language(settings, data, directions, folder=home / JUDGED, progress=progress)
         clock.lap("judging")
-    return LanguageResult(settings, language_model, data, directions, judged, clock.seconds)
+        result = LanguageResult(settings, language_model, data, directions, judged, clock.seconds)
+        if settings.causal:
+            result = replace(result, causal=run_causal(result, home / CAUSAL, progress=progress))
+            clock.lap("causal checks")
+    return result

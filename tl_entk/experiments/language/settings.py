@@ -86,6 +86,8 @@ class LanguageSettings:
         sampled: stories to write, with --dataset sampled.
         tol: residual of an eigenpair, over the first eigenvalue. Up to it a pair has converged.
         probe: ``logistic``, or ``ridge`` (faster).
+        causal: step along the kernel's directions and their rivals, and see what the model says.
+            For the most frequent tags and morphological labels.
         seed: of windows, splits, solver. Of the sampled stories too.
         model_class: ``hooked`` (TransformerLens 3.9) or ``bridge`` (3.9 and 4.x). None for what
             the model can be.
@@ -122,6 +124,7 @@ class LanguageSettings:
     sampled: int = 400
     tol: float = 1e-3
     probe: Probe = "logistic"
+    causal: bool = False
     seed: int = 0
     model_class: str | None = None
 

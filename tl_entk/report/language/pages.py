@@ -26,7 +26,6 @@ from tl_entk.directions.token_scores import score_covariances
 from tl_entk.experiments.language.judging import FLATTENED
 from tl_entk.experiments.language.kernels import ALL_LOGITS
 from tl_entk.experiments.language.run import LanguageResult
-from tl_entk.language.position_contributions import position_contributions
 from tl_entk.model.adapters import adapt_transformer
 from tl_entk.report.direction_pages import (
     DirectionPage,
@@ -37,6 +36,7 @@ from tl_entk.report.direction_pages import (
     window_groups,
 )
 from tl_entk.report.parts import Cells, Picture, interval, slug
+from tl_entk.weight_space.position_contributions import position_contributions
 
 LEADING, TOKENS, NEIGHBORS = 10, 14, 6
 

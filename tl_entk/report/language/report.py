@@ -22,6 +22,7 @@ from tl_entk.language.vector_set import save_vector_set
 from tl_entk.model.adapters import adapt_transformer
 from tl_entk.model.provenance import versions
 from tl_entk.report.language import alignment, details, probes
+from tl_entk.report.language.causal import causal_section
 from tl_entk.report.language.pages import best_pages, direction_pages
 from tl_entk.report.page import write_report
 from tl_entk.report.parts import Fold, Picture, Section, interval
@@ -147,6 +148,7 @@ def _sections(
         *([_control_section(result)] if result.judged.controls else []),
         *(_sweep_sections(result) if len(result.judged.sweep) > 1 else []),
         _probe_section(result),
+        *([causal_section(result.causal)] if result.causal and result.causal.directions else []),
         *([_share_section(result, links)] if result.directions.shares else []),
         *_source_sections(result),
     ]

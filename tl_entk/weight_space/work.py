@@ -1,7 +1,8 @@
-"""Directions whose scores are taken apart by position: which weights, which part of the outputs."""
+"""How scores come from gradients: which weights, which part of the outputs, what is divided by."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,21 +17,21 @@ from tl_entk.model.adapters import TransformerAdapter
 from tl_entk.model.factors import measure_uses
 from tl_entk.model.memory import examples_per_pass
 from tl_entk.model.request import Request
-from tl_entk.model.sites import TIED, Site, partition
+from tl_entk.model.sites import TIED, UNEMBEDDING, Site, partition
+from tl_entk.model.tables import find_first_row
 from tl_entk.model.task import Task
 from tl_entk.operator.whitening import whitening
 
 
 @dataclass(frozen=True, eq=False)
-class ContributionWork:
-    """Directions, and how their scores come from gradients.
+class ScoreWork:
+    """Directions of a kernel, and how an example's gradient scores along them.
 
     Attributes:
         adapter: the model.
         task: reads what the kernel is of.
         sites: weights, each with its name among the parameters.
         names: of the components.
-        vectors: (n, k), or (n, r, k) of unwhitened outputs.
         output: (r, k) the outputs' direction that scores are along; None for an N x N kernel.
         over: (k,) eigenvalues that scores are divided by.
         cosine: whether gradients have norm 1, of each site by itself or of all.
@@ -42,7 +43,6 @@ class ContributionWork:
     task: Task
     sites: list[tuple[Site, str]]
     names: list[str]
-    vectors: Tensor
     output: Tensor | None
     over: Float[Tensor, " k"]
     cosine: bool
@@ -57,7 +57,46 @@ class ContributionWork:
     @property
     def directions(self) -> int:
         """How many there are."""
-        return self.vectors.shape[-1]
+        return len(self.over)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number format of gradients and scores."""
+        return self.over.dtype
+
+    def take(self, chosen: slice) -> ScoreWork:
+        """The same of some of the directions."""
+        output = None if self.output is None else self.output[:, chosen]
+        return replace(self, output=output, over=self.over[chosen])
+
+
+def find_sites(
+    adapter: TransformerAdapter, task: Task, names: Sequence[str]
+) -> tuple[list[tuple[Site, str]], list[str]]:
+    """The weights of some components.
+
+    Raises:
+        UserError: for a parameter with two roles, and weights that what is read does not pass.
+    """
+    parts = partition(names)
+    if TIED in parts:
+        raise UserError(
+            "the embedding and the unembedding are one parameter here: ask for the parts of one "
+            "of them."
+        )
+    after = [name for name in parts if name in (UNEMBEDDING, "unembed.b_U")]
+    if after and task.readout.reads == "final_hidden":
+        raise UserError(
+            f"{', '.join(after)} come after the final hidden vector, which is read: leave them out "
+            "of the components, or take a readout of the logits ('logits', 'logsumexp', ...)."
+        )
+    return choose_sites(adapter, parts), parts
+
+
+def first_row(work: ScoreWork) -> int:
+    """The row of a table of positions that the windows begin at."""
+    tables = [site for site, _ in work.sites if site.kind == "position"]
+    return find_first_row(work.task, tables[0]) if tables else 0
 
 
 def read_work(
@@ -66,18 +105,17 @@ def read_work(
     eigen: EigenDirections,
     normalization: str,
     each: bool,
-) -> ContributionWork:
+) -> tuple[ScoreWork, Tensor]:
     """Check the directions against what is asked.
+
+    Returns:
+        How they score, and their vectors (n, k), or (n, r, k) of unwhitened outputs.
 
     Raises:
         UserError: if they do not belong together.
     """
-    task, names = request.task, partition(request.names)
-    if TIED in names:
-        raise UserError(
-            "the embedding and the unembedding are one parameter here: ask for the parts of one "
-            "of them."
-        )
+    task = request.task
+    sites, names = find_sites(adapter, task, request.names)
     if len(eigen.scores) != len(task):
         raise UserError(
             f"directions of {len(eigen.scores)} examples and {len(task)} windows: pass the windows "
@@ -106,37 +144,30 @@ def read_work(
     over = eigen.eigenvalues.to(device, request.dtype) / task.readout.scale
     if bool((over <= 0).any()):
         raise UserError("a direction has eigenvalue 0: leave it out (eigen.take).")
-    return ContributionWork(
-        adapter,
-        task, choose_sites(task.adapter, names), names, vectors, output, over, kind.cosine,
-        kind.centered, each,
-    )  # fmt: skip
+    work = ScoreWork(adapter, task, sites, names, output, over, kind.cosine, kind.centered, each)
+    return work, vectors
 
 
-def split_directions(work: ContributionWork, budget: int) -> list[ContributionWork]:
+def split_directions(work: ScoreWork, budget: int) -> list[slice]:
     """As many directions at a time as a quarter of the budget has room for in the weights.
 
     Args:
         work: all directions.
         budget: bytes.
     """
-    size = sum(site.parameter.numel() for site, _ in work.sites) * work.vectors.element_size()
+    size = sum(site.parameter.numel() for site, _ in work.sites) * work.dtype.itemsize
     several = max(1, budget // 4 // max(1, size))
-    groups = []
-    for chosen in torch.arange(work.directions).split(several):
-        part = slice(int(chosen[0]), int(chosen[-1]) + 1)
-        output = None if work.output is None else work.output[:, part]
-        vectors, over = work.vectors[..., part], work.over[part]
-        groups.append(replace(work, vectors=vectors, output=output, over=over))
-    return groups
+    return [
+        slice(start, min(start + several, work.directions))
+        for start in range(0, work.directions, several)
+    ]
 
 
-def batch_size(work: ContributionWork, request: Request, budget: int) -> int:
+def batch_size(work: ScoreWork, budget: int) -> int:
     """Examples in a forward pass such that graph and factors take a part of the budget.
 
     Args:
         work: the directions.
-        request: whose examples they are.
         budget: bytes.
     """
     uses, outputs = measure_uses(work.task, [site for site, _ in work.sites])
@@ -144,4 +175,4 @@ def batch_size(work: ContributionWork, request: Request, budget: int) -> int:
     factors = sum(uses[site.name] * (site.d_in + outputs * site.d_out) for site, _ in work.sites)
     floats = max(work.task.example_floats(uses), 3 * factors)
     itemsize = work.adapter.dtype.itemsize
-    return examples_per_pass(len(request.task), floats, itemsize, budget // 2)
+    return examples_per_pass(len(work.task), floats, itemsize, budget // 2)

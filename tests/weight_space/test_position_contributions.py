@@ -7,8 +7,8 @@ import tl_entk
 from tests.models import HAS_HOOKED, build, tokens
 from tl_entk.directions.default import default_patterns
 from tl_entk.kernel.normalize import normalize
-from tl_entk.language.position_contributions import position_contributions
 from tl_entk.model.adapters import adapt_transformer
+from tl_entk.weight_space.position_contributions import position_contributions
 
 N, K = 5, 3
 MODELS = ["native:layer_norm", "hf:qwen2", *(["hooked:gpt2"] if HAS_HOOKED else [])]

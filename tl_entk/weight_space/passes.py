@@ -12,14 +12,14 @@ from torch import Tensor
 
 from tl_entk.kernel.gram import gram_diagonal
 from tl_entk.kernel.normalize import norms_of
-from tl_entk.language.contribution_work import ContributionWork
 from tl_entk.linearization.build_jacobian import map_site
 from tl_entk.model.factors import Direct, Factors, OneHot, Outer, collect
 from tl_entk.model.readouts import BoundReadout, Rows
 from tl_entk.model.task import Task
+from tl_entk.weight_space.work import ScoreWork
 
 
-def _read_along(work: ContributionWork, vectors: Tensor) -> Task:
+def _read_along(work: ScoreWork, vectors: Tensor) -> Task:
     """The task, with the outputs' part along each direction read: the same for all, or each its."""
 
     def read(values: Tensor, rows: Rows) -> Tensor:
@@ -35,16 +35,15 @@ def _times(outputs: Float[Tensor, "b r"], vectors: Float[Tensor, "b r k"]) -> Te
 
 
 def _factors(
-    work: ContributionWork, task: Task, rows: Int[Tensor, " n"], batch: int, advance: Any
+    work: ScoreWork, task: Task, rows: Int[Tensor, " n"], batch: int, advance: Any
 ) -> Iterator[tuple[Int[Tensor, " b"], dict[str, Factors]]]:
     """Factors of some examples after others."""
     device = task.inputs.device
     sites = [site for site, _ in work.sites]
-    dtype = work.vectors.dtype
     for part in rows.split(batch):
         some = task.take(part.to(device))
         found = collect(
-            some, sites, columns=slice(None), batch_size=len(part), dtype=dtype, every_use=True
+            some, sites, columns=slice(None), batch_size=len(part), dtype=work.dtype, every_use=True
         )
         yield (
             part.to(device),
@@ -56,34 +55,38 @@ def _factors(
         advance(len(part))
 
 
-def gather(work: ContributionWork, batch: int, advance: Any) -> dict[str, Tensor]:
+def gather(
+    work: ScoreWork, vectors: Float[Tensor, "n *r k"], batch: int, advance: Any
+) -> dict[str, Tensor]:
     """Sum_n v_n J_n of every site.
 
     Args:
         work: the directions.
+        vectors: theirs.
         batch: examples in a forward pass.
         advance: called with the number of examples done.
 
     Returns:
         Site to (k, ...), a direction of the weight for each of k.
     """
-    task = _read_along(work, work.vectors) if work.flattened else work.task
+    task = _read_along(work, vectors) if work.flattened else work.task
     total: dict[str, Tensor] = {}
+    of = {site.name: site for site, _ in work.sites}
     for rows, factors in _factors(work, task, torch.arange(len(task)), batch, advance):
         scales = _scales(work, factors, len(rows))
         for name, one in factors.items():
-            weights = None if work.flattened else work.vectors[rows] * scales[name][:, None]
-            found = _add_examples(one, weights, work.directions, work.adapter.vocabulary)
+            weights = None if work.flattened else vectors[rows] * scales[name][:, None]
+            found = _add_examples(one, weights, work.directions, len(of[name].parameter))
             total[name] = total[name] + found if name in total else found
     return total
 
 
 def _scales(
-    work: ContributionWork, factors: Mapping[str, Factors], n: int
+    work: ScoreWork, factors: Mapping[str, Factors], n: int
 ) -> dict[str, Float[Tensor, " b"]]:
     """What the gradient of each of n examples is multiplied by."""
     if not work.cosine:
-        return dict.fromkeys(factors, work.vectors.new_ones(n))
+        return dict.fromkeys(factors, work.over.new_ones(n))
     scale = work.task.readout.scale
     squares = {name: scale * gram_diagonal(one).sum(0) for name, one in factors.items()}
     if not work.each:
@@ -118,7 +121,7 @@ def _add_examples(
 
 
 def take_apart(
-    work: ContributionWork,
+    work: ScoreWork,
     weights: Mapping[str, Tensor],
     rows: Int[Tensor, " b"],
     batch: int,
@@ -138,7 +141,7 @@ def take_apart(
     """
     task = work.task if work.output is None else _read_along(work, work.output)
     length, k = work.task.inputs.shape[1], work.directions
-    values = work.vectors.new_zeros(len(rows), length, k)
+    values = work.over.new_zeros(len(rows), length, k)
     elsewhere = torch.zeros_like(values[:, 0])
     done = 0
     for part, factors in _factors(work, task, rows, batch, advance):

@@ -16,8 +16,6 @@ from torch import Tensor
 
 from feature_sets.errors import UserError
 from tl_entk.directions.eigen import EigenDirections
-from tl_entk.language.contribution_passes import gather, take_apart
-from tl_entk.language.contribution_work import batch_size, read_work, split_directions
 from tl_entk.model.adapters import adapt_transformer
 from tl_entk.model.capture import frozen
 from tl_entk.model.checks import Position
@@ -30,6 +28,8 @@ from tl_entk.tools.indices import is_index_tensor
 from tl_entk.tools.matrix_products import fast_products
 from tl_entk.tools.progress import Progress
 from tl_entk.tools.values import check_kind, check_place
+from tl_entk.weight_space.passes import gather, take_apart
+from tl_entk.weight_space.work import batch_size, read_work, split_directions
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +103,7 @@ def position_contributions(
     adapter = adapt_transformer(model)
     read = check_readout(readout) if readout == FINAL_HIDDEN else readout
     request = read_request(adapter, tokens, components, read, position=position)
-    work = read_work(adapter, request, eigen, normalization, each_component)
+    work, vectors = read_work(adapter, request, eigen, normalization, each_component)
     everything = torch.arange(len(tokens))
     chosen = everything if rows is None else _check_rows(rows, len(tokens))
     # of a centered kernel, the mean over all windows is needed too
@@ -118,9 +118,10 @@ def position_contributions(
         fast_products(request.task.inputs.device),
         Progress("token contributions", total, progress) as bar,
     ):
-        for group in groups:
-            batch = batch_size(group, request, budget)
-            weights = gather(group, batch, bar.advance)
+        for chosen_directions in groups:
+            group = work.take(chosen_directions)
+            batch = batch_size(group, budget)
+            weights = gather(group, vectors[..., chosen_directions], batch, bar.advance)
             found.append(take_apart(group, weights, visited, batch, bar.advance))
     values = torch.cat([values for values, _ in found], 2)
     elsewhere = torch.cat([elsewhere for _, elsewhere in found], 1)

@@ -1,0 +1,182 @@
+"""Parts of the causal checks, each against a plain twin."""
+
+import numpy as np
+import pytest
+import torch
+
+import tl_entk
+from tests.models import build, tokens
+from tl_entk.alignment.ranking import Ranking
+from tl_entk.experiments.language.causal.directions import (
+    MEANS,
+    PROBE,
+    choose,
+    label_directions,
+    principal_directions,
+)
+from tl_entk.experiments.language.causal.odds import OddsMeter, label_log_odds
+from tl_entk.experiments.language.causal.protocol import (
+    DIVERGENCE,
+    match_size,
+    measure_step,
+    specificity,
+)
+from tl_entk.experiments.language.causal.result import KERNEL, Causal, CausalDirection
+from tl_entk.experiments.language.causal.rivals import draw_like, label_gradient
+from tl_entk.experiments.language.causal.steps import step_activations, step_weights
+from tl_entk.experiments.language.causal.summary import (
+    by_score,
+    method_rows,
+    removal_rows,
+    statements,
+)
+from tl_entk.model.adapters import adapt_transformer
+
+HOOK, WEIGHT = "blocks.0.hook_resid_post", "blocks.0.mlp.W_out"
+BY_LABEL = {"even": (0, 2, 4), "first": (0, 1), "last": (5, 6)}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return build("native:layer_norm")
+
+
+@pytest.fixture(scope="module")
+def meter(model):
+    batch = tokens(6)
+    targets = torch.tensor([0, 1, 2, 3, 4, 5])
+    return OddsMeter.of(model, batch, targets, list(BY_LABEL), BY_LABEL)
+
+
+def test_log_odds_loss_and_divergence_are_those_of_the_probabilities(model, meter):
+    before = model(meter.tokens)[:, -1].softmax(1)
+    same = meter.measure(model)
+    assert float(same.divergence.abs().max()) < 1e-6
+    for column, chosen in enumerate(BY_LABEL.values()):
+        p = before[:, list(chosen)].sum(1)
+        assert torch.allclose(same.log_odds[:, column].double(), (p / (1 - p)).log(), atol=1e-5)
+    nll = -before[torch.arange(6), meter.targets].log()
+    assert torch.allclose(same.loss.double(), nll, atol=1e-5)
+    direction = draw_like({WEIGHT: model.W_out[0].detach()}, 0)
+    with tl_entk.nudge(model, direction, 3.0):
+        now, found = model(meter.tokens)[:, -1].softmax(1), meter.measure(model)
+    divergence = (before * (before / now).log()).sum(1)
+    assert torch.allclose(found.divergence.double(), divergence, atol=1e-5)
+
+
+def test_sums_of_rare_tokens_keep_their_digits():
+    logits = torch.tensor([[0.0, -30.0, -40.0]])
+    members = torch.tensor([[1.0], [0.0], [0.0]])
+    found = label_log_odds(logits.log_softmax(1), members)
+    assert abs(float(found) - 30.0) < 1e-3
+
+
+def test_steps_of_activations_are_at_the_last_position_alone(model):
+    batch, unit = tokens(4), torch.eye(12)[3]
+    activations = tl_entk.activations_at(model, batch, HOOK)
+    step = step_activations(model, HOOK, 5 * unit, activations)
+    _, before = model.run_with_cache(batch)
+    with step.apply(2.0):
+        _, after = model.run_with_cache(batch)
+    change = (after[HOOK] - before[HOOK]).float()
+    assert torch.allclose(change[:, -1], 2.0 * unit.expand(4, -1), atol=1e-5)
+    assert not bool(change[:, :-1].any())
+    with step.remove():
+        _, without = model.run_with_cache(batch)
+    assert torch.allclose(without[HOOK][:, -1, 3], activations[:, 3].mean(), atol=1e-5)
+    kept = [i for i in range(12) if i != 3]
+    assert torch.allclose(without[HOOK][:, -1, kept], before[HOOK][:, -1, kept])
+
+
+@pytest.mark.parametrize("label", range(3))
+def test_sizes_reach_the_divergence_and_raise_the_label(model, meter, label):
+    direction = draw_like({WEIGHT: model.W_out[0].detach()}, 1)
+    activations = tl_entk.activations_at(model, meter.tokens, HOOK)
+    for step in (
+        step_weights(model, direction, float(model.W_out[0].norm())),
+        step_activations(model, HOOK, torch.eye(12)[2], activations),
+    ):
+        found = match_size(model, step, meter, label)
+        after = measure_step(model, step, found.size, meter)
+        assert abs(found.divergence / DIVERGENCE - 1) <= 0.2
+        assert abs(float(after.divergence.mean()) - found.divergence) < 1e-6
+        other = measure_step(model, step, -found.size, meter)
+        assert after.log_odds[:, label].mean() > other.log_odds[:, label].mean()
+
+
+def test_specificity_is_the_label_over_the_others():
+    changes = torch.tensor([[[3.0, 1.0, -1.0], [5.0, 1.0, 1.0]]])
+    assert specificity(changes, 0).tolist() == [4.0]
+    assert specificity(changes, 1).tolist()[0] == pytest.approx(1 / (36 / 4) ** 0.5)
+
+
+def test_the_gradient_of_a_label_is_autograds(model, meter):
+    found = label_gradient(model, meter.tokens, [WEIGHT], meter.members.double(), 1)
+    log_p = model(meter.tokens)[:, -1].log_softmax(1)
+    p = log_p.exp()[:, [0, 1]].sum(1)
+    parameter = adapt_transformer(model).by_name[WEIGHT].parameter
+    (expected,) = torch.autograd.grad((p / (1 - p)).log().mean(), parameter)
+    assert torch.allclose(found[WEIGHT], expected.T, atol=1e-8)
+
+
+def test_rivals_are_found_where_they_are():
+    rng = np.random.default_rng(0)
+    label = (np.arange(60) % 3 == 0).astype(float)
+    x = torch.from_numpy(rng.normal(size=(60, 5)))
+    x[:, 1:3] += 4 * torch.from_numpy(label)[:, None]
+    x[:, 4] *= 30
+    axes, scores = principal_directions(x, 3, standardized=False)
+    assert torch.allclose((x - x.mean(0)) @ axes, scores)
+    assert int(axes[:, 0].abs().argmax()) == 4
+    standardized, scaled = principal_directions(x, 3, standardized=True)
+    column = choose(scaled, label)
+    assert set((standardized[:, column.column] / x.std(0)).abs().topk(2).indices.tolist()) == {1, 2}
+    found = label_directions(x, label)
+    for name in (PROBE, MEANS):
+        one = found[name] * (x.std(0) if name == PROBE else 1 / x.std(0))
+        assert set(one.topk(2).indices.tolist()) == {1, 2}
+    table = torch.stack([-x[:, 2], x[:, 0]], 1)
+    chosen = choose(table, label)
+    best = Ranking(-table[:, 0].numpy()).average_precisions(label[:, None])
+    assert (chosen.column, chosen.sign) == (0, -1)
+    assert chosen.train_ap == pytest.approx(float(best.max()))
+
+
+def made_up(label, own, other, kernel="eNTK"):
+    """Steps whose own label moves by ``own`` and the others by ``other``."""
+    changes = torch.full((1, 8, 3), other)
+    changes[..., BY_INDEX[label]] = own
+    worse = changes.clone()
+    worse[..., BY_INDEX[label]] = 0.0
+    line, ones = torch.tensor([0.1, 1.0]), torch.arange(1.0, 9.0)
+    measured = torch.stack([0.1 * ones, 2 * ones])
+    return CausalDirection(
+        kernel, label, list(BY_LABEL), "0", "0", 1, 0.9, [WEIGHT], 1.0, line, ones, measured, ones,
+        measured, torch.linspace(-1, 1, 8), (torch.arange(8) > 3).double(), {KERNEL: [1.0]},
+        {KERNEL: [0.05]}, {KERNEL: changes, "PCA": worse},
+        {KERNEL: torch.full((1, 8), 0.05), "PCA": torch.full((1, 8), 0.04)},
+        {KERNEL: -torch.ones(1, 8)}, {KERNEL: torch.arange(8.0)[None]},
+    )  # fmt: skip
+
+
+BY_INDEX = {name: i for i, name in enumerate(BY_LABEL)}
+
+
+def test_summaries_are_means_over_labels_with_intervals():
+    directions = [made_up("even", 2.0, 1.0), made_up("first", 4.0, 1.0), made_up("last", 3.0, 1.0)]
+    rows = {row.method: row for row in method_rows(directions)}
+    assert rows[KERNEL].specificity.value == pytest.approx(3.0)
+    assert rows["PCA"].specificity.value == 0.0
+    assert rows["PCA"].less.value == pytest.approx(3.0)
+    assert 2.0 <= rows["PCA"].less.low < 3.0 < rows["PCA"].less.high <= 4.0
+    assert rows["PCA"].divergence == pytest.approx(0.04)
+    removed = removal_rows(directions)[KERNEL]
+    assert removed["loss, windows with the label"].value == pytest.approx(5.5)
+    assert removed["loss, other windows"].value == pytest.approx(1.5)
+    assert removed["log-odds, windows with the label"].value == -1.0
+    groups = by_score(directions[0])
+    assert list(groups) == ["high score", "no score", "low score"]
+    assert all(found.value == 2.0 for found in groups.values())
+    (said,) = statements(Causal(directions, {}, {}))
+    for text in ("over 3 labels", "correlation 1.0000", "(error up to 10 %) up to 0.1", "+3.00 ("):
+        assert text in said

@@ -1,0 +1,82 @@
+"""What steps along some directions do, and models without them, on the test half."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tl_entk.experiments.language.causal.odds import Odds
+from tl_entk.experiments.language.causal.protocol import match_size, measure_step
+from tl_entk.experiments.language.causal.rivals import Removal
+from tl_entk.experiments.language.causal.setup import Setup
+from tl_entk.experiments.language.causal.steps import Step
+
+
+@dataclass(frozen=True, eq=False)
+class Outcomes:
+    """Of several methods; several of what is drawn at random.
+
+    Attributes:
+        sizes: of the steps, with the sign.
+        reached: divergences that the steps made on the train half.
+        changes: (r, b, f) of log-odds.
+        divergences: (r, b) of the next token's distribution.
+        removed_odds: (r, b) changes of the label's log-odds without the direction.
+        removed_loss: (r, b) changes of the loss.
+    """
+
+    sizes: dict[str, list[float]] = field(default_factory=dict)
+    reached: dict[str, list[float]] = field(default_factory=dict)
+    changes: dict[str, Float[Tensor, "r b f"]] = field(default_factory=dict)
+    divergences: dict[str, Float[Tensor, "r b"]] = field(default_factory=dict)
+    removed_odds: dict[str, Float[Tensor, "r b"]] = field(default_factory=dict)
+    removed_loss: dict[str, Float[Tensor, "r b"]] = field(default_factory=dict)
+
+    def __or__(self, other: Outcomes) -> Outcomes:
+        return Outcomes(**{name: own | vars(other)[name] for name, own in vars(self).items()})
+
+
+def take_steps(setup: Setup, steps: Mapping[str, Sequence[Step]], label: int) -> Outcomes:
+    """Sizes on the train half, what they reached there, and what they change on the test half.
+
+    Args:
+        setup: of the run.
+        steps: of every method.
+        label: whose log-odds should rise.
+    """
+    model, found = setup.result.model.model, Outcomes()
+    for name, several in steps.items():
+        sized = [match_size(model, step, setup.train_meter, label) for step in several]
+        after = [
+            measure_step(model, step, one.size, setup.test_meter)
+            for step, one in zip(several, sized, strict=True)
+        ]
+        found.sizes[name] = [one.size for one in sized]
+        found.reached[name] = [one.divergence for one in sized]
+        found.changes[name] = torch.stack([one.log_odds - setup.before.log_odds for one in after])
+        found.divergences[name] = torch.stack([one.divergence for one in after])
+    return found
+
+
+def remove(setup: Setup, without: Mapping[str, Sequence[Removal]], label: int) -> Outcomes:
+    """Changes of the label's log-odds and of the loss without each direction.
+
+    Args:
+        setup: of the run.
+        without: models of every method.
+        label: whose log-odds are looked at.
+    """
+    model, before, found = setup.result.model.model, setup.before, Outcomes()
+    for name, several in without.items():
+        after: list[Odds] = []
+        for removal in several:
+            with removal:
+                after.append(setup.test_meter.measure(model))
+        odds = [(one.log_odds - before.log_odds)[:, label] for one in after]
+        found.removed_odds[name] = torch.stack(odds)
+        found.removed_loss[name] = torch.stack([one.loss - before.loss for one in after])
+    return found

@@ -1,0 +1,189 @@
+"""How specific steps along directions are, over labels, with intervals; and a sentence of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tl_entk.alignment.bootstrap import IntervalEstimate
+from tl_entk.experiments.language.causal.protocol import specificity
+from tl_entk.experiments.language.causal.result import (
+    KERNEL,
+    PCA,
+    STANDARDIZED,
+    Causal,
+    CausalDirection,
+)
+
+_RESAMPLES = 500
+
+
+@dataclass(frozen=True)
+class MethodRow:
+    """What steps along one method's directions do, on average over the labels.
+
+    Attributes:
+        method: whose directions.
+        specificity: mean change of the label's log-odds over the root mean square of the others'.
+        change: mean change of the label's log-odds.
+        divergence: mean over the test half, of the next token's distribution.
+        less: specificity of the kernel's directions less this method's.
+    """
+
+    method: str
+    specificity: IntervalEstimate
+    change: IntervalEstimate
+    divergence: float
+    less: IntervalEstimate
+
+
+def method_rows(
+    directions: Sequence[CausalDirection], seed: int = 0, n_bootstrap: int = _RESAMPLES
+) -> list[MethodRow]:
+    """Every method over all labels of one kernel; intervals resample windows and labels.
+
+    Args:
+        directions: of one kernel, a label each.
+        seed: of the resamples.
+        n_bootstrap: how many.
+    """
+    rng = np.random.default_rng(seed)
+    windows = rng.integers(len(directions[0].scores), size=(n_bootstrap, len(directions[0].scores)))
+    labels = rng.integers(len(directions), size=(n_bootstrap, len(directions)))
+    specific, change = {}, {}
+    for method in directions[0].changes:
+        pairs = [_resample(one, method, windows) for one in directions]
+        specific[method] = np.stack([pair[0] for pair in pairs], 1)
+        change[method] = np.stack([pair[1] for pair in pairs], 1)
+    return [
+        MethodRow(
+            method,
+            _estimate(specific[method], labels),
+            _estimate(change[method], labels),
+            float(np.mean([float(one.divergences[method].mean()) for one in directions])),
+            _estimate(specific[KERNEL] - specific[method], labels),
+        )
+        for method in specific
+    ]
+
+
+def _resample(
+    one: CausalDirection, method: str, windows: np.ndarray
+) -> tuple[Float[np.ndarray, " b"], Float[np.ndarray, " b"]]:
+    """Specificity and change of one label, on all windows and then on every resample of them."""
+    changes, label = one.changes[method].double(), one.label_index
+    others = [g for g in range(changes.shape[2]) if g != label]
+    own = changes[..., label].numpy()
+    beside = changes[..., others].square().mean(2).numpy()
+    every = np.concatenate([np.arange(own.shape[1])[None], windows])
+    mean = own[:, every].mean(2)
+    size = np.sqrt(beside[:, every].mean(2))
+    # what is drawn at random is averaged over its draws
+    return (mean / np.maximum(size, 1e-12)).mean(0), mean.mean(0)
+
+
+def _estimate(values: Float[np.ndarray, "b labels"], labels: np.ndarray) -> IntervalEstimate:
+    """The mean over labels, and its 95 % interval over resampled windows and labels."""
+    value = float(values[0].mean())
+    drawn = np.take_along_axis(values[1:], labels, 1).mean(1)
+    low, high = value + np.percentile(drawn, (2.5, 97.5)) - drawn.mean()
+    return IntervalEstimate(value, float(low), float(high))
+
+
+def by_score(one: CausalDirection, method: str = KERNEL) -> dict[str, IntervalEstimate]:
+    """Mean change of the label's log-odds where the kernel's score is high, near zero, and low.
+
+    Args:
+        one: a direction.
+        method: whose step.
+
+    Returns:
+        Group of a quarter of the test half to the mean, with a normal 95 % interval.
+    """
+    count = max(2, len(one.scores) // 4)
+    order = one.scores.argsort()
+    groups = {
+        "high score": order[-count:],
+        "no score": one.scores.abs().argsort()[:count],
+        "low score": order[:count],
+    }
+    own = one.changes[method][..., one.label_index].mean(0)
+    return {name: _normal(own[rows]) for name, rows in groups.items()}
+
+
+def removal_rows(
+    directions: Sequence[CausalDirection],
+) -> dict[str, dict[str, IntervalEstimate]]:
+    """What is lost without each direction, over the labels.
+
+    Args:
+        directions: of one kernel, a label each.
+
+    Returns:
+        Method to the mean change of the loss on windows whose next word has the label and on the
+        others, and of the label's log-odds on the former; normal intervals over the labels.
+    """
+    found: dict[str, dict[str, IntervalEstimate]] = {}
+    for method in directions[0].removed_loss:
+        several = [one for one in directions if method in one.removed_loss]
+        parts = {
+            "loss, windows with the label": [
+                _mean(one.removed_loss[method], one.has_label > 0) for one in several
+            ],
+            "loss, other windows": [
+                _mean(one.removed_loss[method], one.has_label == 0) for one in several
+            ],
+            "log-odds, windows with the label": [
+                _mean(one.removed_odds[method], one.has_label > 0) for one in several
+            ],
+        }
+        found[method] = {name: _normal(torch.tensor(values)) for name, values in parts.items()}
+    return found
+
+
+def _mean(values: Float[Tensor, "r b"], chosen: Tensor) -> float:
+    return float(values[:, chosen].mean())
+
+
+def _normal(values: Float[Tensor, " n"]) -> IntervalEstimate:
+    """The mean with a normal 95 % interval."""
+    mean = float(values.mean())
+    error = 1.96 * float(values.double().std()) / len(values) ** 0.5 if len(values) > 1 else np.nan
+    return IntervalEstimate(mean, mean - error, mean + error)
+
+
+def statements(causal: Causal) -> list[str]:
+    """For every kernel: how far its prediction holds, and how specific it is beside PCA."""
+    found = []
+    for kernel in dict.fromkeys(one.kernel for one in causal.directions):
+        directions = [one for one in causal.directions if one.kernel == kernel]
+        rows = {row.method: row for row in method_rows(directions)}
+        first = float(np.mean([float(one.new.correlation[0]) for one in directions]))
+        until = float(np.median([one.new.linear_until for one in directions]))
+        own = rows[KERNEL].specificity
+        text = (
+            f"{kernel}: over {len(directions)} labels, predicted and measured changes of the "
+            f"readout have correlation {first:.4f} on windows that the kernel has not, at a step "
+            f"of {float(directions[0].steps[0]):g} of the weights' norm, and the median direction "
+            f"is linear (error up to 10 %) up to {until:g}. A step moves the label's log-odds by "
+            f"{own.value:.2f} ({own.low:.2f} to {own.high:.2f}) times the size at which it moves "
+            "the other labels'"
+        )
+        beside = [
+            f"{rows[name].less.value:+.2f} ({rows[name].less.low:+.2f} to "
+            f"{rows[name].less.high:+.2f}) beside {name}"
+            for name in (PCA, STANDARDIZED)
+            if name in rows
+        ]
+        found.append(f"{text}; the difference is {' and '.join(beside)} at the same layer.")
+    return found
+
+
+def mean_specificity(one: CausalDirection, method: str) -> float:
+    """Of one direction's step, the mean over draws."""
+    return float(specificity(one.changes[method], one.label_index).mean())
