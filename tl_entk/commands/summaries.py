@@ -10,6 +10,7 @@ from rich.table import Table
 from tl_entk.alignment.names import PCA
 from tl_entk.commands.console import console
 from tl_entk.dynamics.course import Course
+from tl_entk.experiments.language.causal.summary import statements
 from tl_entk.experiments.language.run import LanguageResult
 from tl_entk.experiments.language.verdict import verdicts
 from tl_entk.experiments.modular_mlp.analysis import FULL_SECOND, SUM, MLPResult
@@ -48,7 +49,7 @@ def show_language(result: LanguageResult) -> None:
             ],
         )
     console.print(table)
-    for sentence in verdicts(result):
+    for sentence in [*verdicts(result), *(statements(result.causal) if result.causal else [])]:
         console.print(sentence)
     console.print(", ".join(f"{part} {value:.0f} s" for part, value in result.seconds.items()))
 

@@ -13,6 +13,7 @@ from tl_entk.compressed.cost import estimate_compressed
 from tl_entk.compressed.work import read_work
 from tl_entk.directions.eigen import eigendecompose
 from tl_entk.experiments.cost import Cost
+from tl_entk.experiments.language.causal.setup import MOST, SIZED_ON
 from tl_entk.experiments.language.kernels import SHARES_READOUT, share_components
 from tl_entk.experiments.language.settings import LanguageSettings
 from tl_entk.kernel.blocks import estimate_kernel_blocks
@@ -30,6 +31,9 @@ _TRIED = 3.2
 _FEW = 16
 # passes over all windows for activations, predicted tokens and baselines
 _STATE_PASSES = 3
+# of the causal checks: kernels, and passes for a direction and its rivals over the windows that
+# steps are sized on, and over half of all
+_KERNELS_SHOWN, _SIZING, _JUDGING = 2, 70, 45
 
 
 def estimate_language(
@@ -70,6 +74,11 @@ def estimate_language(
             yield Cost(
                 f"kernels of {name}", found.seconds + decompositions, found.memory_bytes, str(found)
             )
+    if settings.causal:
+        directions = _KERNELS_SHOWN * MOST
+        seen = directions * (_SIZING * SIZED_ON + _JUDGING * n // 2)
+        note = f"about {directions} directions and their rivals"
+        yield Cost("causal checks", seen * taken, 0, note)
     if settings.shares:
         found = estimate_kernel_blocks(
             model, tokens, SHARES_READOUT, share_components(map(str, layers)), memory_budget

@@ -8,6 +8,7 @@ from pathlib import Path
 from tl_entk.alignment.model_baselines import PCA, RANDOM
 from tl_entk.alignment.ranking import METRICS
 from tl_entk.alignment.readout_sweep import CLASS_TRACE_SIGNS
+from tl_entk.experiments.language.causal.summary import statements
 from tl_entk.experiments.language.judging import BY_DEFAULT, FLATTENED
 from tl_entk.experiments.language.run import LanguageResult
 from tl_entk.experiments.language.settings import CONTROLS, windows_name
@@ -65,6 +66,9 @@ def write_outputs(
         "versions": versions(),
         "seconds": result.seconds,
     }
+    if result.causal:
+        found = {"statements": statements(result.causal), "left out": result.causal.left_out}
+        summary["causal checks"] = found | {"counts": result.causal.counts}
     if result.directions.flattened:
         save_vector_set(
             out / "vectors.json",
