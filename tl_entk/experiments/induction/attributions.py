@@ -49,7 +49,19 @@ HEADS = "*.attn.W_?[*]"
 CIRCUITS = {"QK": "QK", "OV": "VO"}
 TRACE, LOSS_GRADIENT = "trace", "gradient of the loss"
 PROBE, PCA, MEAN_OUTPUT = "probe on z", "PCA of z", "mean output"
+# methods without a feature's kernel energy
+BASELINES = (TRACE, LOSS_GRADIENT, PROBE, PCA, MEAN_OUTPUT)
 DIRECTIONS = 10
+
+
+def share_label(readout: str) -> str:
+    """What the share with a readout is called.
+
+    Example:
+        >>> share_label("target_logit")
+        'share, target_logit'
+    """
+    return f"share, {readout}"
 
 
 def head_kernels(model: Any, windows: Windows, readout: ReadoutLike) -> KernelBlocks:
@@ -132,7 +144,7 @@ def attribute(model: Any, windows: Windows) -> dict[str, HeadScores]:
     baselines: dict[str, HeadScores] = {}
     for readout in READOUTS:
         blocks = head_kernels(model, windows, readout)
-        found[f"share, {readout}"] = share_of_heads(blocks, feature)
+        found[share_label(readout)] = share_of_heads(blocks, feature)
         if readout == TARGET_LOGIT:
             for circuit, letters in CIRCUITS.items():
                 found[f"share of {circuit}, {readout}"] = share_of_heads(blocks, feature, letters)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -24,11 +25,14 @@ from tl_entk.experiments.induction.head_scores import PREFIX, PREVIOUS, HeadScor
 Seeds = Mapping[int, InductionResult]
 
 
-def mean_over_seeds(values: Sequence[float]) -> IntervalEstimate:
+def mean_over_seeds(
+    values: Sequence[float], bounds: tuple[float, float] = (-math.inf, math.inf)
+) -> IntervalEstimate:
     """The mean with its 95 % interval by Student's t: mean +- t sd / sqrt(n).
 
     Args:
         values: one per seed; the interval of a single one is NaN.
+        bounds: the least and the largest value there can be.
 
     Example:
         >>> found = mean_over_seeds([0.0, 1.0, 2.0])
@@ -39,7 +43,7 @@ def mean_over_seeds(values: Sequence[float]) -> IntervalEstimate:
     if n < 2:
         return IntervalEstimate(mean, float("nan"), float("nan"))
     reach = float(scipy.stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
-    return IntervalEstimate(mean, mean - reach, mean + reach)
+    return IntervalEstimate(mean, max(bounds[0], mean - reach), min(bounds[1], mean + reach))
 
 
 def rank_correlation(first: HeadScores, second: HeadScores) -> float:
@@ -72,7 +76,8 @@ def correlations_over_seeds(seeds: Seeds) -> dict[str, dict[str, IntervalEstimat
                 [
                     rank_correlation((one.attributions | one.known)[method], one.known[score])
                     for one in seeds.values()
-                ]
+                ],
+                (-1.0, 1.0),
             )
             for score in first.known
             if score != method

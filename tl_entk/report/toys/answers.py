@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from tl_entk.dynamics.course import Course
+from tl_entk.experiments.induction.analysis import InductionResult
+from tl_entk.experiments.induction.comparison import half_way, leading, rises
+from tl_entk.experiments.induction.head_scores import PREFIX
 from tl_entk.experiments.modular_mlp.analysis import FULL_SECOND, SUM, MLPResult
 from tl_entk.experiments.modular_transformer.analysis import PCA_ROW, UNEMBED, ModularResult
 from tl_entk.experiments.paper import PaperResult
@@ -58,4 +61,23 @@ def answer_paper(result: PaperResult) -> str:
     return (
         f"{len(paper_table(result).rows)} figures of the paper stand beside ours, above and in the "
         "report."
+    )
+
+
+def answer_induction(found: Mapping[int, InductionResult]) -> str:
+    """Whether the induction head has the largest share, and whether that moves before the loss."""
+    heads = [leading(result, PREFIX) for result in found.values()]
+    first = sum(head.rank == 1 for head in heads)
+    above = sum(head.share > head.trace for head in heads)
+    steps = [
+        (half_way(result.steps, series["share, induction head"]),
+         half_way(result.steps, series["loss"]))
+        for result in found.values()
+        for series in [rises(result)]
+    ]  # fmt: skip
+    before = sum(share is not None and loss is not None and share < loss for share, loss in steps)
+    return (
+        f"the induction head has the largest share of the repeated token in {first} of "
+        f"{len(heads)} models, and more than its share of the trace in {above}; its share is half "
+        f"way before the loss is in {before}."
     )
