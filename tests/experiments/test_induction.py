@@ -52,6 +52,16 @@ def model(request, weights):
 
 
 @pytest.fixture(scope="module")
+def scores(model, windows):
+    return score_heads(model, windows)
+
+
+@pytest.fixture(scope="module")
+def attributions(model, windows):
+    return attribute(model, windows)
+
+
+@pytest.fixture(scope="module")
 def plain(weights, windows):
     """Logits, patterns and outputs of all windows."""
     return plain_forward(weights, windows.tokens)
@@ -95,8 +105,7 @@ def test_every_class_computes_what_is_trained(model, weights, windows, plain):
     torch.testing.assert_close(model(windows.tokens), plain[0])
 
 
-def test_attention_scores(model, windows, plain):
-    found = score_heads(model, windows)
+def test_attention_scores(scores, windows, plain):
     for layer, head in HEADS:
         prefix, previous = [], []
         for row in range(SMALL.pairs):
@@ -105,22 +114,20 @@ def test_attention_scores(model, windows, plain):
             after = [j for j in range(1, end + 1) if tokens[j - 1] == tokens[end]]
             prefix.append(sum(float(pattern[end, j]) for j in after))
             previous.append(sum(float(pattern[i, i - 1]) for i in range(1, end + 1)) / end)
-        assert float(found[PREFIX][layer, head]) == pytest.approx(sum(prefix) / SMALL.pairs)
-        assert float(found[PREVIOUS][layer, head]) == pytest.approx(sum(previous) / SMALL.pairs)
+        assert float(scores[PREFIX][layer, head]) == pytest.approx(sum(prefix) / SMALL.pairs)
+        assert float(scores[PREVIOUS][layer, head]) == pytest.approx(sum(previous) / SMALL.pairs)
 
 
-def test_copying_is_of_the_whole_circuit(model, weights, windows):
-    found = score_heads(model, windows)[COPYING]
+def test_copying_is_of_the_whole_circuit(scores, weights):
     for layer, head in HEADS:
         value, output = (weights[f"blocks.{layer}.attn.W_{name}"][head] for name in "VO")
         circuit = weights["embed.W_E"] @ value @ output @ weights["unembed.W_U"]
         values = torch.linalg.eigvals(circuit)
         expected = values.real.sum() / values.abs().sum()
-        assert float(found[layer, head]) == pytest.approx(float(expected))
+        assert float(scores[COPYING][layer, head]) == pytest.approx(float(expected))
 
 
-def test_ablation_and_attribution_patching(model, weights, windows, plain):
-    found = score_heads(model, windows)
+def test_ablation_and_attribution_patching(scores, weights, windows, plain):
     first, second = range(SMALL.pairs), range(SMALL.pairs, 2 * SMALL.pairs)
     before = logprobs(plain[0][: SMALL.pairs], windows, first).mean()
     leaves = {place: plain[2][place[0]][place[1]][SMALL.pairs :].clone() for place in HEADS}
@@ -129,13 +136,13 @@ def test_ablation_and_attribution_patching(model, weights, windows, plain):
         mean = {(layer, head): z.mean(0).expand(SMALL.pairs, -1, -1)}
         logits = plain_forward(weights, windows.tokens[: SMALL.pairs], mean)[0]
         effect = before - logprobs(logits, windows, first).mean()
-        assert float(found[ABLATION][layer, head]) == pytest.approx(float(effect))
+        assert float(scores[ABLATION][layer, head]) == pytest.approx(float(effect))
         leaf = leaves[layer, head].requires_grad_()
         logits = plain_forward(weights, windows.tokens[list(second)], {(layer, head): leaf})[0]
         # the answer of the window that repeats
         (gradient,) = torch.autograd.grad(logprobs(logits, windows, first).sum(), leaf)
         expected = ((z[: SMALL.pairs] - leaf.detach()) * gradient).sum() / SMALL.pairs
-        assert float(found[PATCHING][layer, head]) == pytest.approx(float(expected))
+        assert float(scores[PATCHING][layer, head]) == pytest.approx(float(expected))
 
 
 def weight_gradients(weights, windows, combine):
@@ -156,9 +163,9 @@ def shares_of(gradients, letters="QKVO"):
     return torch.tensor(heads, dtype=torch.float64).view(2, 2) / sum(squares.values())
 
 
-def test_shares_are_norms_of_weighted_gradients(model, weights, windows):
+def test_shares_are_norms_of_weighted_gradients(attributions, weights, windows):
     """With target_logprob: of the gradient of the loss weighted by the feature."""
-    rows, found = range(2 * SMALL.pairs), attribute(model, windows)
+    rows, found = range(2 * SMALL.pairs), attributions
     at = torch.arange(2 * SMALL.pairs)
     readouts = {
         "target_logit": lambda logits: logits[at, windows.position, windows.target],
@@ -193,8 +200,8 @@ def test_the_share_of_the_final_state_is_of_all_its_numbers(model, weights, wind
     torch.testing.assert_close(found, total / total.sum())
 
 
-def test_traces_alignments_and_outputs(model, weights, windows, plain):
-    found = attribute(model, windows)
+def test_traces_alignments_and_outputs(attributions, weights, windows, plain):
+    found = attributions
     at, n = torch.arange(2 * SMALL.pairs), 2 * SMALL.pairs
     jacobian = [
         weight_gradients(

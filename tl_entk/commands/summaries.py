@@ -108,10 +108,8 @@ def show_mlp(found: dict[int, tuple[MLPResult, Course]]) -> None:
 
 def show_induction(found: dict[int, InductionResult]) -> None:
     """The leading heads' shares, and what ranks heads as the known scores do."""
-    columns = [
-        f"{name}{what}" for name in ("induction", "previous") for what in (" head", ": share")
-    ]
-    table = Table("seed", "loss", *columns, box=None)
+    columns = ("seed", "loss", "induction head", "its share", "previous-token head", "its share")
+    table = Table(*columns, box=None)
     for seed, result in found.items():
         cells = [f"{result.losses['repeated'][-1]:.3f}"]
         for one in (leading(result, PREFIX), leading(result, PREVIOUS)):

@@ -65,19 +65,24 @@ def answer_paper(result: PaperResult) -> str:
 
 
 def answer_induction(found: Mapping[int, InductionResult]) -> str:
-    """Whether the induction head has the largest share, and whether that moves before the loss."""
+    """Whether the induction head has the largest share, and whether that rises before the loss."""
     heads = [leading(result, PREFIX) for result in found.values()]
     first = sum(head.rank == 1 for head in heads)
     above = sum(head.share > head.trace for head in heads)
-    steps = [
-        (half_way(result.steps, series["share, induction head"]),
-         half_way(result.steps, series["loss"]))
-        for result in found.values()
-        for series in [rises(result)]
-    ]  # fmt: skip
-    before = sum(share is not None and loss is not None and share < loss for share, loss in steps)
+    rising = before = 0
+    for result in found.values():
+        series = rises(result)
+        share = series["share, induction head"]
+        if share[-1] > share[0]:
+            rising += 1
+            steps = (half_way(result.steps, values) for values in (share, series["loss"]))
+            before += _is_before(*steps)
     return (
         f"the induction head has the largest share of the repeated token in {first} of "
-        f"{len(heads)} models, and more than its share of the trace in {above}; its share is half "
-        f"way before the loss is in {before}."
+        f"{len(heads)} models, and more than its share of the trace in {above}; its share rises "
+        f"through training in {rising}, ahead of the loss in {before}."
     )
+
+
+def _is_before(first: int | None, second: int | None) -> bool:
+    return first is not None and second is not None and first < second

@@ -33,6 +33,8 @@ from tl_entk.report.toys.wording import NONE, join_numbers
 
 Seeds = Mapping[int, InductionResult]
 KERNEL, PLAIN, KNOWN = "kernel", "plain baseline", "known score"
+# of a panel, above its lines, for the text of a mark
+_ROOM = 1.25
 
 
 def induction_sections(seeds: Seeds) -> list[Section]:
@@ -146,7 +148,7 @@ def _leading_table(seeds: Seeds) -> Table:
     return Table(
         "induction_leading_heads",
         f"Final share of the leading heads in the kernel with {TARGET_LOGIT}, and its rank among "
-        f"all heads, 1 the largest.",
+        "all heads, 1 the largest.",
         ("seed", "loss, repeated", *heads),
         rows,
     )
@@ -163,15 +165,17 @@ def _kinds(result: InductionResult) -> dict[str, str]:
 
 
 def _draw_correlations(seeds: Seeds) -> Picture:
+    known = next(iter(seeds.values())).known
+    found = correlations_over_seeds(seeds)
     chart = charts.intervals(
-        correlations_over_seeds(seeds),
+        {method: row for method, row in found.items() if method not in known},
         "Attributions beside known scores of the heads",
         "rank correlation over heads",
         "method",
     )
     caption = (
-        "A dot is the mean over the seeds, its line the interval. The rows of kernels come first, "
-        "then plain baselines from the trace on, then the known scores themselves."
+        "A dot is the mean over the seeds, its line the interval. Kernels come first, plain "
+        "baselines from the trace on. Attributions that find a score's heads are to the right."
     )
     return Picture("induction_correlations", caption, chart)
 
@@ -216,17 +220,18 @@ def _draw_course(seeds: Seeds) -> Picture:
                 "where tokens repeat": Line(steps, result.losses["repeated"]),
                 "elsewhere": Line(steps, result.losses["new"]),
             },
-            "step", "cross-entropy", marks=marks,
+            "step", "cross-entropy", limits=(0, _ROOM * max(result.losses["new"])), marks=marks,
             faint=[Line(one.steps, one.losses["repeated"]) for one in others],
         ),
         "What the leading heads attend to": Panel(
             lines("prefix matching, induction head", "attention, previous-token head"),
-            "step", "attention", limits=(0, 1), marks=marks,
+            "step", "attention", limits=(0, _ROOM), marks=marks,
         ),
         "Share of the repeated token in their kernels": Panel(
             lines("share, induction head", "share, previous-token head",
                   "trace share, induction head", "trace share, previous-token head"),
-            "step", "share", marks=marks, faint=rest,
+            "step", "share", limits=(0, _ROOM * float(result.course[SHARE].max())), marks=marks,
+            faint=rest,
         ),
     }  # fmt: skip
     caption = (
