@@ -54,11 +54,11 @@ def table(folder, name):
         return list(csv.DictReader(file))
 
 
-def test_the_answer_counts_shares_that_rise_ahead_of_the_loss():
+def test_the_answer_counts_shares_that_move_ahead_of_the_loss():
     found = {i: result_of(share, DROP, i) for i, share in enumerate((EARLY, LATE, FALLING))}
     said = answer_induction(found)
     assert "of 3 models" in said
-    assert "rises through training in 2, ahead of the loss in 1." in said
+    assert "rises in 2, in 1 of them ahead of the loss, and falls in 1, in 1 ahead of it." in said
 
 
 def test_tables_of_several_seeds(tmp_path):
@@ -84,7 +84,7 @@ def test_tables_of_several_seeds(tmp_path):
 def test_a_single_seed_and_a_loss_that_stays(tmp_path):
     found = {0: result_of(LATE, [3.0] * 9)}
     text = write_induction(found, tmp_path).read_text(encoding="utf-8")
-    assert "rises through training in 1, ahead of the loss in 0." in text
+    assert "rises in 1, in 0 of them ahead of the loss" in text
     rows = {row["series"]: row for row in table(tmp_path, "induction_half_way")}
     assert rows["loss"]["half way at step"] == "none"
     assert rows["share, induction head"]["after the loss"] == "none"

@@ -65,22 +65,23 @@ def answer_paper(result: PaperResult) -> str:
 
 
 def answer_induction(found: Mapping[int, InductionResult]) -> str:
-    """Whether the induction head has the largest share, and whether that rises before the loss."""
+    """Whether the induction head has the largest share, and whether that moves before the loss."""
     heads = [leading(result, PREFIX) for result in found.values()]
     first = sum(head.rank == 1 for head in heads)
     above = sum(head.share > head.trace for head in heads)
-    rising = before = 0
+    # by whether it rises: does the share's way come before the loss's?
+    ahead: dict[bool, list[bool]] = {True: [], False: []}
     for result in found.values():
         series = rises(result)
         share = series["share, induction head"]
-        if share[-1] > share[0]:
-            rising += 1
-            steps = (half_way(result.steps, values) for values in (share, series["loss"]))
-            before += _is_before(*steps)
+        steps = (half_way(result.steps, values) for values in (share, series["loss"]))
+        ahead[bool(share[-1] > share[0])].append(_is_before(*steps))
+    up, down = ahead[True], ahead[False]
     return (
         f"the induction head has the largest share of the repeated token in {first} of "
-        f"{len(heads)} models, and more than its share of the trace in {above}; its share rises "
-        f"through training in {rising}, ahead of the loss in {before}."
+        f"{len(heads)} models, and more than its share of the trace in {above}; through training "
+        f"its share rises in {len(up)}, in {sum(up)} of them ahead of the loss, and falls in "
+        f"{len(down)}, in {sum(down)} ahead of it."
     )
 
 
