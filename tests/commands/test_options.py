@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from tl_entk.commands.call import Call
 from tl_entk.commands.main import app
 from tl_entk.commands.options import as_command, attribute_helps
+from tl_entk.experiments.induction.settings import InductionSettings
 from tl_entk.experiments.language.settings import PRESETS, LanguageSettings
 from tl_entk.experiments.modular_mlp.settings import MLPSettings
 from tl_entk.experiments.modular_transformer.settings import ModularSettings
@@ -110,7 +111,8 @@ def test_helps_are_the_first_sentences(call):
 
 
 @pytest.mark.parametrize(
-    "kind", [LanguageSettings, ModularSettings, MLPSettings, SuperpositionSettings]
+    "kind",
+    [LanguageSettings, ModularSettings, MLPSettings, SuperpositionSettings, InductionSettings],
 )
 def test_every_setting_is_described(kind):
     assert list(attribute_helps(kind)) == [field.name for field in fields(kind)]

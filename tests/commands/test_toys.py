@@ -17,6 +17,8 @@ CLASSES = ["bridge", *(["hooked"] if HAS_HOOKED else [])]
 TOY = ["superposition", "--m", "3", "--sparsity", "0.5", "--features", "6", "--examples", "40",
        "--steps", "101", "--betas", "0,0.3"]  # fmt: skip
 MLP = ["modular-mlp", "--p", "7", "--n", "16", "--epochs", "20"]
+INDUCTION = ["induction-heads", "--n-heads", "2", "--d-model", "8", "--d-head", "4", "--steps",
+             "130", "--checkpoints", "3", "--pairs", "8"]  # fmt: skip
 # too short to grok: the report must do without an onset
 NO_GROKKING = [*MLP, "--no-linearization", "--no-collapses"]
 
@@ -33,7 +35,7 @@ def report_of(result):
 
 
 @pytest.mark.plain
-@pytest.mark.parametrize("command", [TOY, MLP, ["modular-transformer", "--p", "5"]])
+@pytest.mark.parametrize("command", [TOY, MLP, INDUCTION, ["modular-transformer", "--p", "5"]])
 def test_an_estimate_runs_nothing(command, tmp_path):
     result = run(*command, "--estimate", "--out", tmp_path / "runs")
     assert result.exit_code == 0, (result.output, result.exception)
@@ -45,8 +47,8 @@ def test_an_estimate_runs_nothing(command, tmp_path):
 @pytest.mark.plain
 @pytest.mark.parametrize(
     ("command", "images"),
-    [([*TOY, "--no-linearization"], 4), (NO_GROKKING, 7)],
-    ids=["superposition", "mlp"],
+    [([*TOY, "--no-linearization"], 4), (NO_GROKKING, 7), (INDUCTION, 4)],
+    ids=["superposition", "mlp", "induction"],
 )
 def test_two_seeds_and_again(command, images, tmp_path):
     options = [*command, "--seeds", 2, "--workers", 1, "--out", tmp_path]
@@ -71,6 +73,7 @@ def test_two_seeds_and_again(command, images, tmp_path):
         ([*TOY, "--seeds", "0", "--out"], "1 or more"),
         ([*MLP, "--seeds", "0", "--out"], "1 or more"),
         ([*MLP, "--workers", "0", "--out"], "1 or more"),
+        ([*INDUCTION, "--seeds", "0", "--out"], "1 or more"),
         (["modular-mlp", "--p", "113", "--out"], "--no-linearization"),
         (["paper", "--model-class", "x", "--out"], "hooked or bridge"),
     ],

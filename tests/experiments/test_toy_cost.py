@@ -1,9 +1,11 @@
 """What toy experiments will take: measured pieces, scaled up by how many there are."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
+from tests.experiments.small_induction import SMALL as SMALL_INDUCTION
 from tests.models import HAS_HOOKED
 from tl_entk.experiments import toy_cost
 from tl_entk.experiments.modular_mlp.settings import MLPSettings
@@ -51,6 +53,22 @@ def test_epochs_and_records_are_scaled_up(clock):
     # epochs 0, 5, 10, 12 are followed, 0 and 12 kept
     kernels = 6 * 10 + (4 * 2 + 2 * 3) * 100
     assert found == pytest.approx({"training": 5 - 8 * 0.04, "kernels through training": kernels})
+
+
+def test_records_of_induction_heads_are_scaled_up(clock, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    clock(5.0, 9.0, 10.0, 8.0)
+    settings = replace(SMALL_INDUCTION, steps=220, checkpoints=9)
+    found = seconds_of(toy_cost.estimate_induction(settings))
+    # 4 records were followed in 8 s
+    assert found == pytest.approx(
+        {
+            "training": 5 + 200 * 0.04,
+            "attributions of the trained model": 10,
+            "shares through training": 10 * 2,
+        }
+    )
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("model_class", ["bridge", *(["hooked"] if HAS_HOOKED else [])])

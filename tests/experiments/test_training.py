@@ -11,7 +11,7 @@ import torch
 import tl_entk.experiments.modular_transformer.training as training
 from feature_sets.errors import UserError
 from tests.models import HAS_HOOKED
-from tl_entk.experiments import ModularSettings, build_model, modular_data
+from tl_entk.experiments import ModularSettings, build_model, kept_training, modular_data
 from tl_entk.experiments.modular_mlp.model import train_mlp
 from tl_entk.experiments.modular_mlp.settings import MLPSettings
 from tl_entk.experiments.modular_transformer.last_position import LastPosition
@@ -187,7 +187,7 @@ def test_two_processes_that_train_the_same_model_leave_the_files_of_one(tmp_path
 def test_where_another_process_ends_the_training_first_it_is_begun_anew(tmp_path, monkeypatch):
     straight = train(SMALL, "bridge", tmp_path / "straight")
     state = tmp_path / "other" / "resume.safetensors"
-    read = training.read_tensors
+    read = kept_training.read_tensors
 
     def read_late(path, *args):
         path.unlink()
@@ -195,7 +195,7 @@ def test_where_another_process_ends_the_training_first_it_is_begun_anew(tmp_path
 
     state.parent.mkdir()
     state.write_text("of an epoch")
-    monkeypatch.setattr(training, "read_tensors", read_late)
+    monkeypatch.setattr(kept_training, "read_tensors", read_late)
     assert train(SMALL, "bridge", state.parent).curve == straight.curve
 
 

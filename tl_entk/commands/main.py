@@ -19,7 +19,7 @@ from tl_entk.commands.paper import paper
 from tl_entk.commands.processes import is_follower
 from tl_entk.commands.replay import replay
 from tl_entk.commands.report import report
-from tl_entk.commands.toys import modular_mlp, superposition
+from tl_entk.commands.toys import induction_heads, modular_mlp, superposition
 
 # what the process ends with: a fault of ours, what the caller can fix, an interruption
 _FAULT, _FIXABLE, _INTERRUPTED = 1, 2, 130
@@ -39,6 +39,10 @@ _EXAMPLES = {
     superposition: (
         "tl-entk superposition",
         "tl-entk superposition --m 5 --sparsity 0.9 --betas 0,0.3",
+    ),
+    induction_heads: (
+        "tl-entk induction-heads --seeds 5",
+        "tl-entk induction-heads --n-heads 8 --steps 1000 --out trial",
     ),
     paper: ("tl-entk paper --workers 2",),
     list_components: (

@@ -10,6 +10,10 @@ from rich.table import Table
 from tl_entk.alignment.names import PCA
 from tl_entk.commands.console import console
 from tl_entk.dynamics.course import Course
+from tl_entk.experiments.induction.analysis import InductionResult
+from tl_entk.experiments.induction.attributions import BASELINES
+from tl_entk.experiments.induction.comparison import correlations_over_seeds, leading
+from tl_entk.experiments.induction.head_scores import PREFIX, PREVIOUS
 from tl_entk.experiments.language.causal.summary import statements
 from tl_entk.experiments.language.run import LanguageResult
 from tl_entk.experiments.language.verdict import verdicts
@@ -101,6 +105,26 @@ def show_mlp(found: dict[int, tuple[MLPResult, Course]]) -> None:
             NONE if when.onset is None else str(when.onset),
         )
     console.print(table)
+
+
+def show_induction(found: dict[int, InductionResult]) -> None:
+    """The leading heads' shares, and what ranks heads as the known scores do."""
+    columns = ("seed", "loss", "induction head", "its share", "previous-token head", "its share")
+    table = Table(*columns, box=None)
+    for seed, result in found.items():
+        cells = [f"{result.losses['repeated'][-1]:.3f}"]
+        for one in (leading(result, PREFIX), leading(result, PREVIOUS)):
+            cells += [f"{one.head} ({one.score:.2f})", f"{one.share:.3f} (trace {one.trace:.3f})"]
+        table.add_row(str(seed), *cells)
+    console.print(table)
+    scores = list(next(iter(found.values())).known)
+    table = Table("rank correlation with", *scores, box=None)
+    for method, row in correlations_over_seeds(found).items():
+        if method not in scores:
+            mark = " *" if method in BASELINES else ""
+            table.add_row(method + mark, *[f"{row[score].value:+.2f}" for score in scores])
+    console.print(table)
+    console.print("* a plain baseline; intervals over the seeds are in the report")
 
 
 def show_paper(result: PaperResult) -> None:

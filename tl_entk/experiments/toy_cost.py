@@ -5,6 +5,7 @@ Rotations, linearization and comparison are not measured: to measure them is to 
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -17,6 +18,11 @@ from torch import Tensor, nn
 
 from tl_entk.directions.eigen import eigendecompose
 from tl_entk.experiments.cost import Cost
+from tl_entk.experiments.induction.analysis import build_trained, follow_heads
+from tl_entk.experiments.induction.attributions import attribute
+from tl_entk.experiments.induction.data import draw_windows
+from tl_entk.experiments.induction.settings import InductionSettings
+from tl_entk.experiments.induction.training import Training, train_attention_only
 from tl_entk.experiments.modular_mlp.analysis import kept_epochs, recorded_epochs
 from tl_entk.experiments.modular_mlp.model import MLPData, train_mlp
 from tl_entk.experiments.modular_mlp.settings import MLPSettings
@@ -144,6 +150,43 @@ def estimate_transformer(
         "kernels through training", followed.seconds(records, decomposed=2 * records), 0,
         f"{records} checkpoints, two kernels each; one was measured",
     )  # fmt: skip
+
+
+def estimate_induction(settings: InductionSettings) -> Iterator[Cost]:
+    """Training of one attention-only Transformer, its attributions, and shares at every record.
+
+    Args:
+        settings: of the training.
+
+    Example:
+        >>> small = InductionSettings(d_model=8, d_head=4, pairs=4, steps=150)
+        >>> [cost.part for cost in estimate_induction(small)]
+        ['training', 'attributions of the trained model', 'shares through training']
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+
+        def train_for(steps: int) -> Training:
+            # a start and an end, and one between
+            few = replace(settings, steps=steps, checkpoints=3)
+            return train_attention_only(few, folder / f"{steps}-{next(times)}")
+
+        times = itertools.count()
+        training = train_for(_SHORT)
+        yield _training(train_for, settings.steps, "steps", _CPU)
+        model = build_trained(replace(settings, steps=_SHORT, checkpoints=3), training)
+        windows = draw_windows(settings)
+        yield Cost(
+            "attributions of the trained model",
+            seconds(lambda: attribute(model, windows), _CPU), 0,
+            f"{len(windows.tokens)} windows; measured",
+        )  # fmt: skip
+        one = seconds(lambda: follow_heads(model, training, windows), _CPU)
+        yield Cost(
+            "shares through training",
+            one / len(training.checkpoints) * (settings.checkpoints + 1), 0,
+            f"{settings.checkpoints + 1} records; {len(training.checkpoints)} were measured",
+        )  # fmt: skip
 
 
 def estimate_paper(model_class: ModelClass) -> Iterator[Cost]:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from feature_sets.errors import UserError
 from tl_entk.dynamics.course import Course
+from tl_entk.experiments.induction.analysis import InductionResult, run_induction
+from tl_entk.experiments.induction.settings import InductionSettings
 from tl_entk.experiments.jobs import Job
 from tl_entk.experiments.modular_mlp.analysis import MLPResult, run_modular_mlp
 from tl_entk.experiments.modular_mlp.settings import MLPSettings
@@ -86,3 +88,19 @@ def _run_mlp(
 def mlp_result(job: Job) -> tuple[MLPResult, Course]:
     """What a finished job found."""
     return recall(MLPResult, job.done), Course.load(job.done.parent / COURSE)
+
+
+def induction_job(settings: InductionSettings, folder: Path) -> Job:
+    """One seed of the induction heads."""
+    name = settings_name("induction", settings, ("seed", "steps"))
+    home = folder / name
+    return Job(name, _run_induction, (settings, home), home / RESULT, shows=True)
+
+
+def _run_induction(settings: InductionSettings, home: Path, *, progress: bool = False) -> None:
+    store(run_induction(settings, home / "checkpoints", progress=progress), home / RESULT)
+
+
+def induction_result(job: Job) -> InductionResult:
+    """What a finished job found."""
+    return recall(InductionResult, job.done)

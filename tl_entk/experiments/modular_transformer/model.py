@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from feature_sets.errors import UserError
 from tl_entk.experiments.modular_transformer.settings import ModularSettings
-from tl_entk.experiments.modular_transformer.task import Weights, seeded_start
+from tl_entk.experiments.modular_transformer.task import seeded_start
+from tl_entk.experiments.plain_transformer import Weights
 from tl_entk.model.adapters import adapt
 from tl_entk.model.classes import ModelClass
 from tl_entk.model.sites import Site
@@ -44,7 +45,8 @@ def build_model(
         >>> model(torch.tensor([[1, 2, 5]])).shape
         torch.Size([1, 3, 6])
     """
-    common = dict(
+    model = build_transformer(
+        model_class,
         n_layers=1,
         d_model=settings.d_model,
         d_head=settings.d_head,
@@ -53,13 +55,30 @@ def build_model(
         n_ctx=3,
         d_vocab=settings.p + 1,
         d_vocab_out=settings.p + 1,
-        act_fn="relu",
-        normalization_type=None,
         seed=settings.seed,
     )
-    model = _build_hooked(common) if model_class == "hooked" else _build_bridge(common)
     load_weights(model, seeded_start(settings).weights if weights is None else weights)
     return model.eval()
+
+
+def build_transformer(model_class: ModelClass, **sizes: Any) -> Any:
+    """A Transformer of these sizes as either class: ReLU, no LayerNorm, no biases.
+
+    Args:
+        model_class: ``"hooked"`` or ``"bridge"``.
+        sizes: of the configuration that both classes share; its weights are to be loaded.
+
+    Raises:
+        UserError: for ``"hooked"`` where TransformerLens has no HookedTransformer any more.
+
+    Example:
+        >>> sizes = dict(n_layers=2, d_model=8, d_head=4, n_heads=2, n_ctx=5, d_vocab=7)
+        >>> model = build_transformer("bridge", **sizes, d_vocab_out=7, attn_only=True, seed=0)
+        >>> len(model.blocks)
+        2
+    """
+    common = dict(sizes, act_fn="relu", normalization_type=None)
+    return _build_hooked(common) if model_class == "hooked" else _build_bridge(common)
 
 
 def _build_hooked(common: dict[str, Any]) -> nn.Module:

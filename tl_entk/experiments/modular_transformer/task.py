@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from tl_entk.experiments.modular_addition import Additions, split_additions
 from tl_entk.experiments.modular_transformer.settings import ModularSettings
-
-Weights = dict[str, Float[Tensor, "..."]]
+from tl_entk.experiments.plain_transformer import Weights
 
 
 @dataclass(frozen=True, eq=False)

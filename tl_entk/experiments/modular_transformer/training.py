@@ -10,19 +10,19 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from tl_entk.experiments.kept_training import CHECKPOINT, WEIGHTS, KeptTraining
 from tl_entk.experiments.modular_transformer.last_position import LastPosition
 from tl_entk.experiments.modular_transformer.model import build_model, load_weights
 from tl_entk.experiments.modular_transformer.settings import ModularSettings
-from tl_entk.experiments.modular_transformer.task import ModularData, Weights, seeded_start
+from tl_entk.experiments.modular_transformer.task import ModularData, seeded_start
 from tl_entk.experiments.settings import refuse_divergence
 from tl_entk.model.classes import ModelClass
 from tl_entk.tools.files import read_kept, read_tensors, refuse_damaged, write_kept, write_tensors
 from tl_entk.tools.progress import Progress
 
 RESUME_EVERY = 250
-# what the files are
-_WEIGHTS, _STATE, _CURVE = "weights", "training", "curve of a training"
-_WHAT = "checkpoint of this training"
+# what the file is
+_CURVE = "curve of a training"
 
 
 @dataclass(frozen=True)
@@ -113,14 +113,14 @@ def train(
     with Progress("training", settings.epochs, progress) as bar:
         bar.advance(first)
         if first == 0:
-            write_tensors(kept[0], plain.weights(), kind=_WEIGHTS)
+            write_tensors(kept[0], plain.weights(), kind=WEIGHTS)
             run.record(0)
         for epoch in range(first + 1, settings.epochs + 1):
             run.epoch()
             if epoch % 20 == 0 or epoch in kept:
                 run.record(epoch)
             if epoch in kept:
-                write_tensors(kept[epoch], plain.weights(), kind=_WEIGHTS)
+                write_tensors(kept[epoch], plain.weights(), kind=WEIGHTS)
             if epoch % RESUME_EVERY == 0 and epoch < settings.epochs:
                 run.save(epoch)
             bar.advance(1, run.note())
@@ -137,13 +137,13 @@ def load_checkpoint(model: Any, path: Path) -> None:
     Raises:
         UserError: if the file is damaged, or no checkpoint of this model.
     """
-    weights = read_tensors(path, _WEIGHTS, _WHAT).tensors
-    with refuse_damaged(path, _WHAT):
+    weights = read_tensors(path, WEIGHTS, CHECKPOINT).tensors
+    with refuse_damaged(path, CHECKPOINT):
         load_weights(model, weights)
 
 
-class _Run:
-    """The moving parts of a training: model, optimizer, random stream, curve."""
+class _Run(KeptTraining):
+    """A training that goes through shuffled batches of the training part."""
 
     def __init__(
         self,
@@ -154,24 +154,11 @@ class _Run:
         path: Path,
         device: str,
     ) -> None:
-        self.model = model
-        self.device = device
-        self.settings = settings
+        columns = TrainingCurve.__dataclass_fields__
+        super().__init__(model, settings, generator, path, columns, device)
         self.data = data
         self.tokens = data.tokens.to(device)
         self.labels = data.labels.to(device)
-        self.generator = generator
-        self.optimizer = self._optimizer()
-        self.curve: dict[str, list] = {name: [] for name in TrainingCurve.__dataclass_fields__}
-        self.path = path
-
-    def _optimizer(self) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(
-            self.model.parameters,
-            lr=self.settings.learning_rate,
-            weight_decay=self.settings.weight_decay,
-            fused=True,
-        )
 
     def logits(self, rows: Tensor) -> Tensor:
         return self.model.logits(self.tokens[rows])[:, : self.settings.p]
@@ -200,42 +187,3 @@ class _Run:
             return ""
         train, test = self.curve["train_accuracy"][-1], self.curve["test_accuracy"][-1]
         return f"accuracy train {train:.2f} test {test:.2f}"
-
-    def save(self, epoch: int) -> None:
-        tensors: Weights = {f"weight.{k}": v for k, v in self.model.weights().items()}
-        for index, parameter in enumerate(self.model.parameters):
-            state = self.optimizer.state[parameter]
-            tensors.update({f"adam.{index}.{key}": value for key, value in state.items()})
-        tensors["generator"] = self.generator.get_state()
-        # one file, so that an interruption cannot part weights from their epoch
-        state = {"epoch": epoch, "curve": self.curve}
-        write_tensors(self.path, tensors, kind=_STATE, about=state)
-
-    def resume(self) -> int:
-        """Take up the saved state if there is one; returns its epoch."""
-        try:
-            _, tensors, saved = read_tensors(self.path, _STATE, _WHAT)
-        except FileNotFoundError:
-            return 0
-        with refuse_damaged(self.path, _WHAT):
-            return self._restore(tensors, saved)
-
-    def _restore(self, tensors: Weights, saved: dict[str, Any]) -> int:
-        names = [name for name in tensors if name.startswith("weight.")]
-        saved_weights = {name.removeprefix("weight."): tensors[name] for name in names}
-        # in the order of the optimizer's states
-        self.model.load({name: saved_weights[name] for name in self.model.leaves}, self.device)
-        self.optimizer = self._optimizer()
-        for index, parameter in enumerate(self.model.parameters):
-            prefix = f"adam.{index}."
-            self.optimizer.state[parameter] = {
-                key.removeprefix(prefix): value.to(parameter.device)
-                for key, value in tensors.items()
-                if key.startswith(prefix)
-            }
-        self.generator.set_state(tensors["generator"])
-        self.curve = saved["curve"]
-        return int(saved["epoch"])
-
-    def forget(self) -> None:
-        self.path.unlink(missing_ok=True)

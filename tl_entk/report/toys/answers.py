@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from tl_entk.dynamics.course import Course
+from tl_entk.experiments.induction.analysis import InductionResult
+from tl_entk.experiments.induction.comparison import half_way, leading, rises
+from tl_entk.experiments.induction.head_scores import PREFIX
 from tl_entk.experiments.modular_mlp.analysis import FULL_SECOND, SUM, MLPResult
 from tl_entk.experiments.modular_transformer.analysis import PCA_ROW, UNEMBED, ModularResult
 from tl_entk.experiments.paper import PaperResult
@@ -59,3 +62,28 @@ def answer_paper(result: PaperResult) -> str:
         f"{len(paper_table(result).rows)} figures of the paper stand beside ours, above and in the "
         "report."
     )
+
+
+def answer_induction(found: Mapping[int, InductionResult]) -> str:
+    """Whether the induction head has the largest share, and whether that moves before the loss."""
+    heads = [leading(result, PREFIX) for result in found.values()]
+    first = sum(head.rank == 1 for head in heads)
+    above = sum(head.share > head.trace for head in heads)
+    # by whether it rises: does the share's way come before the loss's?
+    ahead: dict[bool, list[bool]] = {True: [], False: []}
+    for result in found.values():
+        series = rises(result)
+        share = series["share, induction head"]
+        steps = (half_way(result.steps, values) for values in (share, series["loss"]))
+        ahead[bool(share[-1] > share[0])].append(_is_before(*steps))
+    up, down = ahead[True], ahead[False]
+    return (
+        f"the induction head has the largest share of the repeated token in {first} of "
+        f"{len(heads)} models, and more than its share of the trace in {above}; through training "
+        f"its share rises in {len(up)}, in {sum(up)} of them ahead of the loss, and falls in "
+        f"{len(down)}, in {sum(down)} ahead of it."
+    )
+
+
+def _is_before(first: int | None, second: int | None) -> bool:
+    return first is not None and second is not None and first < second

@@ -1,0 +1,1 @@
+"""Induction heads: a 2-layer attention-only Transformer on repeated random tokens."""
