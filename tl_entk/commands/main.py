@@ -19,6 +19,7 @@ from tl_entk.commands.paper import paper
 from tl_entk.commands.processes import is_follower
 from tl_entk.commands.replay import replay
 from tl_entk.commands.report import report
+from tl_entk.commands.structured_superposition import structured_superposition
 from tl_entk.commands.toys import modular_mlp, superposition
 
 # what the process ends with: a fault of ours, what the caller can fix, an interruption
@@ -39,6 +40,10 @@ _EXAMPLES = {
     superposition: (
         "tl-entk superposition",
         "tl-entk superposition --m 5 --sparsity 0.9 --betas 0,0.3",
+    ),
+    structured_superposition: (
+        "tl-entk structured-superposition --seeds 5",
+        "tl-entk structured-superposition --structures hierarchical,sums --m 8",
     ),
     paper: ("tl-entk paper --workers 2",),
     list_components: (

@@ -26,12 +26,13 @@ from tl_entk.experiments.structured_superposition.methods import compare_methods
 from tl_entk.experiments.structured_superposition.model import seeded_structured_model
 from tl_entk.experiments.structured_superposition.settings import StructureSettings
 from tl_entk.experiments.superposition.analysis import REPRESENTED, last_cliff_modes
-from tl_entk.experiments.superposition.model import ToyModel, fit_toy_model
+from tl_entk.experiments.superposition.model import ToyModel, TrainedToyModel, fit_toy_model
 from tl_entk.linearization.build_jacobian import jacobian
 
 Ground = Literal["scores", "hidden", "expanded"]
-# the spectra: the kernel's, its before training, and the one that the outputs' PCA has
-TRAINED, UNTRAINED, OUTPUTS_PCA = "eNTK", "eNTK before training", "PCA of the outputs"
+# The spectra: the kernel's, its before training, and that of the outputs' second moments: what their
+# PCA has, but not centered, as the kernel is not.
+TRAINED, UNTRAINED, OUTPUTS = "eNTK", "eNTK before training", "outputs"
 _PLURALS = {"parent": "parents", "child": "children", "part": "parts", "whole": "wholes"}
 
 
@@ -104,7 +105,7 @@ class StructureResult:
 
 
 def run_structure(settings: StructureSettings, *, progress: bool = False) -> StructureResult:
-    """Train a toy model with structured features and analyze it, in float64.
+    """Train a toy model with structured features and analyze it.
 
     Args:
         settings: of the model.
@@ -113,14 +114,27 @@ def run_structure(settings: StructureSettings, *, progress: bool = False) -> Str
     Raises:
         UserError: if the training diverges, or a feature is zero in every example.
     """
-    clock, n = Clock(), settings.features
+    clock = Clock()
     start, x = seeded_structured_model(settings)
     trained = fit_toy_model(settings, copy.deepcopy(start), x, progress=progress)
     clock.lap("training")
-    states = read_states(trained.model, x)
+    return analyze(settings, start, trained, clock)
+
+
+def analyze(
+    settings: StructureSettings, start: ToyModel, trained: TrainedToyModel, clock: Clock
+) -> StructureResult:
+    """Spectra and alignments, in float64.
+
+    Args:
+        settings: of the model.
+        start: the model before training.
+        trained: the same after it.
+        clock: of the run.
+    """
+    states, n = read_states(trained.model, trained.x), settings.features
     eigen, before = (_decompose(model, states.x, n) for model in (trained.model, start))
     clock.lap("kernels")
-    outputs = states.outputs - states.outputs.mean(0)
     compared = compare_methods(states, eigen.vectors[:, :, :n], settings.seed)
     clock.lap("comparison")
     return StructureResult(
@@ -130,7 +144,7 @@ def run_structure(settings: StructureSettings, *, progress: bool = False) -> Str
         {
             TRAINED: eigen.eigenvalues,
             UNTRAINED: before.eigenvalues,
-            OUTPUTS_PCA: torch.linalg.svdvals(outputs).square(),
+            OUTPUTS: torch.linalg.svdvals(states.outputs).square(),
         },
         {method: found.scores for method, found in compared.alignments.items()},
         {method: found.hidden for method, found in compared.alignments.items()},

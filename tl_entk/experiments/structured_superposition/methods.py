@@ -80,7 +80,9 @@ def compare_methods(states: States, vectors: Float[Tensor, "N n k"], seed: int) 
     rotation = _rotate(vectors.flatten(0, 1), seed, _KERNEL_ITERATIONS)
     found.alignments[ENTK_ICA] = _align_patterns(states, rotation.vectors.reshape(vectors.shape))
     found.converged[ENTK_ICA] = rotation.converged
-    found.alignments[OUTPUTS] = align(states, states.outputs)
+    # each has its own output as its pattern
+    patterns = torch.diag_embed(states.outputs)
+    found.alignments[OUTPUTS] = align(states, states.outputs, patterns=patterns)
     _add_components(found, states, states.outputs, (OUTPUT_PCA, OUTPUT_ICA), seed)
     _add_components(found, states, states.hidden, (HIDDEN_PCA, HIDDEN_ICA), seed)
     _add_autoencoders(found, states, seed)
