@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
 from feature_sets.errors import UserError
-from feature_sets.structures import STRUCTURES
+from feature_sets.structures import STRUCTURES, Structure
 from tl_entk.commands.call import Call
 from tl_entk.commands.checks import check_choice, check_seeds, check_workers, run_folder
 from tl_entk.commands.console import show_costs, show_end, shows_progress, working
@@ -92,9 +92,11 @@ def _regimes(settings: StructureSettings, structures: str) -> list[StructureSett
     """
     names = dict.fromkeys(parse_names(structures))
     if not names:
-        raise UserError(f"--structures {structures!r}: pass one or more of {', '.join(STRUCTURES)}.")
+        raise UserError(
+            f"--structures {structures!r}: pass one or more of {', '.join(STRUCTURES)}."
+        )
     chosen = [check_choice("--structures", name, STRUCTURES) for name in names]
-    return [replace(settings, structure=name) for name in chosen]
+    return [replace(settings, structure=cast(Structure, name)) for name in chosen]
 
 
 def _name(regimes: Sequence[StructureSettings], seeds: int) -> str:

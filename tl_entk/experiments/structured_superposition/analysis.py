@@ -30,8 +30,8 @@ from tl_entk.experiments.superposition.model import ToyModel, TrainedToyModel, f
 from tl_entk.linearization.build_jacobian import jacobian
 
 Ground = Literal["scores", "hidden", "expanded"]
-# The spectra: the kernel's, its before training, and that of the outputs' second moments: what their
-# PCA has, but not centered, as the kernel is not.
+# The spectra: the kernel's, its before training, and that of the outputs' second moments, which
+# their PCA has too, but centered, as the kernel is not.
 TRAINED, UNTRAINED, OUTPUTS = "eNTK", "eNTK before training", "outputs"
 _PLURALS = {"parent": "parents", "child": "children", "part": "parts", "whole": "wholes"}
 
