@@ -13,6 +13,7 @@ from tl_entk.commands.options import as_command, attribute_helps
 from tl_entk.experiments.language.settings import PRESETS, LanguageSettings
 from tl_entk.experiments.modular_mlp.settings import MLPSettings
 from tl_entk.experiments.modular_transformer.settings import ModularSettings
+from tl_entk.experiments.structured_superposition.settings import StructureSettings
 from tl_entk.experiments.superposition.settings import SuperpositionSettings
 
 pytestmark = pytest.mark.plain
@@ -110,7 +111,8 @@ def test_helps_are_the_first_sentences(call):
 
 
 @pytest.mark.parametrize(
-    "kind", [LanguageSettings, ModularSettings, MLPSettings, SuperpositionSettings]
+    "kind",
+    [LanguageSettings, ModularSettings, MLPSettings, SuperpositionSettings, StructureSettings],
 )
 def test_every_setting_is_described(kind):
     assert list(attribute_helps(kind)) == [field.name for field in fields(kind)]

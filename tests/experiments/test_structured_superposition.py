@@ -272,6 +272,7 @@ def test_seeds_together(result):
     found = {one.name: one for one in known_numbers([drop, late], TRAINED)}
     # the drop after 10 is the largest, then the second one (of 2, after 11 there and 10 here)
     assert found["features"].place.value == 1.5
+    assert (found["features"].least, found["features"].most) == (10, 10)
     assert found["features"].ratio.value == pytest.approx((2.125 / 0.5 + 0.5 / 0.25) / 2)
     better = replace(result, scores={n: s * (n == SAE) for n, s in result.scores.items()})
     lead = find_lead([better, better], ENTK, "scores")

@@ -22,19 +22,15 @@ from tl_entk.experiments.paper import PaperResult
 from tl_entk.experiments.structured_superposition.methods import METHODS
 from tl_entk.experiments.structured_superposition.over_seeds import (
     Seeds,
-    by_structure,
-    mean_cosine,
+    overall_cosine,
 )
 from tl_entk.experiments.superposition.analysis import SuperpositionResult
-from tl_entk.report.parts import Table as PageTable
-from tl_entk.report.parts import show_cell
 from tl_entk.report.toys.dynamics import timing
 from tl_entk.report.toys.paper_table import paper_table
 from tl_entk.report.toys.structure_tables import (
     GROUNDS,
     drop_table,
     format_mean,
-    known_number_table,
 )
 from tl_entk.report.toys.wording import NONE, format_cliff
 
@@ -101,23 +97,17 @@ def show_superposition(found: dict[int, list[SuperpositionResult]]) -> None:
 
 
 def show_structures(found: Seeds) -> None:
-    """The drops of the spectra, and what every method reaches on every ground."""
-    for shown in (drop_table(found), known_number_table(found)):
-        console.print(_as_text(shown))
-    table = Table("structure", "method", *GROUNDS.values(), box=None)
-    for name, results in by_structure(found).items():
-        for method in METHODS:
-            cells = [format_mean(mean_cosine(results, method, ground)) for ground in GROUNDS]
-            table.add_row(name, method, *cells)
+    """The largest drops of the spectra, and what every method reaches over all structures."""
+    drops = drop_table(found)
+    table = Table(*drops.columns, box=None)
+    for row in drops.rows:
+        table.add_row(*map(str, row))
     console.print(table)
-
-
-def _as_text(table: PageTable) -> Table:
-    """A table of the page without intervals, for a terminal."""
-    shown = Table(*table.columns, box=None)
-    for row in table.rows:
-        shown.add_row(*[show_cell(cell)["text"] for cell in row])
-    return shown
+    table = Table("mean best |cos|", *GROUNDS.values(), box=None)
+    for method in METHODS:
+        cells = [format_mean(overall_cosine(found, method, ground)) for ground in GROUNDS]
+        table.add_row(method, *cells)
+    console.print(table)
 
 
 def show_mlp(found: dict[int, tuple[MLPResult, Course]]) -> None:

@@ -32,13 +32,15 @@ class KnownNumber(NamedTuple):
 
     Attributes:
         name: of the number.
-        number: modes.
+        least: modes, in the seed with the fewest.
+        most: modes, in the seed with the most.
         place: of that drop among all drops, by size, on average over the seeds; 1 is the largest.
         ratio: last eigenvalue before it over the first after it.
     """
 
     name: str
-    number: int
+    least: int
+    most: int
     place: IntervalEstimate
     ratio: IntervalEstimate
 
@@ -90,22 +92,21 @@ def find_lead(
 
 
 def known_numbers(results: Sequence[StructureResult], spectrum: str) -> list[KnownNumber]:
-    """The drops of a spectrum after every known number that is the same for all seeds.
+    """The drops of a spectrum after every known number, in each seed after its own.
 
     A drop that is not among modes 2 to 1.4 n, or ends the spectrum, has no place.
     """
-    first = results[0].known_numbers
     found = []
-    for name, number in first.items():
-        if any(result.known_numbers[name] != number for result in results):
-            continue
+    for name in results[0].known_numbers:
+        numbers = [result.known_numbers[name] for result in results]
         places, ratios = [], []
-        for result in results:
+        for result, number in zip(results, numbers, strict=True):
             drops = result.drops(spectrum)
             at = [i for i, drop in enumerate(drops) if drop.position == number]
             places.append(at[0] + 1.0 if at else np.nan)
             ratios.append(drops[at[0]].ratio if at else np.nan)
-        found.append(KnownNumber(name, number, mean_over_seeds(places), mean_over_seeds(ratios)))
+        means = mean_over_seeds(places), mean_over_seeds(ratios)
+        found.append(KnownNumber(name, min(numbers), max(numbers), *means))
     return found
 
 

@@ -91,7 +91,10 @@ def known_number_table(seeds: Seeds) -> Table:
         for same in zip(*spectra, strict=True):
             cells = [cell for one in same for cell in (one.place.value, one.ratio.value)]
             shown: Cells = [None if cell != cell else cell for cell in cells]
-            rows.append([name, same[0].name, same[0].number, *shown])
+            least, most = same[0].least, same[0].most
+            rows.append(
+                [name, same[0].name, least if least == most else f"{least} to {most}", *shown]
+            )
     heads = [head for spectrum in SPECTRA for head in (f"place, {spectrum}", f"ratio, {spectrum}")]
     return Table(
         "structure_known_numbers",

@@ -116,7 +116,7 @@ def _draw_spectra(seeds: Seeds) -> Picture:
         numbers = {k: v for k, v in first.known_numbers.items() if k != "represented"}
         marks[name] = {f"{what}, {number}": number for what, number in numbers.items()}
         faint[name] = [other.eigenvalues[TRAINED].numpy() for other in others]
-    picture = spectrum_panels(lines, marks, "Spectra, by structure", faint=faint)
+    picture = spectrum_panels(lines, marks, "Spectra, by structure", faint=faint, room=True)
     caption = (
         "Leading eigenvalues, relative to the first; dotted lines at the numbers that a cliff "
         "could count."
