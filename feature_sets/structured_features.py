@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from feature_sets.structures import Structure, check_sparsity, family_of, feature_kinds
-from feature_sets.superposition import sparse_features
+from feature_sets.superposition import check_drawing, sparse_features
 
 
 def structured_features(
@@ -49,10 +49,10 @@ def structured_features(
     """
     if structure == "independent":
         return sparse_features(n, features, sparsity, generator)
+    check_drawing(n, features, sparsity, generator)
     size = len(family_of(structure).kinds)
     feature_kinds(features, structure)
     check_sparsity(sparsity, structure)
-    # the values of independent features that are never zero, before they are scaled
     values = torch.rand(n, features // size, size, generator=generator)
     coin = torch.rand(n, features // size, generator=generator)
     p = 1 - sparsity

@@ -94,6 +94,9 @@ def test_kinds():
         (lambda: check_sparsity(0.4, "anticorrelated"), "0.5 or more"),
         (lambda: check_sparsity(0.6, "sums"), "0.667 or more"),
         (lambda: structured_features(5, 4, 0.9, "sums", torch.Generator()), "multiple of 3"),
+        (lambda: structured_features(0, 3, 0.9, "sums", torch.Generator()), "n = 0"),
+        (lambda: structured_features(5, 3, 1.0, "sums", torch.Generator()), "below 1"),
+        (lambda: structured_features(5, 3, 0.9, "sums", 0), "pass a torch.Generator"),
         (lambda: structured_features(5, 5, 0.1, "hierarchical", torch.Generator()), "0.5 or more"),
     ],
 )
