@@ -64,8 +64,8 @@ def drop_table(seeds: Seeds) -> Table:
     ]
     return Table(
         "structure_drops",
-        "Modes before the three largest drops of every spectrum, with their mean ratios and, where "
-        "seeds differ, how many seeds.",
+        "Modes before the three largest drops of every spectrum, with their mean ratios; where "
+        "seeds differ, in how many seeds, and how many have it at a place of their own.",
         ("structure", "spectrum", "largest", "second", "third"),
         rows,
         text=True,
@@ -75,12 +75,16 @@ def drop_table(seeds: Seeds) -> Table:
 def _count_positions(results: list[StructureResult], spectrum: str, place: int) -> str:
     """The positions of one drop over the seeds, the most frequent first."""
     drops = [found[place] for r in results if len(found := r.drops(spectrum)) > place]
-    said = []
+    said, elsewhere = [], 0
     for position, times in Counter(drop.position for drop in drops).most_common():
         ratio = sum(drop.ratio for drop in drops if drop.position == position) / times
-        seeds = "" if times == len(results) else f", {times} of {len(results)}"
-        said.append(f"{position} ({ratio:.2f}x{seeds})")
-    return ", ".join(said) or NONE
+        if times == len(results):
+            return f"{position} ({ratio:.2f}x)"
+        if times > 1:
+            said.append(f"{position} ({ratio:.2f}x) in {times}")
+        else:
+            elsewhere += 1
+    return ", ".join([*said, *[f"{elsewhere} elsewhere"] * bool(elsewhere)]) or NONE
 
 
 def known_number_table(seeds: Seeds) -> Table:
