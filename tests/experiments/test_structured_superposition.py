@@ -185,8 +185,7 @@ def test_an_autoencoder_of_a_stack_is_the_one_trained_alone():
     assert float(alone.explained(h)) == pytest.approx(float(expected))
 
 
-def test_autoencoders_find_sparse_directions_that_do_not_overlap(monkeypatch):
-    monkeypatch.setattr(sparse_autoencoders, "_STEPS", 600)
+def test_autoencoders_find_sparse_directions_that_do_not_overlap():
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(300, 4, generator=generator) * (torch.rand(300, 4, generator=generator) < 0.2)
     turn = torch.linalg.qr(torch.randn(4, 4, generator=generator))[0]

@@ -74,6 +74,7 @@ def align(
         patterns: (N, n, k) over examples and outputs; default of rank one.
 
     Example:
+        >>> import torch
         >>> x = torch.eye(3).double()
         >>> found = align(States(x, x, x, x), x)
         >>> found.scores.diagonal().tolist()
@@ -106,6 +107,7 @@ def best_cosines(cosines: Float[Tensor, "k n"]) -> Float[Tensor, " n"]:
     """For every feature the largest |cos| over the directions.
 
     Example:
+        >>> import torch
         >>> best_cosines(torch.tensor([[0.9, 0.8], [0.1, 0.3]])).tolist()
         [0.8999999761581421, 0.800000011920929]
     """
@@ -118,6 +120,7 @@ def matched_cosines(cosines: Float[Tensor, "k n"]) -> Float[Tensor, " n"]:
     Pairs are chosen to make the sum largest; a feature that is left without a direction has 0.
 
     Example:
+        >>> import torch
         >>> matched_cosines(torch.tensor([[1.0, 0.75], [0.0, 0.25]])).tolist()
         [1.0, 0.25]
     """

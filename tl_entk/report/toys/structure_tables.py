@@ -65,7 +65,7 @@ def drop_table(seeds: Seeds) -> Table:
     return Table(
         "structure_drops",
         "Modes before the three largest drops of every spectrum, with their mean ratios; where "
-        "seeds differ, in how many seeds, and how many have it at a place of their own.",
+        "seeds differ, in how many seeds, and how many have it elsewhere, each at its own place.",
         ("structure", "spectrum", "largest", "second", "third"),
         rows,
         text=True,
@@ -84,7 +84,9 @@ def _count_positions(results: list[StructureResult], spectrum: str, place: int) 
             said.append(f"{position} ({ratio:.2f}x) in {times}")
         else:
             elsewhere += 1
-    return ", ".join([*said, *[f"{elsewhere} elsewhere"] * bool(elsewhere)]) or NONE
+    if elsewhere:
+        said.append(f"{elsewhere} elsewhere" if said else "differs")
+    return ", ".join(said) or NONE
 
 
 def known_number_table(seeds: Seeds) -> Table:
