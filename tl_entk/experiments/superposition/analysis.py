@@ -67,7 +67,9 @@ class SuperpositionResult:
 
     def cliff(self, beta: str = "0") -> Cliff | None:
         """The largest relative drop near the number n of features: among modes 0.4 n to 1.4 n."""
-        return find_last_cliff(self.eigenvalues[beta], len(self.products))
+        n = len(self.products)
+        values = self.eigenvalues[beta][: last_cliff_modes(n)]
+        return next(iter(find_cliffs(values, count=1, skip=int(0.4 * n))), None)
 
     def first_cliff(self, beta: str = "0") -> Cliff | None:
         """The largest relative drop after the first few modes and before mode n: 9 to n - 1."""
@@ -81,20 +83,6 @@ class SuperpositionResult:
         """
         largest = self.alignments[beta].max(1)
         return len(largest.indices.unique()), float(largest.values.mean())
-
-
-def find_last_cliff(eigenvalues: Float[Tensor, " _modes"], n: int) -> Cliff | None:
-    """The largest relative drop among modes 0.4 n to 1.4 n.
-
-    Args:
-        eigenvalues: largest first.
-        n: features.
-
-    Example:
-        >>> find_last_cliff(torch.tensor([9.0, 8.0, 7.0, 6.0, 1.0, 0.9]), 4).position
-        4
-    """
-    return next(iter(find_cliffs(eigenvalues[: last_cliff_modes(n)], 1, skip=int(0.4 * n))), None)
 
 
 def last_cliff_modes(n: int) -> int:
