@@ -33,15 +33,27 @@ def sparse_features(
         >>> x.shape, bool(((x.norm(dim=1) - 1).abs() < 1e-6).all())
         (torch.Size([4, 3]), True)
     """
+    check_drawing(n, features, sparsity, generator)
+    values = torch.rand(n, features, generator=generator)
+    present = torch.rand(n, features, generator=generator) >= sparsity
+    return torch.nn.functional.normalize(values * present, dim=1)
+
+
+def check_drawing(n: int, features: int, sparsity: float, generator: torch.Generator) -> None:
+    """Refuse what no feature values can be drawn with.
+
+    Raises:
+        UserError: names the argument.
+
+    Example:
+        >>> check_drawing(4, 3, 0.2, torch.Generator())
+    """
     check_at_least("n", n)
     check_at_least("features", features)
     number = isinstance(sparsity, float) or is_integer(sparsity)
     if not number or not 0 <= sparsity < 1:
         raise UserError(f"sparsity = {sparsity!r}: pass a probability of zero from 0 to below 1.")
     check_kind("generator", generator, torch.Generator, "a torch.Generator")
-    values = torch.rand(n, features, generator=generator)
-    present = torch.rand(n, features, generator=generator) >= sparsity
-    return torch.nn.functional.normalize(values * present, dim=1)
 
 
 def superposition(x: Float[Tensor, "n c"]) -> Float[Tensor, "n c c"]:

@@ -14,6 +14,7 @@ from tl_entk.experiments.induction.settings import InductionSettings
 from tl_entk.experiments.language.settings import PRESETS, LanguageSettings
 from tl_entk.experiments.modular_mlp.settings import MLPSettings
 from tl_entk.experiments.modular_transformer.settings import ModularSettings
+from tl_entk.experiments.structured_superposition.settings import StructureSettings
 from tl_entk.experiments.superposition.settings import SuperpositionSettings
 
 pytestmark = pytest.mark.plain
@@ -112,7 +113,14 @@ def test_helps_are_the_first_sentences(call):
 
 @pytest.mark.parametrize(
     "kind",
-    [LanguageSettings, ModularSettings, MLPSettings, SuperpositionSettings, InductionSettings],
+    [
+        LanguageSettings,
+        ModularSettings,
+        MLPSettings,
+        SuperpositionSettings,
+        InductionSettings,
+        StructureSettings,
+    ],
 )
 def test_every_setting_is_described(kind):
     assert list(attribute_helps(kind)) == [field.name for field in fields(kind)]

@@ -10,6 +10,7 @@ from tests.models import HAS_HOOKED
 from tl_entk.experiments import toy_cost
 from tl_entk.experiments.modular_mlp.settings import MLPSettings
 from tl_entk.experiments.modular_transformer.settings import ModularSettings
+from tl_entk.experiments.structured_superposition.settings import StructureSettings
 from tl_entk.experiments.superposition.settings import SuperpositionSettings
 
 pytestmark = pytest.mark.plain
@@ -43,6 +44,23 @@ def test_steps_and_exponents_are_scaled_up(clock):
     found = seconds_of(toy_cost.estimate_superposition([TOY], [0.3, 1.0]))
     assert found == pytest.approx(
         {f"{TOY.name}: training": 5 + 80 * 0.04, f"{TOY.name}: kernels": 6}
+    )
+
+
+def test_the_comparison_of_one_structure_stands_for_all(clock, monkeypatch):
+    monkeypatch.setattr(toy_cost.structured, "analyze", lambda *_: None)
+    sizes = {"m": 2, "features": 10, "examples": 20, "steps": 100}
+    regimes = [
+        StructureSettings(**sizes, structure=structure)
+        for structure in ("independent", "correlated")
+    ]
+    clock(5.0, 9.0, 5.0, 7.0, 2.0)
+    assert seconds_of(toy_cost.estimate_structures(regimes)) == pytest.approx(
+        {
+            "independent: training": 5 + 80 * 0.04,
+            "correlated: training": 5 + 80 * 0.02,
+            "kernels and comparison": 4,
+        }
     )
 
 

@@ -86,6 +86,17 @@ def test_a_mark_stands_behind_the_last_mode_before_the_cliff():
     assert set(rows_of(chart, "mark", "at")) == {("cliff", 3.5)}
 
 
+def test_room_for_marks_is_above_the_spectra():
+    chart = spectrum_panels({"x": {"both": SPECTRUM}}, {"x": {"cliff": 3}}, "Spectra", room=True)
+    (scale,) = {
+        tuple(part["scale"]["domain"])
+        for part in values_in(chart.to_dict())
+        if isinstance(part.get("scale"), dict) and part["scale"].get("type") == "log"
+    }
+    # what is seen goes from 1/4 to 1
+    assert scale == pytest.approx((0.25, 4**0.33))
+
+
 def test_what_is_not_positive_or_beyond_the_end_is_left_out():
     chart = CHARTS["several legends"]()
     assert rows_of(chart, "name1", "x")[0] == ("a", 0)

@@ -12,6 +12,7 @@ from feature_sets.errors import UserError
 from tl_entk import __version__
 from tl_entk.commands.app import app
 from tl_entk.commands.console import errors, show_error
+from tl_entk.commands.induction_heads import induction_heads
 from tl_entk.commands.language import language
 from tl_entk.commands.list_components import list_components
 from tl_entk.commands.modular_transformer import modular_transformer
@@ -19,7 +20,8 @@ from tl_entk.commands.paper import paper
 from tl_entk.commands.processes import is_follower
 from tl_entk.commands.replay import replay
 from tl_entk.commands.report import report
-from tl_entk.commands.toys import induction_heads, modular_mlp, superposition
+from tl_entk.commands.structured_superposition import structured_superposition
+from tl_entk.commands.toys import modular_mlp, superposition
 
 # what the process ends with: a fault of ours, what the caller can fix, an interruption
 _FAULT, _FIXABLE, _INTERRUPTED = 1, 2, 130
@@ -43,6 +45,10 @@ _EXAMPLES = {
     induction_heads: (
         "tl-entk induction-heads --seeds 5",
         "tl-entk induction-heads --n-heads 8 --steps 1000 --out trial",
+    ),
+    structured_superposition: (
+        "tl-entk structured-superposition --seeds 5",
+        "tl-entk structured-superposition --structures hierarchical,sums --m 8",
     ),
     paper: ("tl-entk paper --workers 2",),
     list_components: (

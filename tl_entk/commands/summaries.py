@@ -24,9 +24,19 @@ from tl_entk.experiments.modular_transformer.analysis import (
     headline,
 )
 from tl_entk.experiments.paper import PaperResult
+from tl_entk.experiments.structured_superposition.methods import METHODS
+from tl_entk.experiments.structured_superposition.over_seeds import (
+    Seeds,
+    overall_cosine,
+)
 from tl_entk.experiments.superposition.analysis import SuperpositionResult
 from tl_entk.report.toys.dynamics import timing
 from tl_entk.report.toys.paper_table import paper_table
+from tl_entk.report.toys.structure_tables import (
+    GROUNDS,
+    drop_table,
+    format_mean,
+)
 from tl_entk.report.toys.wording import NONE, format_cliff
 
 
@@ -88,6 +98,20 @@ def show_superposition(found: dict[int, list[SuperpositionResult]]) -> None:
             cliffs = (result.cliff(), result.first_cliff())
             places = map(format_cliff, cliffs)
             table.add_row(result.name, str(seed), *places, str(result.represented))
+    console.print(table)
+
+
+def show_structures(found: Seeds) -> None:
+    """The largest drops of the spectra, and what every method reaches over all structures."""
+    drops = drop_table(found)
+    table = Table(*drops.columns, box=None)
+    for row in drops.rows:
+        table.add_row(*map(str, row))
+    console.print(table)
+    table = Table("mean best |cos|", *GROUNDS.values(), box=None)
+    for method in METHODS:
+        cells = [format_mean(overall_cosine(found, method, ground)) for ground in GROUNDS]
+        table.add_row(method, *cells)
     console.print(table)
 
 

@@ -21,7 +21,6 @@ from tl_entk.commands.options import (
     as_command,
     parse_numbers,
 )
-from tl_entk.experiments.induction.settings import InductionSettings
 from tl_entk.experiments.modular_mlp.settings import MLPSettings
 from tl_entk.experiments.settings import settings_name
 from tl_entk.experiments.superposition.settings import (
@@ -77,7 +76,7 @@ def superposition(
         if len(regimes) > 1
         else ("superposition", ("m", "sparsity", "seed"))
     )
-    target = out / (settings_name(kind, regimes[0], always) + _more_seeds(seeds))
+    target = out / (settings_name(kind, regimes[0], always) + name_seeds(seeds))
     with run_folder(target, call, "training, decomposing, comparing"):
         from tl_entk.commands.summaries import show_superposition
         from tl_entk.experiments.jobs import run_jobs
@@ -147,7 +146,7 @@ def modular_mlp(
         show_costs(estimate_mlp(settings), NOT_MEASURED, times=seeds)
         return
     name = settings_name("modular-mlp", settings, ("seed", "p", "epochs"))
-    target = out / (name + _more_seeds(seeds))
+    target = out / (name + name_seeds(seeds))
     with run_folder(target, call, "training, following, analyzing"):
         from tl_entk.commands.summaries import show_mlp
         from tl_entk.experiments.jobs import run_jobs
@@ -172,56 +171,11 @@ def modular_mlp(
     show_end(answer_mlp(found), page)
 
 
-@as_command(
-    InductionSettings,
-    leave_out=("shortest", "longest", "weight_decay"),
-    helps={"seed": FIRST_SEED},
-)
-def induction_heads(
-    call: Call[InductionSettings],
-    *,
-    seeds: Seeds = 1,
-    workers: Workers = None,
-    estimate: Estimate = False,
-    out: Out = Path("runs"),
-) -> None:
-    """Induction heads: which heads of a small Transformer a repeated token is attributed to.
+def name_seeds(seeds: int) -> str:
+    """What a folder's name says of several seeds.
 
-    A second call with the same settings reuses what was computed; an interrupted training goes on.
+    Example:
+        >>> name_seeds(1), name_seeds(5)
+        ('', '-and-4-more')
     """
-    settings = call.settings
-    check_seeds(seeds)
-    check_workers(workers)
-    if estimate:
-        from tl_entk.experiments.toy_cost import estimate_induction
-
-        remark = (
-            "one seed after the other, though several are run side by side; known scores and the "
-            "page come on top"
-        )
-        show_costs(estimate_induction(settings), remark, times=seeds)
-        return
-    name = settings_name("induction-heads", settings, ("seed", "steps"))
-    target = out / (name + _more_seeds(seeds))
-    with run_folder(target, call, "training, scoring heads, attributing"):
-        from tl_entk.commands.summaries import show_induction
-        from tl_entk.experiments.jobs import run_jobs
-        from tl_entk.experiments.toy_jobs import induction_job, induction_result
-        from tl_entk.report.toys.answers import answer_induction
-        from tl_entk.report.toys.induction import write_induction
-
-        jobs = {
-            seed: induction_job(replace(settings, seed=seed), out)
-            for seed in range(settings.seed, settings.seed + seeds)
-        }
-        run_jobs(list(jobs.values()), workers=workers, progress=shows_progress())
-        found = {seed: induction_result(job) for seed, job in jobs.items()}
-        with working("writing report.html"):
-            page = write_induction(found, target)
-    show_induction(found)
-    show_end(answer_induction(found), page)
-
-
-def _more_seeds(seeds: int) -> str:
-    """What a folder's name says of several seeds."""
     return "" if seeds == 1 else f"-and-{seeds - 1}-more"

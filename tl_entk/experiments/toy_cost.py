@@ -5,6 +5,7 @@ Rotations, linearization and comparison are not measured: to measure them is to 
 
 from __future__ import annotations
 
+import copy
 import itertools
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from tl_entk.directions.eigen import eigendecompose
+from tl_entk.experiments.clock import Clock
 from tl_entk.experiments.cost import Cost
 from tl_entk.experiments.induction.analysis import build_trained, follow_heads
 from tl_entk.experiments.induction.attributions import attribute
@@ -35,8 +37,16 @@ from tl_entk.experiments.modular_transformer.training import (
     train,
 )
 from tl_entk.experiments.paper import FEW_BETAS, SEEDS, author_settings
+from tl_entk.experiments.structured_superposition import analysis as structured
+from tl_entk.experiments.structured_superposition.model import seeded_structured_model
+from tl_entk.experiments.structured_superposition.settings import StructureSettings
 from tl_entk.experiments.superposition.analysis import analyze
-from tl_entk.experiments.superposition.model import TrainedToyModel, train_toy_model
+from tl_entk.experiments.superposition.model import (
+    ToyModel,
+    TrainedToyModel,
+    fit_toy_model,
+    train_toy_model,
+)
 from tl_entk.experiments.superposition.settings import BETAS, SuperpositionSettings, paper_regimes
 from tl_entk.kernel.blocks import kernel_blocks
 from tl_entk.model.classes import ModelClass
@@ -83,6 +93,35 @@ def estimate_superposition(
 
 def _train_toy(settings: SuperpositionSettings, steps: int) -> TrainedToyModel:
     return train_toy_model(replace(settings, steps=steps))
+
+
+def estimate_structures(regimes: Sequence[StructureSettings]) -> Iterator[Cost]:
+    """Training and comparison of some structures, one after the other; comparisons are alike.
+
+    Args:
+        regimes: each trained once.
+
+    Example:
+        >>> toy = StructureSettings(m=2, features=6, examples=40, steps=101)
+        >>> [cost.part for cost in estimate_structures([toy])]
+        ['independent: training', 'kernels and comparison']
+    """
+    for settings in regimes:
+        yield _training(
+            partial(_train_structure, settings),
+            settings.steps, "steps", _CPU, f"{settings.name}: training",
+        )  # fmt: skip
+    first = regimes[0]
+    start, trained = _train_structure(first, _SHORT)
+    one = seconds(partial(structured.analyze, first, start, trained, Clock()), _CPU)
+    yield Cost(
+        "kernels and comparison", len(regimes) * one, 0, f"{len(regimes)} models; one was measured"
+    )
+
+
+def _train_structure(settings: StructureSettings, steps: int) -> tuple[ToyModel, TrainedToyModel]:
+    start, x = seeded_structured_model(settings)
+    return start, fit_toy_model(replace(settings, steps=steps), copy.deepcopy(start), x)
 
 
 def estimate_mlp(settings: MLPSettings) -> Iterator[Cost]:

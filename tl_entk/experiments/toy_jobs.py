@@ -14,6 +14,8 @@ from tl_entk.experiments.modular_mlp.analysis import MLPResult, run_modular_mlp
 from tl_entk.experiments.modular_mlp.settings import MLPSettings
 from tl_entk.experiments.records import recall, store
 from tl_entk.experiments.settings import settings_name
+from tl_entk.experiments.structured_superposition.analysis import StructureResult, run_structure
+from tl_entk.experiments.structured_superposition.settings import StructureSettings
 from tl_entk.experiments.superposition.analysis import SuperpositionResult, run_superposition
 from tl_entk.experiments.superposition.settings import SuperpositionSettings
 from tl_entk.model.memory import check_memory_budget
@@ -50,6 +52,22 @@ def _run_superposition(
 def superposition_result(job: Job) -> SuperpositionResult:
     """What a finished job found."""
     return recall(SuperpositionResult, job.done)
+
+
+def structure_job(settings: StructureSettings, folder: Path) -> Job:
+    """One structure and seed."""
+    name = settings_name("structured-superposition", settings, ("structure", "seed"))
+    home = folder / name
+    return Job(name, _run_structure, (settings, home), home / RESULT, 25.0, shows=True)
+
+
+def _run_structure(settings: StructureSettings, home: Path, *, progress: bool = False) -> None:
+    store(run_structure(settings, progress=progress), home / RESULT)
+
+
+def structure_result(job: Job) -> StructureResult:
+    """What a finished job found."""
+    return recall(StructureResult, job.done)
 
 
 def mlp_job(settings: MLPSettings, folder: Path, *, collapses: bool, fits: bool) -> Job:

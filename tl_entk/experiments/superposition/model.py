@@ -92,9 +92,20 @@ def seeded_toy_model(
     """
     generator = torch.Generator().manual_seed(settings.seed)
     x = sparse_features(settings.examples, settings.features, settings.sparsity, generator)
+    return untrained_toy_model(settings, generator), x
+
+
+def untrained_toy_model(settings: SuperpositionSettings, generator: torch.Generator) -> ToyModel:
+    """A toy model with weights of Xavier's normal distribution and zero bias.
+
+    Example:
+        >>> settings = SuperpositionSettings(m=2, features=3)
+        >>> untrained_toy_model(settings, torch.Generator().manual_seed(0)).W.shape
+        torch.Size([2, 3])
+    """
     weight = torch.empty(settings.m, settings.features)
     nn.init.xavier_normal_(weight, generator=generator)
-    return ToyModel(weight), x
+    return ToyModel(weight)
 
 
 def train_toy_model(settings: SuperpositionSettings, *, progress: bool = False) -> TrainedToyModel:
@@ -114,7 +125,33 @@ def train_toy_model(settings: SuperpositionSettings, *, progress: bool = False) 
         >>> trained.loss[-1] < trained.loss[0]
         True
     """
-    model, x = seeded_toy_model(settings)
+    return fit_toy_model(settings, *seeded_toy_model(settings), progress=progress)
+
+
+def fit_toy_model(
+    settings: SuperpositionSettings,
+    model: ToyModel,
+    x: Float[Tensor, "N n"],
+    *,
+    progress: bool = False,
+) -> TrainedToyModel:
+    """Train an untrained toy model on its samples, in place.
+
+    Args:
+        settings: of the training.
+        model: untrained.
+        x: (N, n) the fixed samples.
+        progress: show a progress bar.
+
+    Raises:
+        UserError: if the training diverges.
+
+    Example:
+        >>> settings = SuperpositionSettings(m=2, features=3, examples=9, steps=101)
+        >>> trained = fit_toy_model(settings, *seeded_toy_model(settings))
+        >>> trained.loss[-1] < trained.loss[0]
+        True
+    """
     weights = importance(settings).float()
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, fused=True)
     losses = []

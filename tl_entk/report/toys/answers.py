@@ -11,6 +11,19 @@ from tl_entk.experiments.induction.head_scores import PREFIX
 from tl_entk.experiments.modular_mlp.analysis import FULL_SECOND, SUM, MLPResult
 from tl_entk.experiments.modular_transformer.analysis import PCA_ROW, UNEMBED, ModularResult
 from tl_entk.experiments.paper import PaperResult
+from tl_entk.experiments.structured_superposition.analysis import TRAINED, UNTRAINED
+from tl_entk.experiments.structured_superposition.methods import (
+    BASELINES,
+    ENTK,
+    ENTK_ICA,
+    METHODS,
+    OUTPUTS,
+)
+from tl_entk.experiments.structured_superposition.over_seeds import (
+    Seeds,
+    count_largest_drops,
+    overall_cosine,
+)
 from tl_entk.experiments.superposition.analysis import SuperpositionResult
 from tl_entk.report.toys.dynamics import timing
 from tl_entk.report.toys.mlp_cliffs import overlap_bound
@@ -42,6 +55,21 @@ def answer_superposition(found: Mapping[int, Sequence[SuperpositionResult]]) -> 
     return (
         f"the spectrum of the flattened kernel drops right after mode {n}, the number of features, "
         f"in {at_features} of {len(regimes)} toy models."
+    )
+
+
+def answer_structures(found: Seeds) -> str:
+    """What the largest drop counts, and how the kernel does beside baselines."""
+    models = sum(map(len, found.values()))
+    trained, before = (count_largest_drops(found, name) for name in (TRAINED, UNTRAINED))
+    overall = {name: overall_cosine(found, name, "scores").value for name in METHODS}
+    strongest = max((name for name in BASELINES if name != OUTPUTS), key=overall.__getitem__)
+    return (
+        f"the largest drop of the kernel's spectrum is right after the number of outputs in "
+        f"{trained} of {models} models, and in {before} before training; mean best |correlation| "
+        f"with the true features: {ENTK} {overall[ENTK]:.2f}, rotated by ICA "
+        f"{overall[ENTK_ICA]:.2f}, {strongest} {overall[strongest]:.2f}, {OUTPUTS} "
+        f"{overall[OUTPUTS]:.2f}."
     )
 
 

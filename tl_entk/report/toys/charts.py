@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -25,6 +25,7 @@ def spectrum_panels(
     title: str,
     *,
     faint: Mapping[str, Sequence[Values]] | None = None,
+    room: bool = False,
 ) -> Any:
     """A panel per title: eigenvalues by mode, relative to the first.
 
@@ -33,6 +34,7 @@ def spectrum_panels(
         marks: title to marks: label and the number of modes before the drop.
         title: of the whole.
         faint: title to further spectra, drawn in gray (other seeds).
+        room: leave some above the spectra for the marks' texts.
     """
     panels = {
         name: Panel(
@@ -40,6 +42,7 @@ def spectrum_panels(
             "mode, from 1",
             "eigenvalue / first",
             log=True,
+            limits=_leave_room(lines.values()) if room else None,
             marks={text: modes + 0.5 for text, modes in marks.get(name, {}).items()},
             faint=[_spectrum(values) for values in (faint or {}).get(name, ())],
         )
@@ -53,6 +56,12 @@ def _spectrum(values: Values) -> Line:
     first = values[0] if values[0] > 0 else np.nan
     relative = np.where(values > FLOOR * first, values / first, np.nan)
     return Line(np.arange(1, len(values) + 1), relative)
+
+
+def _leave_room(spectra: Iterable[Values]) -> tuple[float, float]:
+    """Limits of the panel: as it would be, and a third higher on its logarithmic axis."""
+    least = min(float(np.nanmin(_spectrum(values).y)) for values in spectra)
+    return least, least**-0.33
 
 
 def frequency_bars(

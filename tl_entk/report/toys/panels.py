@@ -130,7 +130,7 @@ def _draw(panel: Panel, frame: pd.DataFrame, index: int = 0, field: str = "name"
     log = panel.log and len(frame) > 0
     scale = alt.Scale(type="log", nice=False) if log else alt.Scale(zero=False)
     if panel.limits:
-        scale = alt.Scale(domain=list(panel.limits))
+        scale = alt.Scale(domain=list(panel.limits), type="log" if log else "linear")
     x = alt.X(
         "x:Q", title=panel.x, scale=alt.Scale(nice=False, padding=6), axis=alt.Axis(grid=False)
     )

@@ -1,0 +1,28 @@
+"""Figures over several seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+from tl_entk.alignment.bootstrap import IntervalEstimate
+
+
+def mean_over_seeds(values: Sequence[float]) -> IntervalEstimate:
+    """The mean with its 95 % interval by Student's t, mean +- t s / sqrt(n).
+
+    Args:
+        values: one for each seed; of a single one the interval is unknown, NaN.
+
+    Example:
+        >>> found = mean_over_seeds([1.0, 2.0, 3.0])
+        >>> found.value, round(found.low, 2), round(found.high, 2)
+        (2.0, -0.48, 4.48)
+    """
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return IntervalEstimate(mean, float("nan"), float("nan"))
+    half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
+    return IntervalEstimate(mean, mean - half, mean + half)

@@ -1,0 +1,1 @@
+"""Toy models of superposition with features that depend on each other."""
