@@ -57,8 +57,8 @@ class SaeScores(Shown):
         n, m = self.scores.shape
         return [
             f"SaeScores: {m} of {self.width} latents differ among {n} examples, at {self.hook}",
-            f"{self.active:.1f} are active in an example; {100 * self.explained:.0f} % of the "
-            "activations' variance explained",
+            f"{self.active:.1f} are active in an example; R² of the reconstruction "
+            f"{self.explained:.2f}",
             f"first: {list_some(self.latents.tolist())}",
         ]
 

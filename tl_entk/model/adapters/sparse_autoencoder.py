@@ -21,7 +21,9 @@ _SCALED_OUTSIDE = {
     "covariance_whitening": "fold_activation_whitening",
 }
 # examples that are encoded one by one, to see whether others have a part in their codes
-_ALONE = 8
+_ALONE = 32
+# at a threshold rounding alone may switch a latent, of an example here and there
+_MAY_DIFFER = 0.1
 
 
 @dataclass(frozen=True)
@@ -87,9 +89,8 @@ class SparseAutoencoder:
         if len(inputs) < 2:
             return
         alone = torch.cat([_dense(self.sae.encode(row[None])) for row in inputs])
-        # at a threshold rounding alone may switch a latent, of an example here and there
         differs = ((alone - codes).abs().amax(1) > 1e-2 * codes.abs().amax()).float().mean()
-        if differs > 0.5:
+        if differs > _MAY_DIFFER:
             raise UserError(
                 "the autoencoder's code of one example depends on the others in the batch, as "
                 "BatchTopK's do while it is trained: save it by save_inference_model and load it "

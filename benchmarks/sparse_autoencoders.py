@@ -1,0 +1,168 @@
+"""Latents of a sparse autoencoder (SAELens) beside eigendirections, on the embedded story model.
+
+    python -m benchmarks.sparse_autoencoders [--seeds 5] [--layer 3] [--out runs]
+
+For every seed: windows and labels as `tl-entk language` makes them, and a TopK autoencoder trained
+on the residual stream after one layer, in other stories. Needs sae-lens, so TransformerLens 3.9.
+Layer, size and training were set before any figure was seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy import stats
+
+import tl_entk
+from feature_sets import load_pipeline
+from tl_entk.experiments.language.data import language_data
+from tl_entk.experiments.language.settings import LanguageSettings
+from tl_entk.tools.files import write_json
+
+K, WIDTH, ACTIVE = 25, 640, 16
+BATCH, SAMPLES, STORIES, STORIES_SEED = 1024, 1024 * 800, 1536, 1000
+SAE, FULL = "SAE", "SAE, all latents"
+PLAIN = ("residual x unembedding", "predicted unembedding")
+# method to its figure with every seed
+Figures = dict[str, list[float]]
+
+
+def training_states(loaded, layer: int, out: Path) -> torch.Tensor:
+    """Residual stream at every position of stories that no window is of."""
+    path = out / f"autoencoder-stories-{STORIES}.json"
+    if not path.exists():
+        write_json(path, tl_entk.sample_stories(STORIES, STORIES_SEED))
+    hook = f"blocks.{layer}.hook_resid_post"
+    found = []
+    for story in json.loads(path.read_text()):
+        tokens = torch.tensor([loaded.tokenizer(story)["input_ids"]])
+        with torch.no_grad():
+            _, cache = loaded.model.run_with_cache(tokens, names_filter=hook)
+        found.append(cache[hook][0])
+    return torch.cat(found)
+
+
+def shuffled(states: torch.Tensor, seed: int) -> Iterator[torch.Tensor]:
+    """Batches without end, every state once before any comes again."""
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        order = torch.randperm(len(states), generator=generator)
+        yield from (states[rows] for rows in order.split(BATCH) if len(rows) == BATCH)
+
+
+def train_autoencoder(states: torch.Tensor, layer: int, seed: int, folder: Path):
+    """A TopK autoencoder by SAELens' trainer, saved and loaded again."""
+    import sae_lens
+    from sae_lens.config import LoggingConfig, SAETrainerConfig
+    from sae_lens.saes.sae import SAEMetadata
+
+    torch.manual_seed(seed)
+    configuration = sae_lens.TopKTrainingSAEConfig(
+        d_in=states.shape[1],
+        d_sae=WIDTH,
+        k=ACTIVE,
+        normalize_activations="expected_average_only_in",
+        metadata=SAEMetadata(hook_name=f"blocks.{layer}.hook_resid_post", model_name="stories"),
+    )
+    settings = SAETrainerConfig(
+        total_training_samples=SAMPLES,
+        train_batch_size_samples=BATCH,
+        lr=1e-3,
+        lr_end=1e-4,
+        lr_decay_steps=300,
+        dead_feature_window=200,
+        n_batches_for_norm_estimate=50,
+        logger=LoggingConfig(log_to_wandb=False),
+    )
+    sae = sae_lens.TopKTrainingSAE(configuration)
+    sae_lens.SAETrainer(cfg=settings, sae=sae, data_provider=shuffled(states, seed)).fit()
+    sae.save_inference_model(str(folder))
+    return sae_lens.SAE.load_from_disk(str(folder))
+
+
+def judge(loaded, nlp, states, layer: int, seed: int, out: Path):
+    """Probes and best directions of every method with one seed."""
+    folder = out / f"autoencoders-{layer}-{seed}"
+    (folder / "windows").mkdir(parents=True, exist_ok=True)
+    data = language_data(LanguageSettings(seed=seed), loaded, nlp, folder / "windows")
+    started = time.perf_counter()
+    sae = train_autoencoder(states, layer, seed, folder / "sae")
+    seconds = time.perf_counter() - started
+    model, tokens = loaded.model, data.windows.tokens
+    latents = tl_entk.sae_scores(model, tokens, sae)
+    print(f"seed {seed}: {len(data.features)} labels, trained in {seconds:.0f} s\n{latents}")
+    found = tl_entk.baseline_scores(model, tokens, K, PLAIN, layers=[layer])
+    plain = {name: scores for name in PLAIN for scores in found[name].values()}
+    eigen = tl_entk.default_directions(model, tokens, K)
+    activations = data.activations[str(layer)]
+    table = tl_entk.compare(
+        eigen, data.features, activations, seed=seed, baselines={SAE: latents, **plain}
+    )
+    columns = {
+        "eNTK": eigen.scores,
+        "PCA": tl_entk.pca_scores(activations, K),
+        "standardized PCA": tl_entk.pca_scores(activations, K, standardize=True),
+        SAE: latents.scores[:, :K],
+        FULL: latents.scores,
+        **plain,
+    }
+    single = {
+        name: tl_entk.best_directions(scores, data.features, seed=seed, n_permutations=0)
+        for name, scores in columns.items()
+    }
+    return table, single
+
+
+def print_mean(title: str, figures: Figures) -> None:
+    """Mean over the seeds with its 95 % interval, and paired differences to both of SAE's."""
+    print(f"\n| {title} | macro AP | less {SAE} | less {FULL} |\n|---|---|---|---|")
+    for name, values in figures.items():
+        gaps = [
+            "" if name == other else interval(np.subtract(values, figures[other]), "+")
+            for other in (SAE, FULL)
+        ]
+        print(f"| {name} | {interval(np.array(values))} | {gaps[0]} | {gaps[1]} |")
+
+
+def interval(values: np.ndarray, sign: str = "") -> str:
+    """Mean and t interval over seeds."""
+    mean = statistics.mean(values)
+    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
+    return f"{mean:{sign}.2f} ({mean - half:{sign}.2f} to {mean + half:{sign}.2f})"
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--layer", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path("runs"))
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    loaded, nlp = tl_entk.load_language_model("stories"), load_pipeline()
+    states = training_states(loaded, arguments.layer, arguments.out)
+    print(f"{len(states)} states to train on, shown {SAMPLES / len(states):.1f} times")
+    probes: Figures = {}
+    directions: Figures = {}
+    for seed in range(arguments.seeds):
+        table, single = judge(loaded, nlp, states, arguments.layer, seed, arguments.out)
+        for basis in table.bases:
+            probes.setdefault(basis, []).append(table.macro(basis).value)
+            print(f"probe from {basis}: {table.macro(basis)}, of {table.provenance['columns']}")
+        for name, found in single.items():
+            directions.setdefault(name, []).append(found.macro().value)
+            print(f"best of {name}: {found.macro()}, of {found.k}", flush=True)
+    print_mean("probes", probes)
+    print_mean("best single direction", directions)
+
+
+if __name__ == "__main__":
+    main()
