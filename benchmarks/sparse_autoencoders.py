@@ -1,16 +1,16 @@
 """Latents of a sparse autoencoder (SAELens) beside eigendirections, on the embedded story model.
 
-    python -m benchmarks.sparse_autoencoders [--seeds 5] [--layer 3] [--out runs]
+    python -m benchmarks.sparse_autoencoders TinyStories.txt [--seeds 5] [--layer 3] [--out runs]
 
-For every seed: windows and labels as `tl-entk language` makes them, and a TopK autoencoder trained
-on the residual stream after one layer, in other stories. Needs sae-lens, so TransformerLens 3.9.
+For every seed: windows and labels as `tl-entk language` makes them without options, and a TopK
+autoencoder trained on the residual stream after one layer, at every position of the text. Windows
+are of stories that the model writes. Needs sae-lens, so TransformerLens 3.9.
 Layer, size and training were set before any figure was seen.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Iterator
@@ -24,28 +24,29 @@ import tl_entk
 from feature_sets import load_pipeline
 from tl_entk.experiments.language.data import language_data
 from tl_entk.experiments.language.settings import LanguageSettings
-from tl_entk.tools.files import write_json
+from tl_entk.model.adapters import adapt_transformer
 
 K, WIDTH, ACTIVE = 25, 640, 16
-BATCH, SAMPLES, STORIES, STORIES_SEED = 1024, 1024 * 800, 1536, 1000
+BATCH, SAMPLES = 512, 512 * 1000
 SAE, FULL = "SAE", "SAE, all latents"
 PLAIN = ("residual x unembedding", "predicted unembedding")
 # method to its figure with every seed
 Figures = dict[str, list[float]]
 
 
-def training_states(loaded, layer: int, out: Path) -> torch.Tensor:
-    """Residual stream at every position of stories that no window is of."""
-    path = out / f"autoencoder-stories-{STORIES}.json"
-    if not path.exists():
-        write_json(path, tl_entk.sample_stories(STORIES, STORIES_SEED))
+def training_states(loaded, layer: int, text: Path) -> torch.Tensor:
+    """Residual stream at every position of a text, in rows of the model's context."""
     hook = f"blocks.{layer}.hook_resid_post"
+    context = adapt_transformer(loaded.model).context
+    tokens = torch.tensor(loaded.tokenizer(text.read_text(encoding="utf-8"))["input_ids"])
+    rows = tokens[: len(tokens) // context * context].view(-1, context)
     found = []
-    for story in json.loads(path.read_text()):
-        tokens = torch.tensor([loaded.tokenizer(story)["input_ids"]])
+    for batch in rows.split(16):
         with torch.no_grad():
-            _, cache = loaded.model.run_with_cache(tokens, names_filter=hook)
-        found.append(cache[hook][0])
+            _, cache = loaded.model.run_with_cache(
+                batch, names_filter=hook, stop_at_layer=layer + 1
+            )
+        found.append(cache[hook].flatten(0, 1))
     return torch.cat(found)
 
 
@@ -141,6 +142,7 @@ def interval(values: np.ndarray, sign: str = "") -> str:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("text", type=Path)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--layer", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("runs"))
@@ -148,7 +150,7 @@ def main() -> None:
     torch.set_num_threads(1)
     arguments.out.mkdir(parents=True, exist_ok=True)
     loaded, nlp = tl_entk.load_language_model("stories"), load_pipeline()
-    states = training_states(loaded, arguments.layer, arguments.out)
+    states = training_states(loaded, arguments.layer, arguments.text)
     print(f"{len(states)} states to train on, shown {SAMPLES / len(states):.1f} times")
     probes: Figures = {}
     directions: Figures = {}
