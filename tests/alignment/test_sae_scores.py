@@ -161,6 +161,8 @@ def test_what_is_no_autoencoder_of_this_model_is_refused(model):
     refuse(model, Autoencoder("blocks.0.hook_rezid", 12), "no hook 'blocks.0.hook_rezid'")
     refuse(model, Autoencoder("blocks.7.hook_resid_post", 12), "like it: .'blocks.0.hook_resid_po")
     refuse(model, Autoencoder(RESIDUAL, 13), f"width 13, and '{RESIDUAL}' has width 12")
+    refuse(model, Autoencoder(RESIDUAL, 6), f"width 6, and '{RESIDUAL}' has width 12")
+    refuse(model, Autoencoder(HEADS, 4, head=4), f"width 4 of head 4, and '{HEADS}' has width 16")
     nameless = trained(model)
     nameless.cfg.metadata.hook_name = None
     refuse(model, nameless, "set sae.cfg.metadata.hook_name, for example")

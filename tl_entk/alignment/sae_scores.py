@@ -132,7 +132,7 @@ def sae_scores(
     )
     autoencoder = adapt_autoencoder(sae)
     states = activations_at(model, tokens, autoencoder.hook, position, batch_size=batch_size)
-    states = autoencoder.choose_head(states, adapter.n_heads)
+    states = autoencoder.choose_head(states)
     codes, decoded = autoencoder.encode(states, adapter.n_heads)
     if not bool(codes.isfinite().all()):
         raise UserError(

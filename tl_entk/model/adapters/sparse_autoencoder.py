@@ -44,20 +44,21 @@ class SparseAutoencoder:
     d_in: int
     by_head: bool
 
-    def choose_head(self, states: Float[Tensor, "n d"], n_heads: int) -> Float[Tensor, "n d_in"]:
-        """Flat activations of the hook as the autoencoder's own, heads flattened.
+    def choose_head(self, states: Float[Tensor, "n d"]) -> Float[Tensor, "n d_in"]:
+        """Of a hook's activations, all heads flattened, those that the autoencoder takes.
 
         Raises:
-            UserError: if they are of another width than the autoencoder.
+            UserError: if they are of another width, or there is no such head.
         """
-        if self.head is not None:
-            states = states.unflatten(1, (n_heads, -1))[:, self.head]
-        if states.shape[1] != self.d_in:
+        heads, rest = divmod(states.shape[1], self.d_in)
+        if rest or (heads != 1 if self.head is None else self.head >= heads):
+            of_head = "" if self.head is None else f" of head {self.head}"
             raise UserError(
-                f"the autoencoder takes activations of width {self.d_in}, and {self.hook!r} has "
-                f"width {states.shape[1]}: pass one that was trained on this model."
+                f"the autoencoder takes activations of width {self.d_in}{of_head}, and "
+                f"{self.hook!r} has width {states.shape[1]}: pass one that was trained on this "
+                "model."
             )
-        return states
+        return states.unflatten(1, (heads, self.d_in))[:, self.head or 0]
 
     @torch.no_grad()
     def encode(
