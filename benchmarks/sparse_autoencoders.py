@@ -90,11 +90,11 @@ def train_autoencoder(states: torch.Tensor, layer: int, seed: int, folder: Path)
 
 def judge(loaded, nlp, states, layer: int, seed: int, out: Path):
     """Probes and best directions of every method with one seed."""
-    folder = out / f"autoencoders-{layer}-{seed}"
-    (folder / "windows").mkdir(parents=True, exist_ok=True)
-    data = language_data(LanguageSettings(seed=seed), loaded, nlp, folder / "windows")
+    windows = out / f"windows-{seed}"
+    windows.mkdir(exist_ok=True)
+    data = language_data(LanguageSettings(seed=seed), loaded, nlp, windows)
     started = time.perf_counter()
-    sae = train_autoencoder(states, layer, seed, folder / "sae")
+    sae = train_autoencoder(states, layer, seed, out / f"autoencoder-{layer}-{seed}")
     seconds = time.perf_counter() - started
     model, tokens = loaded.model, data.windows.tokens
     latents = tl_entk.sae_scores(model, tokens, sae)
