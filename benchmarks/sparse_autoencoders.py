@@ -11,9 +11,10 @@ Layer, size and training were set before any figure was seen.
 from __future__ import annotations
 
 import argparse
+import functools
 import statistics
-import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -58,8 +59,17 @@ def shuffled(states: torch.Tensor, seed: int) -> Iterator[torch.Tensor]:
         yield from (states[rows] for rows in order.split(BATCH) if len(rows) == BATCH)
 
 
-def train_autoencoder(states: torch.Tensor, layer: int, seed: int, folder: Path):
-    """A TopK autoencoder by SAELens' trainer, saved and loaded again."""
+def load_autoencoder(states: Callable[[], torch.Tensor], layer: int, seed: int, folder: Path):
+    """A TopK autoencoder by SAELens, trained unless the folder has it."""
+    import sae_lens
+
+    if not folder.exists():
+        train_autoencoder(states(), layer, seed).save_inference_model(str(folder))
+    return sae_lens.SAE.load_from_disk(str(folder))
+
+
+def train_autoencoder(states: torch.Tensor, layer: int, seed: int):
+    """A TopK autoencoder, by SAELens' trainer."""
     import sae_lens
     from sae_lens.config import LoggingConfig, SAETrainerConfig
     from sae_lens.saes.sae import SAEMetadata
@@ -83,9 +93,7 @@ def train_autoencoder(states: torch.Tensor, layer: int, seed: int, folder: Path)
         logger=LoggingConfig(log_to_wandb=False),
     )
     sae = sae_lens.TopKTrainingSAE(configuration)
-    sae_lens.SAETrainer(cfg=settings, sae=sae, data_provider=shuffled(states, seed)).fit()
-    sae.save_inference_model(str(folder))
-    return sae_lens.SAE.load_from_disk(str(folder))
+    return sae_lens.SAETrainer(cfg=settings, sae=sae, data_provider=shuffled(states, seed)).fit()
 
 
 def judge(loaded, nlp, states, layer: int, seed: int, out: Path):
@@ -93,12 +101,10 @@ def judge(loaded, nlp, states, layer: int, seed: int, out: Path):
     windows = out / f"windows-{seed}"
     windows.mkdir(exist_ok=True)
     data = language_data(LanguageSettings(seed=seed), loaded, nlp, windows)
-    started = time.perf_counter()
-    sae = train_autoencoder(states, layer, seed, out / f"autoencoder-{layer}-{seed}")
-    seconds = time.perf_counter() - started
+    sae = load_autoencoder(states, layer, seed, out / f"autoencoder-{layer}-{seed}")
     model, tokens = loaded.model, data.windows.tokens
     latents = tl_entk.sae_scores(model, tokens, sae)
-    print(f"seed {seed}: {len(data.features)} labels, trained in {seconds:.0f} s\n{latents}")
+    print(f"seed {seed}: {len(data.features)} labels\n{latents}")
     found = tl_entk.baseline_scores(model, tokens, K, PLAIN, layers=[layer])
     plain = {name: scores for name in PLAIN for scores in found[name].values()}
     eigen = tl_entk.default_directions(model, tokens, K)
@@ -123,7 +129,8 @@ def judge(loaded, nlp, states, layer: int, seed: int, out: Path):
 
 def print_mean(title: str, figures: Figures) -> None:
     """Mean over the seeds with its 95 % interval, and paired differences to both of SAE's."""
-    print(f"\n| {title} | macro AP | less {SAE} | less {FULL} |\n|---|---|---|---|")
+    seeds = len(next(iter(figures.values())))
+    print(f"\n| {title}, {seeds} seeds | macro AP | less {SAE} | less {FULL} |\n|---|---|---|---|")
     for name, values in figures.items():
         gaps = [
             "" if name == other else interval(np.subtract(values, figures[other]), "+")
@@ -150,19 +157,22 @@ def main() -> None:
     torch.set_num_threads(1)
     arguments.out.mkdir(parents=True, exist_ok=True)
     loaded, nlp = tl_entk.load_language_model("stories"), load_pipeline()
-    states = training_states(loaded, arguments.layer, arguments.text)
-    print(f"{len(states)} states to train on, shown {SAMPLES / len(states):.1f} times")
-    probes: Figures = {}
-    directions: Figures = {}
+    states = functools.cache(lambda: training_states(loaded, arguments.layer, arguments.text))
+    probes: defaultdict[str, Figures] = defaultdict(lambda: defaultdict(list))
+    directions: Figures = defaultdict(list)
     for seed in range(arguments.seeds):
         table, single = judge(loaded, nlp, states, arguments.layer, seed, arguments.out)
+        families = dict.fromkeys(row.family for row in table.rows)
         for basis in table.bases:
-            probes.setdefault(basis, []).append(table.macro(basis).value)
-            print(f"probe from {basis}: {table.macro(basis)}, of {table.provenance['columns']}")
-        for name, found in single.items():
-            directions.setdefault(name, []).append(found.macro().value)
-            print(f"best of {name}: {found.macro()}, of {found.k}", flush=True)
-    print_mean("probes", probes)
+            for family in (None, *families):
+                found = table.macro(basis, family=family).value
+                probes[family or "all labels"][basis].append(found)
+            print(f"probe from {basis}: {table.macro(basis)}")
+        for name, best in single.items():
+            directions[name].append(best.macro().value)
+            print(f"best of {best.k} of {name}: {best.macro()}", flush=True)
+    for family, figures in probes.items():
+        print_mean(f"probes, {family}", figures)
     print_mean("best single direction", directions)
 
 
