@@ -128,15 +128,16 @@ def judge(loaded, nlp, states, layer: int, seed: int, out: Path):
 
 
 def print_mean(title: str, figures: Figures) -> None:
-    """Mean over the seeds with its 95 % interval, and paired differences to both of SAE's."""
-    seeds = len(next(iter(figures.values())))
-    print(f"\n| {title}, {seeds} seeds | macro AP | less {SAE} | less {FULL} |\n|---|---|---|---|")
+    """Mean over the seeds with its 95 % interval, and paired differences to three methods."""
+    seeds, others = len(figures[SAE]), (SAE, FULL, PLAIN[0])
+    heads = "".join(f" less {other} |" for other in others)
+    print(f"\n| {title}, {seeds} seeds | macro AP |{heads}\n|{'---|' * (2 + len(others))}")
     for name, values in figures.items():
         gaps = [
             "" if name == other else interval(np.subtract(values, figures[other]), "+")
-            for other in (SAE, FULL)
+            for other in others
         ]
-        print(f"| {name} | {interval(np.array(values))} | {gaps[0]} | {gaps[1]} |")
+        print(f"| {name} | {interval(np.array(values))} | {' | '.join(gaps)} |")
 
 
 def interval(values: np.ndarray, sign: str = "") -> str:
