@@ -94,7 +94,7 @@ story-model: $(VENV)/ready  ## (STORIES=...) train the embedded story model (an 
 
 $(VENV)/ready: pyproject.toml constraints/transformer-lens-3.9.txt
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/$(PIP_INSTALL) -c constraints/transformer-lens-3.9.txt -e ".[dev]"
+	$(VENV)/bin/$(PIP_INSTALL) -c constraints/transformer-lens-3.9.txt -e ".[dev,sae]"
 	touch $@
 
 $(VENV4)/ready: pyproject.toml constraints/transformer-lens-4.3.txt

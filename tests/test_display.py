@@ -44,6 +44,9 @@ SHOWN = {
     "SubspaceOverlap": lambda: OVERLAP,
     "DirectionTable": lambda: tables()["eNTK"],
     "Comparison": comparison,
+    "SaeScores": lambda: tl_entk.SaeScores(
+        torch.eye(3)[:, :2], torch.tensor([7, 1]), torch.tensor([0.2, 0.1]), 9, HOSTILE, 1.5, 0.8
+    ),
     "Course": course,
     "FeatureSet": lambda: FeatureSet.from_dict({HOSTILE: [0, 1], "b": [0.5, 2]}),
     "Windows": windows,

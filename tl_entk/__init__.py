@@ -54,6 +54,8 @@ Directions beside features
     pca_scores             the PCA baseline
     random_directions      the floor
     baseline_scores        every baseline of a language model, by name
+    sae_scores             latents of a sparse autoencoder (SAELens)
+    SaeScores              what comes out
     center_within          what scores tell within a group, such as one predicted token
     best_directions        the best single direction for every feature
     DirectionTable         what comes out
@@ -127,6 +129,7 @@ if TYPE_CHECKING:
         subspace_overlap,
     )
     from tl_entk.alignment.readout_sweep import judge_sweep, sweep_directions
+    from tl_entk.alignment.sae_scores import SaeScores, sae_scores
     from tl_entk.compressed.eigendirections import all_eigendirections
     from tl_entk.directions.cliffs import Cliff, find_cliffs
     from tl_entk.directions.cost import Estimate
@@ -230,6 +233,8 @@ __all__ = [  # noqa: RUF022 - grouped, as the docstring is
     "pca_scores",
     "random_directions",
     "baseline_scores",
+    "sae_scores",
+    "SaeScores",
     "center_within",
     "best_directions",
     "DirectionTable",
@@ -294,6 +299,7 @@ _MODULES = {
         "SubspaceOverlap abs_cosines group_projections purity subspace_overlap"
     ),
     "tl_entk.alignment.readout_sweep": "judge_sweep sweep_directions",
+    "tl_entk.alignment.sae_scores": "SaeScores sae_scores",
     "tl_entk.compressed.eigendirections": "all_eigendirections",
     "tl_entk.directions.cliffs": "Cliff find_cliffs",
     "tl_entk.directions.cost": "Estimate",

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 import tl_entk
+from tests.sparse_autoencoder import Autoencoder
 from tests.wrong_input.cases import EIGEN, TOKENS, Case, crossed, every, model
 
 W_OUT = "blocks.0.mlp.W_out"
@@ -31,6 +32,7 @@ RUNS = {
     "gradient_norms": lambda x: tl_entk.gradient_norms(model(), x, W_OUT),
     "activations_at": lambda x: tl_entk.activations_at(model(), x, RESIDUAL),
     "baseline_scores": lambda x: tl_entk.baseline_scores(model(), x, 1, ["PCA"]),
+    "sae_scores": lambda x: tl_entk.sae_scores(model(), x, Autoencoder(RESIDUAL, 12)),
     "greedy_continuation": lambda x: tl_entk.greedy_continuation(model(), x, 1),
     "sweep_directions": lambda x: tl_entk.sweep_directions(model(), x, ["logsumexp"], k=1),
     "jacobian": lambda x: tl_entk.jacobian(model(), x, W_OUT),

@@ -22,9 +22,10 @@ from feature_sets.feature_set import FeatureSet, check_feature_set
 from tl_entk.alignment.baselines import leading_scores, random_directions
 from tl_entk.alignment.bootstrap import Samples, check_bootstrap
 from tl_entk.alignment.comparison_result import BOUNDS, R2, Comparison, ComparisonRow
-from tl_entk.alignment.names import PCA, RANDOM, STANDARDIZED, Probe
+from tl_entk.alignment.names import ALL_ACTIVATIONS, PCA, RANDOM, STANDARDIZED, Probe
 from tl_entk.alignment.probes import probe_scores
 from tl_entk.alignment.ranking import AP, METRICS, Ranking, resamples
+from tl_entk.alignment.sae_scores import SaeScores
 from tl_entk.alignment.splitting import halves, too_rare
 from tl_entk.directions.eigen import EigenDirections, scores_of
 from tl_entk.tools.arrays import Rows, to_matrix
@@ -41,7 +42,7 @@ def compare(
     seed: int = 0,
     n_bootstrap: int = 500,
     probe: Probe = "logistic",
-    baselines: Mapping[str, Rows] | None = None,
+    baselines: Mapping[str, Rows | SaeScores] | None = None,
 ) -> Comparison:
     r"""Probe every feature from k eNTK scores, k scores of each baseline and all activations.
 
@@ -61,7 +62,8 @@ def compare(
             many layers. Real features are probed by ridge regression.
         baselines: further baselines by name, states or scores (N, m), such as those of
             :func:`tl_entk.baseline_scores`; wider ones than k are reduced to their k leading
-            principal components.
+            principal components. Of :func:`tl_entk.sae_scores` the k leading latents are taken,
+            and a further basis, "NAME, all latents", stands beside, at a larger budget.
 
     Returns:
         One row per feature group with its figures and the paired difference eNTK - PCA. A basis
@@ -89,13 +91,16 @@ def compare(
     activations = to_matrix(activations, "activations")
     n, k = scores.shape
     _check_lengths(n, k, features, activations)
+    further = {} if baselines is None else baselines
+    _check_names(further)
     bases = {
         "eNTK": scores,
         PCA: leading_scores(activations, k),
         STANDARDIZED: leading_scores(activations, k, standardize=True),
-        **_reduce({} if baselines is None else baselines, k),
+        **_reduce(further, k),
         RANDOM: random_directions(n, k, seed),
-        "all activations": activations,
+        ALL_ACTIVATIONS: activations,
+        **_all_latents(further),
     }
     found = probe_bases(
         bases, features, split=split, seed=seed, n_bootstrap=n_bootstrap, probe=probe
@@ -194,15 +199,31 @@ def probe_validation(scores: Float[Tensor, "n k"], features: FeatureSet, seed: i
     return float(average_precision_score(truth[test], predicted, average="macro"))
 
 
-def _reduce(baselines: Mapping[str, Rows], k: int) -> dict[str, Tensor]:
-    """Baselines of a caller's own at the budget."""
+def _check_names(baselines: Mapping[str, Rows | SaeScores]) -> None:
     check_kind("baselines", baselines, Mapping, "a mapping from names to states")
-    for name in {"eNTK", PCA, STANDARDIZED, RANDOM, "all activations"} & baselines.keys():
+    taken = {"eNTK", PCA, STANDARDIZED, RANDOM, ALL_ACTIVATIONS, *_all_latents(baselines)}
+    for name in taken & baselines.keys():
         raise UserError(f"your baseline {name!r} has the name of another: choose a new one.")
-    given = {name: to_matrix(found, f"baseline {name!r}") for name, found in baselines.items()}
+
+
+def _reduce(baselines: Mapping[str, Rows | SaeScores], k: int) -> dict[str, Tensor]:
+    """Baselines of a caller's own at the budget."""
+    found = {}
+    for name, given in baselines.items():
+        if isinstance(given, SaeScores):
+            found[name] = given.scores[:, :k]
+        else:
+            states = to_matrix(given, f"baseline {name!r}")
+            found[name] = states if states.shape[1] <= k else leading_scores(states, k)
+    return found
+
+
+def _all_latents(baselines: Mapping[str, Rows | SaeScores]) -> dict[str, Tensor]:
+    """Autoencoders beyond the budget: with as many latents as differ."""
     return {
-        name: states if states.shape[1] <= k else leading_scores(states, k)
-        for name, states in given.items()
+        f"{name}, all latents": given.scores
+        for name, given in baselines.items()
+        if isinstance(given, SaeScores)
     }
 
 

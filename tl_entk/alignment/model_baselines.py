@@ -16,6 +16,7 @@ from feature_sets.errors import UserError
 from tl_entk.alignment.baselines import leading_scores, product_scores, random_directions
 from tl_entk.alignment.model_states import ModelStates, missing_state
 from tl_entk.alignment.names import (
+    ALL_ACTIVATIONS,
     BASELINES,
     PREDICTED,
     PREDICTION,
@@ -144,7 +145,7 @@ def _check_names(names: Sequence[str], own: Mapping[str, OwnBaseline]) -> None:
                 f"baseline {name!r} is a {type(rule).__name__}: pass a function of model and "
                 "windows."
             )
-        if name in BASELINES or name.startswith("eNTK") or name == "all activations":
+        if name in BASELINES or name.startswith("eNTK") or name == ALL_ACTIVATIONS:
             raise UserError(f"your baseline {name!r} has the name of another: choose a new one.")
 
 

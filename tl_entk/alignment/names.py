@@ -11,6 +11,7 @@ from tl_entk.directions.default_kernel import DEFAULT_WEIGHTS
 
 Probe = Literal["logistic", "ridge"]
 PCA, STANDARDIZED, RANDOM = "PCA", "standardized PCA", "random"
+ALL_ACTIVATIONS = "all activations"
 
 RESIDUAL, NORMED, NEURONS, ATTENTION = "residual", "normed", "neurons", "attention output"
 # states of a layer
