@@ -17,9 +17,9 @@ from tl_entk.experiments.language.causal.directions import (
 from tl_entk.experiments.language.causal.odds import OddsMeter, label_log_odds
 from tl_entk.experiments.language.causal.protocol import (
     DIVERGENCE,
-    match_size,
     measure_step,
     specificity,
+    take_step,
 )
 from tl_entk.experiments.language.causal.result import KERNEL, Causal, CausalDirection
 from tl_entk.experiments.language.causal.rivals import draw_like, label_gradient
@@ -89,19 +89,23 @@ def test_steps_of_activations_are_at_the_last_position_alone(model):
 
 
 @pytest.mark.parametrize("label", range(3))
-def test_sizes_reach_the_divergence_and_raise_the_label(model, meter, label):
+def test_steps_reach_the_divergence_and_raise_the_label(model, meter, label):
+    other = OddsMeter.of(model, tokens(5, seed=4), torch.arange(5), list(BY_LABEL), BY_LABEL)
     direction = draw_like({WEIGHT: model.W_out[0].detach()}, 1)
     activations = tl_entk.activations_at(model, meter.tokens, HOOK)
     for step in (
-        step_weights(model, direction, float(model.W_out[0].norm())),
+        step_weights(model, direction, float(model.W_out[0].detach().norm())),
         step_activations(model, HOOK, torch.eye(12)[2], activations),
     ):
-        found = match_size(model, step, meter, label)
-        after = measure_step(model, step, found.size, meter)
-        assert abs(found.divergence / DIVERGENCE - 1) <= 0.2
-        assert abs(float(after.divergence.mean()) - found.divergence) < 1e-6
-        other = measure_step(model, step, -found.size, meter)
-        assert after.log_odds[:, label].mean() > other.log_odds[:, label].mean()
+        found = take_step(model, step, meter, other, label)
+        assert abs(float(found.odds.divergence.mean()) / DIVERGENCE - 1) <= 0.2
+        after = measure_step(model, step, found.size, other)
+        assert torch.equal(after.log_odds, found.odds.log_odds)
+        raised, lowered = (
+            measure_step(model, step, size, meter).log_odds[:, label].mean()
+            for size in (found.size, -found.size)
+        )
+        assert raised > lowered
 
 
 def test_specificity_is_the_label_over_the_others():
@@ -153,7 +157,7 @@ def made_up(label, own, other, kernel="eNTK"):
     return CausalDirection(
         kernel, label, list(BY_LABEL), "0", "0", 1, 0.9, [WEIGHT], 1.0, line, ones, measured, ones,
         measured, torch.linspace(-1, 1, 8), (torch.arange(8) > 3).double(), {KERNEL: [1.0]},
-        {KERNEL: [0.05]}, {KERNEL: changes, "PCA": worse},
+        {KERNEL: changes, "PCA": worse},
         {KERNEL: torch.full((1, 8), 0.05), "PCA": torch.full((1, 8), 0.04)},
         {KERNEL: -torch.ones(1, 8)}, {KERNEL: torch.arange(8.0)[None]},
     )  # fmt: skip

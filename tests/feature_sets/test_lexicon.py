@@ -48,6 +48,7 @@ def test_tokens_are_those_that_most_of_a_labels_words_begin_with(tokenizer):
         label_tokens([], nlp, tokenizer)
 
 
+@pytest.mark.filterwarnings("ignore:the texts ended")
 def test_next_tokens_begin_the_next_words(tokenizer):
     nlp = load_pipeline("embedded")
     windows = context_windows(

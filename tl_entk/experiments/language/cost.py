@@ -13,7 +13,7 @@ from tl_entk.compressed.cost import estimate_compressed
 from tl_entk.compressed.work import read_work
 from tl_entk.directions.eigen import eigendecompose
 from tl_entk.experiments.cost import Cost
-from tl_entk.experiments.language.causal.setup import MOST, SIZED_ON
+from tl_entk.experiments.language.causal.setup import MOST, SIGNED_ON
 from tl_entk.experiments.language.kernels import SHARES_READOUT, share_components
 from tl_entk.experiments.language.settings import LanguageSettings
 from tl_entk.kernel.blocks import estimate_kernel_blocks
@@ -32,8 +32,8 @@ _FEW = 16
 # passes over all windows for activations, predicted tokens and baselines
 _STATE_PASSES = 3
 # of the causal checks: kernels, and passes for a direction and its rivals over the windows that
-# steps are sized on, and over half of all
-_KERNELS_SHOWN, _SIZING, _JUDGING = 2, 70, 45
+# signs of steps are set on, and over half of all
+_KERNELS_SHOWN, _SIGNS, _JUDGING = 3, 24, 85
 
 
 def estimate_language(
@@ -76,7 +76,7 @@ def estimate_language(
             )
     if settings.causal:
         directions = _KERNELS_SHOWN * MOST
-        seen = directions * (_SIZING * SIZED_ON + _JUDGING * n // 2)
+        seen = directions * (_SIGNS * SIGNED_ON + _JUDGING * n // 2)
         note = f"about {directions} directions and their rivals"
         yield Cost("causal checks", seen * taken, 0, note)
     if settings.shares:

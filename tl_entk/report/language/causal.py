@@ -24,16 +24,16 @@ from tl_entk.report.parts import Cells, Fold, Part, Picture, Section, Signed, Ta
 
 _USED, _NEW = "windows of the kernel", "windows that it has not"
 _TEXT = (
-    "Kernel, direction, rivals, the labels' tokens, sizes and signs of steps are found on the "
-    "train half; figures are of the test half, whose windows this kernel has never seen. An "
+    "Kernel, direction, rivals, the labels' tokens and signs of steps are found on the train "
+    "half; figures are of the test half, whose windows this kernel has never seen. An "
     "eigendirection v is a direction u = J^T v / sqrt(lambda) of the weights; a step along it "
     "changes what is read of every window by sqrt(lambda) v, to first order. Rivals are the "
     "best principal component for the label, a probe, and the difference of the two means, "
     "added to the residual stream of the same layer at the last position; random directions; "
     "and the gradient of the label's own log-odds, the ceiling. All steps move the next "
-    f"token's distribution by about {DIVERGENCE:g} nats. Specificity: how much the log-odds of "
-    "the label's tokens change on average, over the root mean square of the other labels' "
-    "changes. Intervals resample windows and labels."
+    f"token's distribution on the test half by {DIVERGENCE:g} nats, give or take a fifth. "
+    "Specificity: how much the log-odds of the label's tokens change on average, over the "
+    "root mean square of the other labels' changes. Intervals resample windows and labels."
 )
 
 

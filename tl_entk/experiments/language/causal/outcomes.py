@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tl_entk.experiments.language.causal.odds import Odds
-from tl_entk.experiments.language.causal.protocol import match_size, measure_step
+from tl_entk.experiments.language.causal.protocol import take_step
 from tl_entk.experiments.language.causal.rivals import Removal
 from tl_entk.experiments.language.causal.setup import Setup
 from tl_entk.experiments.language.causal.steps import Step
@@ -22,7 +22,6 @@ class Outcomes:
 
     Attributes:
         sizes: of the steps, with the sign.
-        reached: divergences that the steps made on the train half.
         changes: (r, b, f) of log-odds.
         divergences: (r, b) of the next token's distribution.
         removed_odds: (r, b) changes of the label's log-odds without the direction.
@@ -30,7 +29,6 @@ class Outcomes:
     """
 
     sizes: dict[str, list[float]] = field(default_factory=dict)
-    reached: dict[str, list[float]] = field(default_factory=dict)
     changes: dict[str, Float[Tensor, "r b f"]] = field(default_factory=dict)
     divergences: dict[str, Float[Tensor, "r b"]] = field(default_factory=dict)
     removed_odds: dict[str, Float[Tensor, "r b"]] = field(default_factory=dict)
@@ -41,7 +39,7 @@ class Outcomes:
 
 
 def take_steps(setup: Setup, steps: Mapping[str, Sequence[Step]], label: int) -> Outcomes:
-    """Sizes on the train half, what they reached there, and what they change on the test half.
+    """What steps of equal divergence change on the test half.
 
     Args:
         setup: of the run.
@@ -50,13 +48,11 @@ def take_steps(setup: Setup, steps: Mapping[str, Sequence[Step]], label: int) ->
     """
     model, found = setup.result.model.model, Outcomes()
     for name, several in steps.items():
-        sized = [match_size(model, step, setup.train_meter, label) for step in several]
-        after = [
-            measure_step(model, step, one.size, setup.test_meter)
-            for step, one in zip(several, sized, strict=True)
+        taken = [
+            take_step(model, step, setup.train_meter, setup.test_meter, label) for step in several
         ]
-        found.sizes[name] = [one.size for one in sized]
-        found.reached[name] = [one.divergence for one in sized]
+        after = [one.odds for one in taken]
+        found.sizes[name] = [one.size for one in taken]
         found.changes[name] = torch.stack([one.log_odds - setup.before.log_odds for one in after])
         found.divergences[name] = torch.stack([one.divergence for one in after])
     return found

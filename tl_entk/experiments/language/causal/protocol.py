@@ -1,8 +1,8 @@
 """Steps of equal size along different directions, and what each does to the labels.
 
-A step's size is set on the train half, such that the next token's distribution moves by the same
-mean divergence whatever the direction; so is its sign, such that the label's log-odds rise. What
-it does is then measured on the test half.
+A step's size is set such that the next token's distribution moves by the same mean divergence on
+the test half whatever the direction, which knows no label; its sign on the train half, such that
+the label's log-odds rise there. What it does is then measured on the test half.
 """
 
 from __future__ import annotations
@@ -23,52 +23,49 @@ _NEAR, _TRIES = 0.2, 6
 _FURTHEST = 30.0
 
 
-@dataclass(frozen=True)
-class Sized:
-    """A step's size.
+@dataclass(frozen=True, eq=False)
+class Taken:
+    """A step that was taken.
 
     Attributes:
         size: with its sign.
-        divergence: mean over the train half.
+        odds: what the model says after it on the test half.
     """
 
     size: float
-    divergence: float
+    odds: Odds
 
 
-def match_size(model: nn.Module, step: Step, meter: OddsMeter, label: int) -> Sized:
-    """The size at which a step moves the next token's distribution by ``DIVERGENCE``.
+def take_step(model: nn.Module, step: Step, train: OddsMeter, test: OddsMeter, label: int) -> Taken:
+    """A step that moves the next token's distribution by ``DIVERGENCE`` on the test half.
 
     Args:
         model: to be changed.
         step: along a direction.
-        meter: of windows of the train half.
+        train: of windows of the train half, whose log-odds tell the sign.
+        test: of the test half.
         label: whose log-odds should rise.
-
-    Returns:
-        Of the two signs, the one that raises them more.
     """
-    there, raised = _match(model, step, step.unit, meter, label)
+    there = _match(model, step, step.unit, test)
+    raised, lowered = (
+        measure_step(model, step, size, train).log_odds[:, label].mean()
+        for size in (there.size, -there.size)
+    )
     # the divergence of a small step is the same either way
-    back, lowered = _match(model, step, -there.size, meter, label)
-    return there if raised >= lowered else back
+    return there if raised >= lowered else _match(model, step, -there.size, test)
 
 
-def _match(
-    model: nn.Module, step: Step, size: float, meter: OddsMeter, label: int
-) -> tuple[Sized, float]:
-    """A size of this sign, from a first guess, and the mean log-odds after it."""
-    found, after = Sized(size, 0.0), 0.0
-    for _ in range(_TRIES):
-        now = measure_step(model, step, size, meter)
-        found = Sized(size, float(now.divergence.mean()))
-        after = float(now.log_odds[:, label].mean())
-        if abs(found.divergence / DIVERGENCE - 1) <= _NEAR:
+def _match(model: nn.Module, step: Step, size: float, test: OddsMeter) -> Taken:
+    """A step of this sign, from a first guess of its size."""
+    for tried in range(1, _TRIES + 1):
+        found = Taken(size, measure_step(model, step, size, test))
+        moved = float(found.odds.divergence.mean())
+        if abs(moved / DIVERGENCE - 1) <= _NEAR or tried == _TRIES:
             break
         # the divergence of a small step grows as its square
-        factor = (DIVERGENCE / max(found.divergence, 1e-30)) ** 0.5
+        factor = (DIVERGENCE / max(moved, 1e-30)) ** 0.5
         size *= min(max(factor, 1 / _FURTHEST), _FURTHEST)
-    return found, after
+    return found
 
 
 def measure_step(model: nn.Module, step: Step, size: float, meter: OddsMeter) -> Odds:

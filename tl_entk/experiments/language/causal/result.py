@@ -41,7 +41,6 @@ class CausalDirection:
         scores: (b,) of those windows, the label at the high end.
         has_label: (b,) whether their next word has it.
         sizes: method to sizes of its steps, with the sign; several of what is drawn at random.
-        reached: method to the divergences that the steps made on the train half.
         changes: method to (r, b, f) changes of log-odds on the test half.
         divergences: method to (r, b) of the next token's distribution.
         removed_odds: method to (r, b) change of the label's log-odds without the direction.
@@ -65,7 +64,6 @@ class CausalDirection:
     scores: Float[Tensor, " b"]
     has_label: Tensor
     sizes: dict[str, list[float]]
-    reached: dict[str, list[float]]
     changes: dict[str, Float[Tensor, "r b f"]]
     divergences: dict[str, Float[Tensor, "r b"]]
     removed_odds: dict[str, Float[Tensor, "r b"]]

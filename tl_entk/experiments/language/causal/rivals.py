@@ -110,9 +110,10 @@ def removals(
     found: dict[str, list[Removal]] = {
         name: [step.remove() for step in several] for name, several in steps.items()
     }
-    if all(part.ndim > 1 for part in direction.weights.values()):
-        draws = [draw_like(direction.weights, seed + i) for i in range(DRAWS)]
-        found[SPAN] = [ablate(model, direction, span=RANK)]
+    matrices = {name: part for name, part in direction.weights.items() if part.ndim > 1}
+    if matrices:
+        draws = [draw_like(matrices, seed + i) for i in range(DRAWS)]
+        found[SPAN] = [ablate(model, matrices, span=RANK)]
         found[RANDOM_SPAN] = [ablate(model, draw, span=RANK) for draw in draws]
     return found
 

@@ -1,7 +1,7 @@
 """Does a direction do anything? For the most frequent labels, beside rivals of the same layer.
 
 Everything is found on the train half of the windows: the kernel anew, its direction, the rivals,
-the labels' tokens, sizes and signs of the steps. Everything reported is of the test half.
+the labels' tokens, signs of the steps. Everything reported is of the test half.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tl_entk.experiments.language.run import LanguageResult
 
 # raised where what an earlier version kept must not be taken up
-_FORMAT = 1
+_FORMAT = 2
 
 
 def run_causal(

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 # labels that are looked at: those of the word itself, the most frequent ones
 FAMILIES, MOST = ("tag", "morphology"), 8
-# windows of the train half that sizes of steps are set on
-SIZED_ON = 64
+# windows of the train half that signs of steps are set on
+SIGNED_ON = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +55,7 @@ class Setup:
     @cached_property
     def train_meter(self) -> OddsMeter:
         """Of some of the train half, evenly spread."""
-        few = np.linspace(0, len(self.train) - 1, min(SIZED_ON, len(self.train)))
+        few = np.linspace(0, len(self.train) - 1, min(SIGNED_ON, len(self.train)))
         return self._meter(self.train[few.round().astype(int)])
 
     @cached_property
