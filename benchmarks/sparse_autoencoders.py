@@ -12,19 +12,18 @@ from __future__ import annotations
 
 import argparse
 import functools
-import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from scipy import stats
 
 import tl_entk
 from feature_sets import load_pipeline
 from tl_entk.experiments.language.data import language_data
 from tl_entk.experiments.language.settings import LanguageSettings
+from tl_entk.experiments.seeds import mean_over_seeds
 from tl_entk.model.adapters import adapt_transformer
 
 K, WIDTH, ACTIVE = 25, 640, 16
@@ -142,9 +141,8 @@ def print_mean(title: str, figures: Figures) -> None:
 
 def interval(values: np.ndarray, sign: str = "") -> str:
     """Mean and t interval over seeds."""
-    mean = statistics.mean(values)
-    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
-    return f"{mean:{sign}.2f} ({mean - half:{sign}.2f} to {mean + half:{sign}.2f})"
+    found = mean_over_seeds(values.tolist())
+    return f"{found.value:{sign}.2f} ({found.low:{sign}.2f} to {found.high:{sign}.2f})"
 
 
 def main() -> None:

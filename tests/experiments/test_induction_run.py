@@ -14,13 +14,13 @@ from tl_entk.experiments.induction.comparison import (
     correlations_over_seeds,
     half_way,
     leading,
-    mean_over_seeds,
     rank_correlation,
     rises,
 )
 from tl_entk.experiments.induction.settings import InductionSettings
 from tl_entk.experiments.induction.training import kept_steps, train_attention_only
 from tl_entk.experiments.records import recall, store
+from tl_entk.experiments.seeds import mean_over_seeds
 from tl_entk.tools.files import read_tensors
 
 pytestmark = pytest.mark.plain

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,11 +11,14 @@ from scipy import stats
 from tl_entk.alignment.bootstrap import IntervalEstimate
 
 
-def mean_over_seeds(values: Sequence[float]) -> IntervalEstimate:
+def mean_over_seeds(
+    values: Sequence[float], bounds: tuple[float, float] = (-math.inf, math.inf)
+) -> IntervalEstimate:
     """The mean with its 95 % interval by Student's t, mean +- t s / sqrt(n).
 
     Args:
         values: one for each seed; of a single one the interval is unknown, NaN.
+        bounds: the least and the largest value there can be.
 
     Example:
         >>> found = mean_over_seeds([1.0, 2.0, 3.0])
@@ -25,4 +29,4 @@ def mean_over_seeds(values: Sequence[float]) -> IntervalEstimate:
     if len(values) < 2:
         return IntervalEstimate(mean, float("nan"), float("nan"))
     half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
-    return IntervalEstimate(mean, mean - half, mean + half)
+    return IntervalEstimate(mean, max(bounds[0], mean - half), min(bounds[1], mean + half))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -21,29 +20,9 @@ from tl_entk.experiments.induction.analysis import (
     InductionResult,
 )
 from tl_entk.experiments.induction.head_scores import PREFIX, PREVIOUS, HeadScores
+from tl_entk.experiments.seeds import mean_over_seeds
 
 Seeds = Mapping[int, InductionResult]
-
-
-def mean_over_seeds(
-    values: Sequence[float], bounds: tuple[float, float] = (-math.inf, math.inf)
-) -> IntervalEstimate:
-    """The mean with its 95 % interval by Student's t: mean +- t sd / sqrt(n).
-
-    Args:
-        values: one per seed; the interval of a single one is NaN.
-        bounds: the least and the largest value there can be.
-
-    Example:
-        >>> found = mean_over_seeds([0.0, 1.0, 2.0])
-        >>> found.value, round(found.low, 2), round(found.high, 2)
-        (1.0, -1.48, 3.48)
-    """
-    mean, n = float(np.mean(values)), len(values)
-    if n < 2:
-        return IntervalEstimate(mean, float("nan"), float("nan"))
-    reach = float(scipy.stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
-    return IntervalEstimate(mean, max(bounds[0], mean - reach), min(bounds[1], mean + reach))
 
 
 def rank_correlation(first: HeadScores, second: HeadScores) -> float:
