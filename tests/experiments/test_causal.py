@@ -90,7 +90,11 @@ def test_steps_are_measured_on_the_test_half(looked):
 
 def test_what_was_found_is_kept_and_shown(looked, small, tmp_path, monkeypatch):
     result, _, found = looked
-    monkeypatch.setattr(run_module, "look_at", lambda setup, kernel, *_: found[kernel != FLATTENED])
+
+    def look(_, kernel, *others):
+        return replace(found[kernel != FLATTENED], kernel=kernel)
+
+    monkeypatch.setattr(run_module, "look_at", look)
     monkeypatch.setattr(run_module, "MOST", 1)
     first = run_module.run_causal(result, tmp_path)
     assert len(first.directions) == len(result.judged.shown_kernels)

@@ -25,13 +25,13 @@ def gathered(**options):
 def projected(**options):
     own, u = found()
     given = {"directions": u, "model": own, "tokens": TOKENS} | options
-    return tl_entk.project(*(given.pop(name) for name in list(given)[:3]), **given)
+    return tl_entk.project(given.pop("directions"), given.pop("model"), **given)
 
 
 def responded(**options):
     own, u = found()
     given = {"directions": u, "model": own, "tokens": TOKENS} | options
-    return tl_entk.nudge_response(*(given.pop(name) for name in list(given)[:3]), **given)
+    return tl_entk.nudge_response(given.pop("directions"), given.pop("model"), **given)
 
 
 def moved(direction=None, step=0.1, of=None):
@@ -74,7 +74,11 @@ CASES = [
             ("scores", {"eigen": torch.ones(4, 1)}, "eigen is a Tensor: pass EigenDirections"),
             ("no model", {"model": None}, "model is a NoneType: pass the model"),
             ("of other windows", {"readout": "logsumexp"}, "directions of 12 examples and 4"),
-            ("another space", {}, "pass the readout that they were made with|12 examples and 4"),
+            (
+                "another space",
+                {"components": W_OUT},
+                "pass the readout that they were made with|12 examples and 4",
+            ),
             ("an unknown component", {"components": "nope"}, "nope"),
             ("an unknown readout", {"readout": "nope"}, "unknown readout 'nope'"),
             ("nothing told", {"tokens": None}, "do not know what they are of"),

@@ -97,6 +97,23 @@ def response(
 def _response_chart(
     frame: pd.DataFrame, labels: style.Labels, width: style.Width
 ) -> alt.LayerChart:
+    return style.finish(
+        error_curves(frame, labels),
+        title=labels.title,
+        subtitle=f"dotted: an error of {LINEAR:g}",
+        description=describe_errors(frame, labels.title),
+        width=width,
+        height=200,
+    )
+
+
+def error_curves(frame: pd.DataFrame, labels: style.Labels) -> alt.LayerChart:
+    """The curves alone, for a chart of several panels.
+
+    Args:
+        frame: of :func:`response_frame`.
+        labels: of the axes.
+    """
     names = list(dict.fromkeys(frame.name))
     look = style.encode_names("name", names)
     picked = style.pick_names()
@@ -121,18 +138,16 @@ def _response_chart(
     rule = alt.Chart(alt.InlineData(values=[{"at": LINEAR}])).mark_rule(
         strokeDash=[2, 3], color=style.GRAY
     )
+    return alt.layer(lines, points, rule.encode(y="at:Q"))
+
+
+def describe_errors(frame: pd.DataFrame, title: str) -> str:
+    """What a screen reader says of the curves.
+
+    Args:
+        frame: of :func:`response_frame`.
+        title: of the chart.
+    """
     smallest = frame[frame.step == frame.step.min()]
-    return style.finish(
-        alt.layer(lines, points, rule.encode(y="at:Q")),
-        title=labels.title,
-        subtitle=f"dotted: an error of {LINEAR:g}",
-        description=f"{labels.title}. At the smallest step the relative error is "
-        + "; ".join(f"{row.name_}: {row.error:.2g}" for row in _named(smallest)),
-        width=width,
-        height=200,
-    )
-
-
-def _named(frame: pd.DataFrame) -> list:
-    """Rows whose column ``name`` is an attribute, which a row of pandas has for its own."""
-    return list(frame.rename(columns={"name": "name_"}).itertuples(index=False))
+    errors = [f"{n}: {e:.2g}" for n, e in zip(smallest.name, smallest.error, strict=True)]
+    return f"{title}. At the smallest step the relative error is {'; '.join(errors)}."

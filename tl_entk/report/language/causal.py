@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import altair as alt
 import pandas as pd
 
-from tl_entk import plot
 from tl_entk.experiments.language.causal.protocol import DIVERGENCE
 from tl_entk.experiments.language.causal.result import KERNEL, Causal, CausalDirection
 from tl_entk.experiments.language.causal.rivals import RANK
@@ -19,6 +18,7 @@ from tl_entk.experiments.language.causal.summary import (
     statements,
 )
 from tl_entk.plot import style
+from tl_entk.plot.responses import describe_errors, error_curves, response_frame
 from tl_entk.report.charts import intervals
 from tl_entk.report.parts import Cells, Fold, Part, Picture, Section, Signed, Table, slug
 
@@ -140,16 +140,21 @@ def _direction_fold(one: CausalDirection) -> Fold:
 
 
 def _response_picture(one: CausalDirection, name: str) -> Picture:
-    curves = plot.response(
-        {_USED: one.used, _NEW: one.new}, title="Error by step", interactive=True, width=420
+    frame = response_frame({_USED: one.used, _NEW: one.new})
+    title = "Error of the prediction"
+    labels = style.Labels(title, "step, of the weights' norm", "relative error")
+    curves = error_curves(frame, labels).properties(
+        title=alt.Title(title, anchor="start"), width=380, height=200
     )
-    chart = alt.hconcat(_scatter(one), curves).resolve_scale(color="independent")
+    chart = alt.hconcat(_scatter(one), curves, spacing=30).resolve_scale(
+        color="independent", shape="independent"
+    )
     return Picture(
         f"causal_{slug(name)}",
         "Left: predicted and measured change of the readout on windows that the kernel has not, "
         "per unit step, for a small, a larger and the largest step. Right: relative error of the "
-        "prediction.",
-        chart,
+        "prediction, by the size of the step; dotted: a tenth.",
+        chart.properties(description=describe_errors(frame, title)),
     )
 
 
