@@ -74,11 +74,7 @@ CASES = [
             ("scores", {"eigen": torch.ones(4, 1)}, "eigen is a Tensor: pass EigenDirections"),
             ("no model", {"model": None}, "model is a NoneType: pass the model"),
             ("of other windows", {"readout": "logsumexp"}, "directions of 12 examples and 4"),
-            (
-                "another space",
-                {"components": W_OUT},
-                "pass the readout that they were made with|12 examples and 4",
-            ),
+            ("another space", {"components": W_OUT}, "made with|12 examples and 4"),
             ("an unknown component", {"components": "nope"}, "nope"),
             ("an unknown readout", {"readout": "nope"}, "unknown readout 'nope'"),
             ("nothing told", {"tokens": None}, "do not know what they are of"),
