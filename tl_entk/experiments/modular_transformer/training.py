@@ -14,6 +14,7 @@ from tl_entk.experiments.modular_transformer.last_position import LastPosition
 from tl_entk.experiments.modular_transformer.model import build_model, load_weights
 from tl_entk.experiments.modular_transformer.settings import ModularSettings
 from tl_entk.experiments.modular_transformer.task import ModularData, Weights, seeded_start
+from tl_entk.experiments.optimizer_state import optimizer_tensors, restore_optimizer
 from tl_entk.experiments.settings import refuse_divergence
 from tl_entk.model.classes import ModelClass
 from tl_entk.tools.files import read_kept, read_tensors, refuse_damaged, write_kept, write_tensors
@@ -203,9 +204,7 @@ class _Run:
 
     def save(self, epoch: int) -> None:
         tensors: Weights = {f"weight.{k}": v for k, v in self.model.weights().items()}
-        for index, parameter in enumerate(self.model.parameters):
-            state = self.optimizer.state[parameter]
-            tensors.update({f"adam.{index}.{key}": value for key, value in state.items()})
+        tensors |= optimizer_tensors(self.optimizer, self.model.parameters)
         tensors["generator"] = self.generator.get_state()
         # one file, so that an interruption cannot part weights from their epoch
         state = {"epoch": epoch, "curve": self.curve}
@@ -226,13 +225,7 @@ class _Run:
         # in the order of the optimizer's states
         self.model.load({name: saved_weights[name] for name in self.model.leaves}, self.device)
         self.optimizer = self._optimizer()
-        for index, parameter in enumerate(self.model.parameters):
-            prefix = f"adam.{index}."
-            self.optimizer.state[parameter] = {
-                key.removeprefix(prefix): value.to(parameter.device)
-                for key, value in tensors.items()
-                if key.startswith(prefix)
-            }
+        restore_optimizer(self.optimizer, self.model.parameters, tensors)
         self.generator.set_state(tensors["generator"])
         self.curve = saved["curve"]
         return int(saved["epoch"])
