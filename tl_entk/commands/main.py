@@ -11,6 +11,7 @@ import traceback
 from feature_sets.errors import UserError
 from tl_entk import __version__
 from tl_entk.commands.app import app
+from tl_entk.commands.board_game import board_game
 from tl_entk.commands.console import errors, show_error
 from tl_entk.commands.language import language
 from tl_entk.commands.list_components import list_components
@@ -39,6 +40,10 @@ _EXAMPLES = {
     superposition: (
         "tl-entk superposition",
         "tl-entk superposition --m 5 --sparsity 0.9 --betas 0,0.3",
+    ),
+    board_game: (
+        "tl-entk board-game --seeds 5",
+        "tl-entk board-game --size 4 --moves 6 --rounds 8 --windows 256",
     ),
     paper: ("tl-entk paper --workers 2",),
     list_components: (

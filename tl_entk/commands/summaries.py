@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from rich.table import Table
 
+from tl_entk.alignment.bootstrap import IntervalEstimate
 from tl_entk.alignment.names import PCA
 from tl_entk.commands.console import console
 from tl_entk.dynamics.course import Course
+from tl_entk.experiments.board_game.settings import FAMILIES
+from tl_entk.experiments.board_game.verdict import Seeds, figure_over_seeds, figures_of_roles
 from tl_entk.experiments.language.run import LanguageResult
 from tl_entk.experiments.language.verdict import verdicts
 from tl_entk.experiments.modular_mlp.analysis import FULL_SECOND, SUM, MLPResult
@@ -100,6 +103,23 @@ def show_mlp(found: dict[int, tuple[MLPResult, Course]]) -> None:
             NONE if when.onset is None else str(when.onset),
         )
     console.print(table)
+
+
+def show_board_game(seeds: Seeds) -> None:
+    """AUROC of the best directions by family, over seeds."""
+    table = Table("AUROC of the best direction", *FAMILIES, "mean", box=None)
+    for name, of in figures_of_roles().items():
+        families = [figure_over_seeds(seeds, of, family).value for family in FAMILIES]
+        mean = _with_interval(figure_over_seeds(seeds, of, None))
+        table.add_row(name, *[f"{value:.2f}" for value in families], mean)
+    console.print(table)
+
+
+def _with_interval(found: IntervalEstimate) -> str:
+    """A figure; with its interval, where it has one."""
+    if found.low != found.low:  # NaN, of a single seed
+        return f"{found.value:.2f}"
+    return f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})"
 
 
 def show_paper(result: PaperResult) -> None:

@@ -76,7 +76,7 @@ def superposition(
         if len(regimes) > 1
         else ("superposition", ("m", "sparsity", "seed"))
     )
-    target = out / (settings_name(kind, regimes[0], always) + _more_seeds(seeds))
+    target = out / (settings_name(kind, regimes[0], always) + more_seeds(seeds))
     with run_folder(target, call, "training, decomposing, comparing"):
         from tl_entk.commands.summaries import show_superposition
         from tl_entk.experiments.jobs import run_jobs
@@ -146,7 +146,7 @@ def modular_mlp(
         show_costs(estimate_mlp(settings), NOT_MEASURED, times=seeds)
         return
     name = settings_name("modular-mlp", settings, ("seed", "p", "epochs"))
-    target = out / (name + _more_seeds(seeds))
+    target = out / (name + more_seeds(seeds))
     with run_folder(target, call, "training, following, analyzing"):
         from tl_entk.commands.summaries import show_mlp
         from tl_entk.experiments.jobs import run_jobs
@@ -171,6 +171,6 @@ def modular_mlp(
     show_end(answer_mlp(found), page)
 
 
-def _more_seeds(seeds: int) -> str:
+def more_seeds(seeds: int) -> str:
     """What a folder's name says of several seeds."""
     return "" if seeds == 1 else f"-and-{seeds - 1}-more"

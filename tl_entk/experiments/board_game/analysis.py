@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tl_entk.alignment.model_baselines import RANDOM
 from tl_entk.alignment.names import PCA
 from tl_entk.experiments.board_game.directions import Layers, find_directions
 from tl_entk.experiments.board_game.features import BoardFeatures, board_features
@@ -31,8 +30,6 @@ from tl_entk.experiments.board_game.model import build_model
 from tl_entk.experiments.board_game.probing import best_layer, probe_board
 from tl_entk.experiments.board_game.settings import (
     ALL_LOGITS,
-    FROM_MOVES,
-    KERNELS,
     BoardGameSettings,
 )
 from tl_entk.experiments.board_game.training import judge_model, train_player
@@ -85,25 +82,6 @@ class BoardGameResult:
     probe_layer: int
     maps: dict[str, Float[Tensor, "directions s"]]
     seconds: dict[str, float]
-
-    @property
-    def kernel(self) -> str:
-        """The kernel that is best within the train half."""
-        return self._best(KERNELS)
-
-    @property
-    def baseline(self) -> str:
-        """The baseline of the model's states that is best within the train half."""
-        others = {*KERNELS, *FROM_MOVES, RANDOM}
-        return self._best([name for name in self.validations if name not in others])
-
-    @property
-    def of_moves(self) -> str:
-        """What is made of the moves alone and best within the train half."""
-        return self._best(list(FROM_MOVES))
-
-    def _best(self, names: Sequence[str]) -> str:
-        return max(names, key=lambda name: self.validations[name])
 
 
 def run_board_game(

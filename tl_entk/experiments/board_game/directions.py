@@ -56,9 +56,7 @@ def find_directions(model: Any, games: Games, settings: BoardGameSettings) -> Di
     """
     kernels: dict[str, Layers] = {
         name: {
-            str(layer): top_eigendirections(
-                model, games.moves, weights.format(layer=layer), settings.k, seed=settings.seed
-            ).scores
+            str(layer): kernel_of_all_logits(model, games, settings, weights, layer)
             for layer in range(settings.n_layers)
         }
         for name, weights in ALL_LOGITS.items()
@@ -79,3 +77,19 @@ def find_directions(model: Any, games: Games, settings: BoardGameSettings) -> Di
         DISCS: {TOGETHER: games.players()},
     }
     return Directions(kernels | {DEFAULT_KERNEL: candidates[DEFAULT]}, candidates, baselines)
+
+
+def kernel_of_all_logits(
+    model: Any, games: Games, settings: BoardGameSettings, weights: str, layer: int
+) -> Float[Tensor, "n k"]:
+    """Scores on the leading eigendirections of a layer's kernel of all logits, never formed.
+
+    Args:
+        model: in evaluation mode.
+        games: whose moves are the windows, read after the last.
+        settings: k and the seed.
+        weights: which, among the values of ``ALL_LOGITS``.
+        layer: of the weights.
+    """
+    component = weights.format(layer=layer)
+    return top_eigendirections(model, games.moves, component, settings.k, seed=settings.seed).scores

@@ -5,6 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from tl_entk.dynamics.course import Course
+from tl_entk.experiments.board_game.verdict import (
+    BEST_KERNEL,
+    BEST_MOVES,
+    BEST_STATES,
+    Seeds,
+    figure_over_seeds,
+    figures_of_roles,
+)
 from tl_entk.experiments.modular_mlp.analysis import FULL_SECOND, SUM, MLPResult
 from tl_entk.experiments.modular_transformer.analysis import PCA_ROW, UNEMBED, ModularResult
 from tl_entk.experiments.paper import PaperResult
@@ -51,6 +59,20 @@ def answer_mlp(found: Mapping[int, tuple[MLPResult, Course]]) -> str:
     if when.peak is None or when.onset is None:
         return f"{said}; this training does not grok."
     return f"{said}; they come most at epoch {when.peak}, grokking begins at {when.onset}."
+
+
+def answer_board_game(seeds: Seeds) -> str:
+    """How well the best directions tell the state of a square, beside what needs no kernel."""
+    of = figures_of_roles()
+    reached = {
+        name: figure_over_seeds(seeds, of[name], None).value
+        for name in (BEST_KERNEL, BEST_STATES, BEST_MOVES)
+    }
+    said = ", ".join(f"{name} {value:.2f}" for name, value in reached.items())
+    return (
+        f"one direction for each square, chosen on other windows, tells its state with a mean AUROC "
+        f"(chance 0.50) of: {said}; {len(seeds)} seed{'s' * (len(seeds) > 1)}."
+    )
 
 
 def answer_paper(result: PaperResult) -> str:
