@@ -22,8 +22,7 @@ from tl_entk.experiments.board_game.judging import (
     judge_methods,
     judge_within_prediction,
     methods_of,
-    validate_candidates,
-    validate_methods,
+    validate,
 )
 from tl_entk.experiments.board_game.legality import MODEL, plain_predictors
 from tl_entk.experiments.board_game.model import build_model
@@ -150,13 +149,13 @@ def _judge_model(
     model: Any, games: Games, features: BoardFeatures, settings: BoardGameSettings
 ) -> _JudgedModel:
     found = find_directions(model, games, settings)
-    candidates = validate_candidates(found, features, settings.seed)
+    candidates = validate(found.candidates, features, settings.seed)
     methods = methods_of(found, next(iter(candidates)))
     return _JudgedModel(
         methods,
         {str(candidate): value for candidate, value in candidates.items()},
         judge_methods(methods, features, settings.seed),
-        validate_methods(methods, features, settings.seed),
+        validate(methods, features, settings.seed),
         probe_board(model, games, found, features, settings),
     )
 
@@ -168,12 +167,12 @@ def _draw_maps(
     last = str(settings.n_layers - 1)
     owner = games.board.double()
     return {
-        name: _correlations(methods[name][last][:, :DRAWN].double(), owner).abs()
+        name: correlations(methods[name][last][:, :DRAWN].double(), owner).abs()
         for name in (*ALL_LOGITS, PCA)
     }
 
 
-def _correlations(
+def correlations(
     scores: Float[Tensor, "n k"], values: Float[Tensor, "n s"]
 ) -> Float[Tensor, "k s"]:
     """Of every column with every other; 0 where one is constant."""

@@ -95,4 +95,9 @@ def square_name(square: int, size: int) -> str:
         ('a1', 'f6')
     """
     row, column = divmod(square, size)
-    return f"{chr(ord('a') + column)}{row + 1}"
+    return f"{column_name(column)}{row + 1}"
+
+
+def column_name(column: int) -> str:
+    """The letter of a column."""
+    return chr(ord("a") + column)

@@ -14,6 +14,7 @@ in the train half, of which the test half sees nothing. Controls judge the same 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -22,36 +23,41 @@ from torch import Tensor
 
 from tl_entk.alignment.best_directions import best_directions
 from tl_entk.alignment.controls import center_within, shared_groups, varying_labels
-from tl_entk.alignment.readout_sweep import Candidate, judge_sweep, over_layers
-from tl_entk.alignment.splitting import too_rare
+from tl_entk.alignment.readout_sweep import Candidate, over_layers, validation
+from tl_entk.alignment.splitting import halves, too_rare
 from tl_entk.experiments.board_game.directions import Directions, Layers
 from tl_entk.experiments.board_game.features import BoardFeatures
 from tl_entk.experiments.board_game.settings import METRICS, ONE_BACKWARD
 
+Method = TypeVar("Method", str, Candidate)
 # (metric, family, square); NaN where there is no such feature
 Figures = Float[Tensor, "metrics families s"]
 
 
-def validate_candidates(
-    found: Directions, features: BoardFeatures, seed: int
-) -> dict[Candidate, float]:
-    """Average precision of every kernel of one backward pass within the train half, best first."""
-    rows = judge_sweep(found.candidates, features.features, seed=seed)
-    return {row.candidate: row.validation for row in rows}
+def validate(
+    methods: Mapping[Method, Layers], features: BoardFeatures, seed: int
+) -> dict[Method, float]:
+    """Average precision of every method within the train half, best first, to choose by.
+
+    Directions are chosen on one half of the train half and judged on the other.
+
+    Args:
+        methods: name, or kernel of one backward pass, to layer to scores.
+        features: of the same windows.
+        seed: of the split.
+    """
+    train, _ = halves(features.features, seed=seed)
+    inside = features.features.rows(train)
+    found = {
+        name: validation(over_layers(layers)[0][train], inside, seed)
+        for name, layers in methods.items()
+    }
+    return dict(sorted(found.items(), key=lambda one: -one[1]))
 
 
 def methods_of(found: Directions, chosen: Candidate) -> dict[str, Layers]:
     """Every method by name, the chosen kernel of one backward pass among them."""
     return {**found.kernels, ONE_BACKWARD: found.candidates[chosen], **found.baselines}
-
-
-def validate_methods(
-    methods: Mapping[str, Layers], features: BoardFeatures, seed: int
-) -> dict[str, float]:
-    """Average precision of every method within the train half, to choose among them by."""
-    candidates = {Candidate(name, "", ""): layers for name, layers in methods.items()}
-    rows = judge_sweep(candidates, features.features, seed=seed)
-    return {row.candidate.readout: row.validation for row in rows}
 
 
 def judge_methods(

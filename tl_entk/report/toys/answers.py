@@ -70,7 +70,7 @@ def answer_board_game(seeds: Seeds) -> str:
     }
     said = ", ".join(f"{name} {value:.2f}" for name, value in reached.items())
     return (
-        f"one direction for each square, chosen on other windows, tells its state with a mean AUROC "
+        "one direction for each square, chosen on other windows, tells its state with a mean AUROC "
         f"(chance 0.50) of: {said}; {len(seeds)} seed{'s' * (len(seeds) > 1)}."
     )
 

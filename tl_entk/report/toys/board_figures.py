@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from tl_entk.alignment.names import RANDOM
+from tl_entk.experiments.board_game.features import column_name
 from tl_entk.experiments.board_game.settings import FAMILIES
 from tl_entk.experiments.board_game.verdict import (
     Seeds,
@@ -33,38 +42,44 @@ def family_picture(seeds: Seeds) -> Picture:
     )
 
 
-def board_pictures(seeds: Seeds) -> list[Picture]:
+def square_picture(seeds: Seeds) -> Picture:
     """AUROC of the best direction for every square, as boards."""
     values = {}
     for name, of in figures_of_roles().items():
-        boards = boards_over_seeds(seeds, of)
-        size = round(boards.shape[-1] ** 0.5)
-        for family, board in zip(FAMILIES, boards, strict=True):
-            values[family, name] = (2 * board - 1).reshape(size, size).numpy()
-    picture = matrix_panels(
-        values, label="2 AUROC - 1", row_label="row", column_label="column", size=1.9
+        if name == RANDOM:
+            continue
+        for family, board in zip(FAMILIES, boards_over_seeds(seeds, of), strict=True):
+            values[family, name] = _as_board(2 * board - 1)
+    return Picture(
+        "board_squares",
+        "How well the best direction tells the state of each square, from 0 (chance, or worse) to "
+        "1, over seeds. White: not judged, since nearly all windows are alike there.",
+        _draw_boards(values, "2 AUROC - 1"),
     )
-    return [
-        Picture(
-            "board_squares",
-            "How well the best direction tells the state of each square, from 0 (chance, or worse) "
-            "to 1, over seeds; white: not judged, since nearly all windows are alike there.",
-            picture,
-        )
-    ]
 
 
 def map_picture(seeds: Seeds) -> Picture:
     """The first directions of the last layer as boards, in the first seed."""
-    maps = next(iter(seeds.values())).maps
-    values = {}
-    for name, directions in maps.items():
-        size = round(directions.shape[-1] ** 0.5)
-        for number, direction in enumerate(directions):
-            values[name, f"direction {number}"] = direction.reshape(size, size).numpy()
-    picture = matrix_panels(
-        values, label="|correlation|", row_label="row", column_label="column", size=1.7
-    )
+    values = {
+        (name, f"direction {number}"): _as_board(direction)
+        for name, directions in next(iter(seeds.values())).maps.items()
+        for number, direction in enumerate(directions)
+    }
     return Picture(
-        "board_directions", "The first directions of the last layer, by square.", picture
+        "board_directions",
+        "The first directions of the last layer, square by square.",
+        _draw_boards(values, "|correlation|"),
+    )
+
+
+def _as_board(values: Float[Tensor, " s"]) -> Float[np.ndarray, "n n"]:
+    size = round(len(values) ** 0.5)
+    return values.reshape(size, size).numpy()
+
+
+def _draw_boards(values: Mapping[tuple[str, str], Float[np.ndarray, "n n"]], label: str) -> Figure:
+    size = len(next(iter(values.values())))
+    letters = {column: column_name(column) for column in range(size)}
+    return matrix_panels(
+        values, label=label, row_label="row", column_label="column", size=2.0, ticks=letters
     )

@@ -13,7 +13,7 @@ from tl_entk.experiments.over_seeds import mean_over_seeds
 from tl_entk.report.page import write_report
 from tl_entk.report.parts import Cells, Fold, Picture, Section, Table
 from tl_entk.report.toys.answers import answer_board_game
-from tl_entk.report.toys.board_figures import board_pictures, family_picture, map_picture
+from tl_entk.report.toys.board_figures import family_picture, map_picture, square_picture
 from tl_entk.report.toys.board_tables import (
     candidate_table,
     chosen_table,
@@ -47,7 +47,7 @@ def board_game_sections(seeds: Seeds) -> list[Section]:
             [
                 family_picture(seeds),
                 difference_table(seeds),
-                *board_pictures(seeds),
+                square_picture(seeds),
                 method_table(seeds, "auroc"),
                 Fold("Average precision", [method_table(seeds, "ap")]),
                 Fold("What was chosen", [chosen_table(seeds), candidate_table(seeds)]),

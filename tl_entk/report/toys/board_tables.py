@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
+from jaxtyping import Float
+from torch import Tensor
 
 from tl_entk.alignment.bootstrap import IntervalEstimate
 from tl_entk.alignment.names import PCA
@@ -163,7 +165,7 @@ def probe_table(seeds: Seeds, *, trained: bool) -> Table:
         trained: of the trained model, or of the one before training.
     """
 
-    def probes(seed: BoardGameResult) -> dict[str, Boards]:
+    def probes(seed: BoardGameResult) -> dict[str, Float[Tensor, "layers metrics families s"]]:
         return seed.probes if trained else seed.untrained_probes
 
     def figures(name: str, layer: int) -> FiguresOf:
