@@ -144,6 +144,7 @@ def test_windows_have_boards_of_their_own_and_their_seed():
     ("settings", "message"),
     [
         ({"size": 5}, "even number"),
+        ({"size": 28}, "from 4 to 26"),
         ({"size": 4, "moves": 13}, "room for 12"),
         ({"d_model": 30}, "multiple"),
         ({"k": 65}, "smaller k"),

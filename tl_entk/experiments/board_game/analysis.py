@@ -130,7 +130,7 @@ def run_board_game(
         after.probes,
         before.probes,
         best_layer(player.model, games, features, settings),
-        _draw_maps(after.methods, games, settings),
+        _map_directions(after.methods, games, settings),
         seconds,
     )
 
@@ -160,7 +160,7 @@ def _judge_model(
     )
 
 
-def _draw_maps(
+def _map_directions(
     methods: Mapping[str, Layers], games: Games, settings: BoardGameSettings
 ) -> dict[str, Float[Tensor, "directions s"]]:
     """How the first directions of the last layer go with who owns a square."""

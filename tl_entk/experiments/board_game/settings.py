@@ -36,6 +36,9 @@ FROM_MOVES = {
 # what probes are given beside k directions: as far as a linear probe gets
 ALL_STATES, ALL_DISCS = "all of the residual stream", "all discs placed"
 
+# along a side: columns have letters
+MOST_SQUARES = 26
+
 # windows with, and without, a feature that it takes to judge it
 LEAST = 20
 
@@ -89,8 +92,8 @@ class BoardGameSettings(Settings):
         check_counts(4, size=self.size)
         check_seed(self.seed)
         check_rates(self)
-        if self.size % 2:
-            raise UserError(f"size = {self.size}: pass an even number, as 6.")
+        if self.size % 2 or self.size > MOST_SQUARES:
+            raise UserError(f"size = {self.size}: pass an even number from 4 to {MOST_SQUARES}.")
         if self.moves > self.squares - 4:
             raise UserError(
                 f"moves = {self.moves}: a board of {self.size} x {self.size} has room for "

@@ -68,7 +68,7 @@ def map_picture(seeds: Seeds) -> Picture:
     return Picture(
         "board_directions",
         "The first directions of the last layer, square by square.",
-        _draw_boards(values, "|correlation|"),
+        _draw_boards(values, "|correlation|", max(board.max() for board in values.values())),
     )
 
 
@@ -77,9 +77,17 @@ def _as_board(values: Float[Tensor, " s"]) -> Float[np.ndarray, "n n"]:
     return values.reshape(size, size).numpy()
 
 
-def _draw_boards(values: Mapping[tuple[str, str], Float[np.ndarray, "n n"]], label: str) -> Figure:
-    size = len(next(iter(values.values())))
-    letters = {column: column_name(column) for column in range(size)}
+def _draw_boards(
+    values: Mapping[tuple[str, str], Float[np.ndarray, "n n"]], label: str, highest: float = 1.0
+) -> Figure:
+    places = range(len(next(iter(values.values()))))
     return matrix_panels(
-        values, label=label, row_label="row", column_label="column", size=2.0, ticks=letters
+        values,
+        label=label,
+        row_label="row",
+        column_label="column",
+        highest=highest,
+        size=2.0,
+        ticks={place: column_name(place) for place in places},
+        row_ticks={place: str(place + 1) for place in places},
     )

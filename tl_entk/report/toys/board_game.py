@@ -94,7 +94,8 @@ def _model_section(seeds: Seeds, settings: BoardGameSettings) -> Section:
         f"seed {number}": Line(np.arange(1, len(seed.loss) + 1), np.array(seed.loss))
         for number, seed in seeds.items()
     }
-    chart = line_panels({"training": Panel(lines, "round", "loss")}, "Loss in every round")
+    title = "Loss in every round"
+    chart = line_panels({title: Panel(lines, "round", "loss")}, title)
     return Section(
         "Does the model know the board?",
         f"Othello on {settings.size} x {settings.size} squares; the model reads the moves of a "
