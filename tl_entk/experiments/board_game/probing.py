@@ -46,13 +46,13 @@ def probe_board(
         settings: k and the seed.
 
     Returns:
-        Basis to figures by layer: k directions each, all of the residual stream, all discs placed.
+        Basis to figures by layer, one for those of ``OF_NO_LAYER``: k directions each, all of the
+        residual stream, all discs placed.
     """
     layers = range(settings.n_layers)
     hooks = [f"blocks.{layer}.hook_resid_post" for layer in layers]
     states = activations_at(model, games.moves, hooks)
     named = {**found.kernels, **found.baselines}
-    # what is the same in every layer is probed once
     same = _probe(
         {
             DEFAULT_KERNEL: named[DEFAULT_KERNEL][TOGETHER],
@@ -73,7 +73,7 @@ def probe_board(
     ]  # fmt: skip
     return {
         **{name: torch.stack([one[name] for one in by_layer]) for name in by_layer[0]},
-        **{name: figures.expand(len(layers), -1, -1, -1) for name, figures in same.items()},
+        **{name: figures[None] for name, figures in same.items()},
     }
 
 

@@ -35,6 +35,8 @@ FROM_MOVES = {
 }
 # what probes are given beside k directions: as far as a linear probe gets
 ALL_STATES, ALL_DISCS = "all of the residual stream", "all discs placed"
+# probed once, since they belong to no layer
+OF_NO_LAYER = (DEFAULT_KERNEL, MOVES_PCA, ALL_DISCS)
 
 # along a side: columns have letters
 MOST_SQUARES = 26

@@ -12,7 +12,7 @@ from torch import Tensor
 from tl_entk.alignment.bootstrap import IntervalEstimate
 from tl_entk.alignment.names import PCA
 from tl_entk.experiments.board_game.analysis import BoardGameResult
-from tl_entk.experiments.board_game.settings import AUROC, FAMILIES
+from tl_entk.experiments.board_game.settings import AUROC, FAMILIES, OF_NO_LAYER
 from tl_entk.experiments.board_game.verdict import (
     BEST_KERNEL,
     BEST_MOVES,
@@ -171,11 +171,18 @@ def probe_table(seeds: Seeds, *, trained: bool) -> Table:
     def figures(name: str, layer: int) -> FiguresOf:
         return lambda seed: probes(seed)[name][layer]
 
-    first = probes(next(iter(seeds.values())))
+    by_layer = [
+        (name, layer)
+        for name, found in probes(next(iter(seeds.values()))).items()
+        for layer in range(1 if name in OF_NO_LAYER else len(found))
+    ]
     rows: list[Cells] = [
-        [name, layer, *_family_cells(seeds, figures(name, layer))]
-        for layer in range(len(next(iter(first.values()))))
-        for name in first
+        [
+            name,
+            "" if name in OF_NO_LAYER else layer,
+            *_family_cells(seeds, figures(name, layer)),
+        ]
+        for name, layer in by_layer
     ]
     return Table(
         f"board_probes_{'trained' if trained else 'untrained'}",
