@@ -64,9 +64,9 @@ def board_features(games: Games) -> BoardFeatures:
     Example:
         >>> from tl_entk.experiments.board_game.games import draw_windows
         >>> from tl_entk.experiments.board_game.settings import BoardGameSettings
-        >>> found = board_features(draw_windows(BoardGameSettings(windows=80, moves=6)))
-        >>> found.features.names[:2], found.places[0]
-        (('mine c1', 'mine b2'), (0, 2))
+        >>> found = board_features(draw_windows(BoardGameSettings(windows=200, moves=6)))
+        >>> found.features.families[0], len(found.places) == len(found.features)
+        ('mine', True)
     """
     states = board_states(games).double()
     counts = states.sum(1)
