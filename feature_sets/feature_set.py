@@ -236,7 +236,7 @@ class FeatureSet(Shown):
     @property
     def is_binary(self) -> list[bool]:
         """Whether each feature only takes the values 0 and 1."""
-        return [bool(np.isin(column, (0, 1)).all()) for column in self.values.T]
+        return ((self.values == 0) | (self.values == 1)).all(0).tolist()
 
     def group_names(self) -> list[str]:
         """The groups, in order of first appearance."""

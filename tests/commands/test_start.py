@@ -46,6 +46,7 @@ def look(*arguments):
         (["language", "--probe", "svm"], 2, "pass logistic or ridge"),
         (["modular-transformer", "--p", "4"], 2, "odd number"),
         (["modular-mlp", "--workers", "0"], 2, "pass 1 or more"),
+        (["board-game", "--size", "5"], 2, "even number"),
         (["superposition", "--m", "3"], 2, "pass --m and --sparsity"),
         (["paper", "--model-class", "x"], 2, "hooked or bridge"),
         (["replay", "nowhere"], 2, "no config.json in nowhere"),

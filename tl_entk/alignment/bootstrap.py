@@ -84,8 +84,11 @@ class Samples:
         samples = self._over(rows)
         if not len(samples):
             return IntervalEstimate(value, float("nan"), float("nan"))
-        ends = value + np.percentile(samples, (2.5, 97.5)) - samples.mean()
-        low, high = np.clip(ends, *self.bounds)
+        # a single resample has no spread, and percentiles of each row are slow
+        spread = np.zeros(2)
+        if len(samples) > 1:
+            spread = np.percentile(samples, (2.5, 97.5)) - samples.mean()
+        low, high = np.clip(value + spread, *self.bounds)
         return IntervalEstimate(value, float(low), float(high))
 
     def _over(self, rows: Sequence[int]) -> Float[np.ndarray, " b"]:

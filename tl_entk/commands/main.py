@@ -11,6 +11,7 @@ import traceback
 from feature_sets.errors import UserError
 from tl_entk import __version__
 from tl_entk.commands.app import app
+from tl_entk.commands.board_game import board_game
 from tl_entk.commands.console import errors, show_error
 from tl_entk.commands.induction_heads import induction_heads
 from tl_entk.commands.language import language
@@ -49,6 +50,10 @@ _EXAMPLES = {
     structured_superposition: (
         "tl-entk structured-superposition --seeds 5",
         "tl-entk structured-superposition --structures hierarchical,sums --m 8",
+    ),
+    board_game: (
+        "tl-entk board-game --seeds 5",
+        "tl-entk board-game --size 4 --moves 6 --rounds 8 --windows 256",
     ),
     paper: ("tl-entk paper --workers 2",),
     list_components: (

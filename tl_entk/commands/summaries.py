@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from rich.table import Table
 
+from tl_entk.alignment.bootstrap import IntervalEstimate
 from tl_entk.alignment.names import PCA
 from tl_entk.commands.console import console
 from tl_entk.dynamics.course import Course
+from tl_entk.experiments.board_game.settings import FAMILIES
+from tl_entk.experiments.board_game.verdict import BoardSeeds, figure_over_seeds, figures_of_roles
 from tl_entk.experiments.induction.analysis import InductionResult
 from tl_entk.experiments.induction.attributions import BASELINES
 from tl_entk.experiments.induction.comparison import correlations_over_seeds, leading
@@ -26,7 +29,7 @@ from tl_entk.experiments.modular_transformer.analysis import (
 from tl_entk.experiments.paper import PaperResult
 from tl_entk.experiments.structured_superposition.methods import METHODS
 from tl_entk.experiments.structured_superposition.over_seeds import (
-    Seeds,
+    StructureSeeds,
     overall_cosine,
 )
 from tl_entk.experiments.superposition.analysis import SuperpositionResult
@@ -101,7 +104,7 @@ def show_superposition(found: dict[int, list[SuperpositionResult]]) -> None:
     console.print(table)
 
 
-def show_structures(found: Seeds) -> None:
+def show_structures(found: StructureSeeds) -> None:
     """The largest drops of the spectra, and what every method reaches over all structures."""
     drops = drop_table(found)
     table = Table(*drops.columns, box=None)
@@ -149,6 +152,23 @@ def show_induction(found: dict[int, InductionResult]) -> None:
             table.add_row(method + mark, *[f"{row[score].value:+.2f}" for score in scores])
     console.print(table)
     console.print("* a plain baseline; intervals over the seeds are in the report")
+
+
+def show_board_game(seeds: BoardSeeds) -> None:
+    """AUROC of the best directions by family, over seeds."""
+    table = Table("AUROC of the best direction", *FAMILIES, "mean", box=None)
+    for name, of in figures_of_roles().items():
+        families = [figure_over_seeds(seeds, of, family).value for family in FAMILIES]
+        mean = _with_interval(figure_over_seeds(seeds, of, None))
+        table.add_row(name, *[f"{value:.2f}" for value in families], mean)
+    console.print(table)
+
+
+def _with_interval(found: IntervalEstimate) -> str:
+    """A figure; with its interval, where it has one."""
+    if found.low != found.low:  # NaN, of a single seed
+        return f"{found.value:.2f}"
+    return f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})"
 
 
 def show_paper(result: PaperResult) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from tl_entk.experiments.optimizer_state import optimizer_tensors, restore_optimizer
 from tl_entk.experiments.plain_transformer import PlainTransformer, Weights
 from tl_entk.tools.files import read_tensors, refuse_damaged, write_tensors
 
@@ -56,9 +57,7 @@ class KeptTraining:
     def save(self, epoch: int) -> None:
         """Keep the state after so many epochs, or steps."""
         tensors: Weights = {f"weight.{k}": v for k, v in self.model.weights().items()}
-        for index, parameter in enumerate(self.model.parameters):
-            state = self.optimizer.state[parameter]
-            tensors.update({f"adam.{index}.{key}": value for key, value in state.items()})
+        tensors |= optimizer_tensors(self.optimizer, self.model.parameters)
         tensors["generator"] = self.generator.get_state()
         # one file, so that an interruption cannot part weights from their epoch
         state = {"epoch": epoch, "curve": self.curve}
@@ -79,13 +78,7 @@ class KeptTraining:
         # in the order of the optimizer's states
         self.model.load({name: saved_weights[name] for name in self.model.leaves}, self.device)
         self.optimizer = self._optimizer()
-        for index, parameter in enumerate(self.model.parameters):
-            prefix = f"adam.{index}."
-            self.optimizer.state[parameter] = {
-                key.removeprefix(prefix): value.to(parameter.device)
-                for key, value in tensors.items()
-                if key.startswith(prefix)
-            }
+        restore_optimizer(self.optimizer, self.model.parameters, tensors)
         self.generator.set_state(tensors["generator"])
         self.curve = saved["curve"]
         return int(saved["epoch"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import altair as alt
 import pandas as pd
@@ -107,7 +108,7 @@ def _response_chart(
     )
 
 
-def error_curves(frame: pd.DataFrame, labels: style.Labels) -> alt.LayerChart:
+def error_curves(frame: pd.DataFrame, labels: style.Labels) -> Any:
     """The curves alone, for a chart of several panels.
 
     Args:

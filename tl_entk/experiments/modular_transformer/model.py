@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from feature_sets.errors import UserError
 from tl_entk.experiments.modular_transformer.settings import ModularSettings
 from tl_entk.experiments.modular_transformer.task import seeded_start
+from tl_entk.experiments.native_bridge import boot_native_bridge
 from tl_entk.experiments.plain_transformer import Weights
 from tl_entk.model.adapters import adapt
 from tl_entk.model.classes import ModelClass
@@ -99,12 +100,7 @@ def _build_hooked(common: dict[str, Any]) -> nn.Module:
 
 
 def _build_bridge(common: dict[str, Any]) -> nn.Module:
-    # importing the native source is what gives TransformerBridge its boot_native
-    import transformer_lens.model_bridge.sources.native  # noqa: F401
-    from transformer_lens.config import TransformerBridgeConfig
-    from transformer_lens.model_bridge import TransformerBridge
-
-    model = TransformerBridge.boot_native(TransformerBridgeConfig(**common))  # type: ignore[attr-defined]
+    model = boot_native_bridge(**common)
     for module in model.modules():
         if isinstance(module, nn.Linear) and module._parameters.get("bias") is not None:
             module.register_parameter("bias", None)

@@ -12,7 +12,7 @@ from tl_entk.experiments.seeds import mean_over_seeds
 from tl_entk.experiments.structured_superposition.analysis import Ground, StructureResult
 from tl_entk.experiments.structured_superposition.methods import BASELINES
 
-Seeds = Mapping[int, Sequence[StructureResult]]
+StructureSeeds = Mapping[int, Sequence[StructureResult]]
 
 
 class Lead(NamedTuple):
@@ -45,7 +45,7 @@ class KnownNumber(NamedTuple):
     ratio: IntervalEstimate
 
 
-def by_structure(seeds: Seeds) -> dict[str, list[StructureResult]]:
+def by_structure(seeds: StructureSeeds) -> dict[str, list[StructureResult]]:
     """Structure to its result of every seed.
 
     Args:
@@ -69,7 +69,7 @@ def mean_cosine(
     )
 
 
-def overall_cosine(seeds: Seeds, method: str, ground: Ground) -> IntervalEstimate:
+def overall_cosine(seeds: StructureSeeds, method: str, ground: Ground) -> IntervalEstimate:
     """Mean best |cos| of one method over features and structures, with its interval over seeds."""
     return mean_over_seeds(
         [
@@ -110,7 +110,7 @@ def known_numbers(results: Sequence[StructureResult], spectrum: str) -> list[Kno
     return found
 
 
-def count_largest_drops(seeds: Seeds, spectrum: str) -> int:
+def count_largest_drops(seeds: StructureSeeds, spectrum: str) -> int:
     """In how many models the largest drop comes right after mode n, the number of features."""
     return sum(
         result.drops(spectrum)[0].position == len(result.diagonal)

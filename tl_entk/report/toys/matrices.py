@@ -22,6 +22,7 @@ def matrix_panels(
     size: float = 2.7,
     cuts: Sequence[int] = (),
     ticks: Mapping[int, str] | None = None,
+    row_ticks: Mapping[int, str] | None = None,
 ) -> Figure:
     """Matrices in rows and columns, with one color scale.
 
@@ -34,6 +35,7 @@ def matrix_panels(
         size: inches of a panel.
         cuts: lines before these columns of every matrix.
         ticks: names of columns.
+        row_ticks: names of rows.
     """
     rows = list(dict.fromkeys(key[0] for key in values))
     columns = list(dict.fromkeys(key[1] for key in values))
@@ -55,6 +57,8 @@ def matrix_panels(
                 numbers.set_major_locator(MaxNLocator(integer=True))
             if ticks:
                 axis.set_xticks(list(ticks), list(ticks.values()))
+            if row_ticks:
+                axis.set_yticks(list(row_ticks), list(row_ticks.values()))
             if i == 0:
                 axis.set_title(column, fontsize=9)
             if i == len(rows) - 1:

@@ -21,7 +21,7 @@ from tl_entk.experiments.structured_superposition.methods import (
     OUTPUTS,
 )
 from tl_entk.experiments.structured_superposition.over_seeds import (
-    Seeds,
+    StructureSeeds,
     by_structure,
     find_lead,
     known_numbers,
@@ -55,7 +55,7 @@ def format_mean(found: IntervalEstimate) -> str:
     return interval(found) if found.low <= found.high else f"{found.value:.2f}"
 
 
-def drop_table(seeds: Seeds) -> Table:
+def drop_table(seeds: StructureSeeds) -> Table:
     """The largest drops of every spectrum."""
     rows: list[Cells] = [
         [name, spectrum, *[_count_positions(results, spectrum, i) for i in range(_MOST)]]
@@ -89,7 +89,7 @@ def _count_positions(results: list[StructureResult], spectrum: str, place: int) 
     return ", ".join(said) or NONE
 
 
-def known_number_table(seeds: Seeds) -> Table:
+def known_number_table(seeds: StructureSeeds) -> Table:
     """Every spectrum after the numbers that a cliff could count."""
     rows: list[Cells] = []
     for name, results in by_structure(seeds).items():
@@ -111,7 +111,7 @@ def known_number_table(seeds: Seeds) -> Table:
     )
 
 
-def cosine_table(seeds: Seeds, ground: Ground) -> Table:
+def cosine_table(seeds: StructureSeeds, ground: Ground) -> Table:
     """Mean best and matched |cos| of every method on one ground."""
     rows: list[Cells] = [
         [
@@ -133,7 +133,7 @@ def cosine_table(seeds: Seeds, ground: Ground) -> Table:
     )
 
 
-def kind_table(seeds: Seeds) -> Table:
+def kind_table(seeds: StructureSeeds) -> Table:
     """Parents beside children, parts beside wholes."""
     rows: list[Cells] = []
     for name, results in by_structure(seeds).items():
@@ -154,7 +154,7 @@ def kind_table(seeds: Seeds) -> Table:
     )
 
 
-def lead_table(seeds: Seeds) -> Table:
+def lead_table(seeds: StructureSeeds) -> Table:
     """The kernel less the strongest baseline, and less the strongest that knows no outputs."""
     unnamed = [method for method in BASELINES if method != OUTPUTS]
     rows: list[Cells] = []
@@ -178,7 +178,7 @@ def _show_lead(found: IntervalEstimate) -> Cell:
     return Signed(found) if found.low <= found.high else found.value
 
 
-def model_table(seeds: Seeds) -> Table:
+def model_table(seeds: StructureSeeds) -> Table:
     """How the models and the methods' own trainings came out."""
     rows: list[Cells] = [
         [

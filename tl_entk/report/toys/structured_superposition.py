@@ -23,7 +23,7 @@ from tl_entk.experiments.structured_superposition.methods import (
     SAE,
 )
 from tl_entk.experiments.structured_superposition.over_seeds import (
-    Seeds,
+    StructureSeeds,
     by_structure,
     count_largest_drops,
     mean_cosine,
@@ -52,7 +52,7 @@ from tl_entk.report.toys.wording import join_numbers
 _DRAWN = (ENTK, ENTK_ICA, OUTPUT_ICA, SAE)
 
 
-def structure_sections(seeds: Seeds) -> list[Section]:
+def structure_sections(seeds: StructureSeeds) -> list[Section]:
     """Spectra, methods, single directions, models; the first seed is drawn.
 
     Args:
@@ -109,7 +109,7 @@ def structure_sections(seeds: Seeds) -> list[Section]:
     ]
 
 
-def _draw_spectra(seeds: Seeds) -> Picture:
+def _draw_spectra(seeds: StructureSeeds) -> Picture:
     lines, marks, faint = {}, {}, {}
     for name, (first, *others) in by_structure(seeds).items():
         lines[name] = {spectrum: first.eigenvalues[spectrum].numpy() for spectrum in SPECTRA}
@@ -124,7 +124,7 @@ def _draw_spectra(seeds: Seeds) -> Picture:
     return Picture("structure_spectra", caption, picture)
 
 
-def _draw_cosines(seeds: Seeds, ground: Ground) -> Picture:
+def _draw_cosines(seeds: StructureSeeds, ground: Ground) -> Picture:
     rows = {
         name: {method: mean_cosine(results, method, ground) for method in METHODS}
         for name, results in by_structure(seeds).items()
@@ -155,7 +155,7 @@ def _order(cosines: Float[np.ndarray, "k n"]) -> Float[np.ndarray, "k n"]:
     return cosines[np.concatenate([matched, others])]
 
 
-def write_structures(seeds: Seeds, out: Path) -> Path:
+def write_structures(seeds: StructureSeeds, out: Path) -> Path:
     """The report of ``tl-entk structured-superposition``.
 
     Args:
@@ -187,7 +187,7 @@ def write_structures(seeds: Seeds, out: Path) -> Path:
         out,
         "Superposition with structure: what do the cliffs count, and who finds the features?",
         "f(x) = ReLU(W^T W x + b) of features that come in pairs, hierarchies, or as wholes of "
-        f"parts, all of one importance. Seeds {join_numbers(seeds)}; the first is drawn.",
+        f"parts, all of one importance. StructureSeeds {join_numbers(seeds)}; the first is drawn.",
         figures,
         structure_sections(seeds),
         answer=answer_structures(seeds),
