@@ -39,6 +39,12 @@ def eigen():
     return tl_entk.eigendecompose(torch.diag(torch.arange(4.0)), 2, provenance={"a": [1, None]})
 
 
+def weights():
+    one = torch.ones(2, dtype=torch.float64)
+    parts = {"W": torch.eye(2)[:, None], "b": torch.eye(2)}
+    return tl_entk.WeightDirections(parts, one, one, ("class", 1), torch.eye(2), 0 * one)
+
+
 def windows():
     return Windows(
         tokens=torch.tensor([[1, 2, 3], [4, 5, 6]]),
@@ -86,6 +92,7 @@ SAVED = {
     "KernelBlocks": blocks,
     "EigenDirections": eigen,
     "dict": lambda: {"a": eigen(), "b/c": eigen()},
+    "WeightDirections": weights,
     "FeatureSet": lambda: fourier(*np.divmod(np.arange(9), 3), 3),
     "Windows": windows,
     "Course": course,

@@ -15,6 +15,7 @@ from feature_sets.windows import Windows, check_windows
 from tl_entk.directions.eigen import EigenDirections, check_directions
 from tl_entk.dynamics.course import Course
 from tl_entk.kernel.kernel_blocks import KernelBlocks, check_blocks
+from tl_entk.model.readouts import Readout
 from tl_entk.tools.files import (
     locate_saved,
     read_tensors,
@@ -23,14 +24,23 @@ from tl_entk.tools.files import (
     with_suffix,
     write_tensors,
 )
+from tl_entk.weight_space.directions import WeightDirections, check_weight_directions
 
 Saveable = (
-    KernelBlocks | EigenDirections | FeatureSet | Windows | Course | dict[str, EigenDirections]
+    KernelBlocks
+    | EigenDirections
+    | WeightDirections
+    | FeatureSet
+    | Windows
+    | Course
+    | dict[str, EigenDirections]
 )
 
 _WINDOW_TENSORS = ("tokens", "story", "start", "window_start", "pieces")
 _WINDOW_TEXTS = ("words", "model_words", "tags", "model_tags", "stories")
 _WINDOW_TABLES = ("counts", "tag_counts")
+_WEIGHT_TENSORS = ("eigenvalues", "sizes", "offset")
+_WEIGHT_FIELDS = ("position", "normalization", "each_component")
 _WHAT = "result of tl_entk.save"
 
 
@@ -38,8 +48,8 @@ def save(result: Saveable, path: str | Path) -> Path:
     """Save a result as one safetensors file; names, families and provenance go in its header.
 
     Args:
-        result: KernelBlocks, EigenDirections (or a dictionary of several, by name), FeatureSet,
-            Windows or Course.
+        result: KernelBlocks, EigenDirections (or a dictionary of several, by name),
+            WeightDirections, FeatureSet, Windows or Course.
         path: the file; ``.safetensors`` is added where it is missing.
 
     Returns:
@@ -67,6 +77,8 @@ def save(result: Saveable, path: str | Path) -> Path:
     elif isinstance(result, EigenDirections):
         check_directions(result)
         tensors, fields = result.tensors(), {"space": result.space}
+    elif isinstance(result, WeightDirections):
+        tensors, fields = _flatten_weights(result)
     elif isinstance(result, FeatureSet):
         tensors = {"values": torch.as_tensor(result.values)}
         fields = {
@@ -82,7 +94,7 @@ def save(result: Saveable, path: str | Path) -> Path:
     else:
         raise UserError(
             f"cannot save a {type(result).__name__}: pass KernelBlocks, EigenDirections (or "
-            "a dictionary of several by name), a FeatureSet, Windows or a Course."
+            "a dictionary of several by name), WeightDirections, a FeatureSet, Windows or a Course."
         )
     path = with_suffix(path)
     about = {"fields": fields, "provenance": getattr(result, "provenance", {})}
@@ -120,6 +132,8 @@ def _restore_result(
             return blocks
         case "EigenDirections":
             return _restore_directions(tensors, provenance, fields["space"])
+        case "WeightDirections":
+            return _restore_weights(tensors, fields, provenance)
         case "Windows":
             return _restore_windows(tensors, fields, provenance)
         case "dict":
@@ -174,6 +188,50 @@ def _restore_directions(
     parts: dict[str, Any] = {**tensors}
     found = EigenDirections(**parts, provenance=about, space=space)
     check_directions(found)
+    return found
+
+
+def _flatten_weights(found: WeightDirections) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and header of directions of weights.
+
+    Raises:
+        UserError: for directions of a function of the user's, which no file can hold.
+    """
+    check_weight_directions(found)
+    if isinstance(found.readout, Readout):
+        raise UserError(
+            f"readout {found.readout.name!r} is a function of yours, which a file cannot hold: "
+            "save directions of a named readout."
+        )
+    tensors = {f"weights/{name}": part for name, part in found.weights.items()}
+    tensors |= {name: getattr(found, name) for name in _WEIGHT_TENSORS}
+    tensors |= {} if found.output is None else {"output": found.output}
+    chosen = found.class_slice
+    readout = found.readout if isinstance(found.readout, str) else list(found.readout)
+    return tensors, {
+        "order": list(found.weights),
+        "readout": readout,
+        "class_slice": None if chosen is None else [chosen.start, chosen.stop, chosen.step],
+        **{name: getattr(found, name) for name in _WEIGHT_FIELDS},
+    }
+
+
+def _restore_weights(
+    tensors: dict[str, Tensor], fields: dict[str, Any], provenance: dict[str, Any]
+) -> WeightDirections:
+    """Directions of weights again: JSON has lists where they have tuples and slices."""
+    readout, chosen = fields["readout"], fields["class_slice"]
+    kept: dict[str, Any] = {name: tensors[name] for name in _WEIGHT_TENSORS}
+    kept |= {name: fields[name] for name in _WEIGHT_FIELDS}
+    found = WeightDirections(
+        weights={name: tensors[f"weights/{name}"] for name in _to_texts(fields["order"])},
+        readout=readout if isinstance(readout, str) else (str(readout[0]), int(readout[1])),
+        output=tensors.get("output"),
+        class_slice=None if chosen is None else slice(*chosen),
+        provenance=provenance,
+        **kept,
+    )
+    check_weight_directions(found)
     return found
 
 

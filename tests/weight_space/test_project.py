@@ -149,3 +149,23 @@ def test_what_cannot_be_scored_is_refused():
         tl_entk.eigendecompose(tl_entk.kernel_blocks(model, old, "logsumexp", "*b_out"), 1).project(
             other, every
         )
+
+
+@pytest.mark.parametrize("readout", ["logsumexp", ("class", 2), "final_hidden"])
+def test_a_saved_detector_scores_as_before(readout, tmp_path):
+    model, (old, every) = build("native:layer_norm"), windows()
+    names = ["blocks.0.mlp.W_out", "blocks.1.attn.W_V[1]"]
+    if readout == "final_hidden":
+        eigen = tl_entk.top_eigendirections(model, old, names, 2, tol=1e-8)
+    else:
+        blocks = tl_entk.kernel_blocks(model, old, readout, names, class_slice=slice(1, 6))
+        eigen = tl_entk.eigendecompose(blocks, 2, normalization="centered")
+    u = eigen.weight_directions()
+    again = tl_entk.load(tl_entk.save(u, tmp_path / "detector"))
+    assert torch.equal(again.project(model, every), u.project(model, every))
+    assert (again.readout, again.class_slice, again.position) == (u.readout, u.class_slice, -1)
+    assert again.provenance["component" if readout == "final_hidden" else "readout"]
+    own = tl_entk.Readout(lambda z: z[:, 0])
+    of_own = tl_entk.eigendecompose(tl_entk.kernel_blocks(model, old, own, names), 1)
+    with pytest.raises(tl_entk.UserError, match="a function of yours"):
+        tl_entk.save(of_own.weight_directions(), tmp_path / "own")

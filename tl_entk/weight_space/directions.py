@@ -11,7 +11,7 @@ from torch import Tensor
 
 from feature_sets.display import Shown, list_some
 from feature_sets.errors import UserError
-from tl_entk.model.checks import Position
+from tl_entk.kernel.normalizations import check_normalization
 from tl_entk.model.readouts import ReadoutLike
 from tl_entk.tools.values import check_place
 
@@ -66,7 +66,7 @@ class WeightDirections(Shown):
         readout: what the kernel is of.
         output: (r, k) the part of the outputs that scores are along, where every output has a row.
         offset: (k,) what is added to scores: of a centered kernel, less the mean of its windows.
-        position: where the readout was read.
+        position: where the readout was read; None where that was a position of each window.
         class_slice: classes that it sees.
         normalization: of the kernel.
         each_component: whether each component's kernel was normalized before it was added.
@@ -79,7 +79,7 @@ class WeightDirections(Shown):
     readout: ReadoutLike
     output: Float[Tensor, "r k"] | None
     offset: Float[Tensor, " k"]
-    position: Position = -1
+    position: int | None = -1
     class_slice: slice | None = None
     normalization: str = "plain"
     each_component: bool = False
@@ -117,6 +117,25 @@ class WeightDirections(Shown):
         from tl_entk.weight_space.project import project
 
         return project(self, model, tokens, **options)
+
+
+def check_weight_directions(found: WeightDirections) -> None:
+    """Refuse directions whose parts do not belong together, or are not finite.
+
+    Raises:
+        UserError: says what is wrong.
+    """
+    k = len(found.eigenvalues)
+    for name, part in found.weights.items():
+        if part.ndim < 2 or len(part) != k or not bool(part.isfinite().all()):
+            raise UserError(f"the directions of {name} are no {k} finite ones: compute them anew.")
+    output = found.sizes if found.output is None else found.output
+    for name, one in (("sizes", found.sizes), ("offset", found.offset), ("output", output)):
+        if one.shape[-1:] != (k,) or not bool(one.isfinite().all()):
+            raise UserError(f"{name} of directions are no {k} finite numbers: compute them anew.")
+    if not found.weights or not bool((found.sizes > 0).all()):
+        raise UserError("directions of no weights, or of size 0: compute them anew.")
+    check_normalization(found.normalization)
 
 
 def find_component(weights: Mapping[str, Tensor], name: str) -> Tensor:

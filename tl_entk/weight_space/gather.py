@@ -186,7 +186,7 @@ def _gather_all(
         readout,
         work.output,
         offset,
-        origin.position,
+        None if isinstance(origin.position, Tensor) else int(origin.position),
         origin.class_slice,
         normalization,
         origin.each_component,

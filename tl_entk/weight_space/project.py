@@ -163,7 +163,7 @@ def read_work(
     n, length = tokens.shape
     if position is None:
         position = directions.position
-        if isinstance(position, Tensor):
+        if position is None:
             raise UserError(
                 "the directions were read at a position of each window: pass position=, of these."
             )
