@@ -70,8 +70,6 @@ Directions beside features
     key_frequencies        those that stand out
     top_examples           examples at either end of a direction
     top_tokens             tokens that go up and down with it
-    position_contributions  what each position of a window adds to its score, exactly
-    PositionContributions  what comes out
 
 Eigendirections in the weights
     weight_directions      their counterparts J^T v: unit changes of the weights
@@ -84,6 +82,8 @@ Eigendirections in the weights
     ablate                 or without it
     nudge_response         predicted and measured changes, by step
     NudgeResponse          what comes out
+    position_contributions  what each position of a window adds to its score, exactly
+    PositionContributions  what comes out
 
 Figures
     plot                   one for each kind of result: spectrum, alignment, shares, ...
@@ -249,8 +249,6 @@ __all__ = [  # noqa: RUF022 - grouped, as the docstring is
     "key_frequencies",
     "top_examples",
     "top_tokens",
-    "position_contributions",
-    "PositionContributions",
     # eigendirections in the weights
     "weight_directions",
     "WeightDirections",
@@ -262,6 +260,8 @@ __all__ = [  # noqa: RUF022 - grouped, as the docstring is
     "ablate",
     "nudge_response",
     "NudgeResponse",
+    "position_contributions",
+    "PositionContributions",
     # figures
     "plot",
     # training

@@ -23,7 +23,7 @@ OTHER = {
     "weight": "mlp.W_in", "all_logits": False, "outputs": 8, "exact": True, "labels": ("a=b",),
     "agree": False, "pipeline": "embedded", "column": "story", "split": "test", "max_texts": 9,
     "missing": "refuse", "sampled": 9, "tol": 0.5, "probe": "ridge", "seed": 1,
-    "model_class": "bridge",
+    "model_class": "bridge", "causal": True,
 }  # fmt: skip
 
 

@@ -50,7 +50,13 @@ def test_an_operator_has_its_own_processs_examples(closed):
     options = {"dtype": closed.dtype, "device": closed.device, "provenance": {}, "identity": {}}
     for rank, own in enumerate((3, 2)):
         found = KernelOperator(
-            closed._parts, 5, 12, memory_budget=2**30, ranks=Ranks(2, rank), **options
+            closed._parts,
+            closed.components,
+            5,
+            12,
+            memory_budget=2**30,
+            ranks=Ranks(2, rank),
+            **options,
         )
         assert (found.ranks, found._own) == (Ranks(2, rank), own)
 

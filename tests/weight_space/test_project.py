@@ -125,7 +125,7 @@ def test_a_network_without_forward_derivatives_and_cosines_go_by_positions(monke
 
 def test_windows_are_few_at_a_time_and_of_any_length():
     model, (old, every) = build("native:layer_norm"), windows()
-    eigen = tl_entk.top_eigendirections(model, old, "blocks.*", K, tol=1e-8)
+    eigen = tl_entk.top_eigendirections(model, old, "blocks.1.mlp.*", K, tol=1e-8)
     u = tl_entk.weight_directions(eigen, memory_budget=2**20)
     whole = u.project(model, every)
     assert torch.allclose(u.project(model, every, memory_budget=2**20), whole, atol=1e-12)

@@ -62,7 +62,14 @@ def blocks(**matrices):
 
 
 CASES = [
-    *crossed(TAKES_KERNELS, {name: KERNELS[name] for name in KERNELS if name != "none"}),
+    *crossed(
+        TAKES_KERNELS, {name: KERNELS[name] for name in KERNELS if name not in ("none", "blocks")}
+    ),
+    # of blocks eigendecompose takes the sum
+    *crossed(
+        {name: TAKES_KERNELS[name] for name in TAKES_KERNELS if name != "eigendecompose"},
+        {"blocks": KERNELS["blocks"]},
+    ),
     *crossed(
         {name: TAKES_KERNELS[name] for name in TAKES_KERNELS if name != "rotate_by_kernel"},
         {"none": KERNELS["none"]},

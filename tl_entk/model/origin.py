@@ -6,7 +6,7 @@ import weakref
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from jaxtyping import Int
+from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from feature_sets.errors import UserError
@@ -19,7 +19,7 @@ class Origin:
     """Windows, weights and readout of a kernel; the model too, as long as somebody holds it.
 
     Attributes:
-        tokens: (n, t) windows.
+        tokens: (n, t) windows; of a module of one's own, examples (n, ...).
         components: names of the weights, none within another.
         readout: what is read.
         position: where it is read.
@@ -29,7 +29,7 @@ class Origin:
         each_component: whether every component's kernel was normalized before it was added.
     """
 
-    tokens: Int[Tensor, "n t"]
+    tokens: Shaped[Tensor, "n ..."]
     components: tuple[str, ...]
     readout: ReadoutLike
     position: Position = -1

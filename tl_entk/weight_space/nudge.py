@@ -85,8 +85,8 @@ def ablate(model: nn.Module, direction: Change, *, span: int | None = None) -> I
         >>> model = build_model(ModularSettings(p=5))
         >>> direction = {"blocks.0.mlp.W_out": model.W_out[0].detach()}
         >>> with ablate(model, direction):
-        ...     size = float(model.W_out[0].norm())
-        >>> size < 1e-3 < float(model.W_out[0].norm())
+        ...     size = model.W_out[0].detach().norm()
+        >>> bool(size < 1e-3 < model.W_out[0].detach().norm())
         True
     """
     adapter, weights = _read(model, direction)

@@ -93,6 +93,7 @@ def specificity(changes: Float[Tensor, "... n f"], label: int) -> Float[Tensor, 
         label: the one that was meant.
 
     Example:
+        >>> import torch
         >>> specificity(torch.tensor([[2.0, 1.0], [4.0, -1.0]]), 0).item()
         3.0
     """
