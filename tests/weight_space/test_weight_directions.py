@@ -10,7 +10,7 @@ from tl_entk.model.adapters import adapt_transformer
 from tl_entk.weight_space.layout import from_parameter, to_parameter, weight_of
 
 N, K = 5, 3
-MODELS = ["native:rms_grouped", "hf:gpt2", "hf:opt", "hf:gemma2"]
+MODELS = ["native:gated_grouped", "hf:gpt2", "hf:opt", "hf:gemma2"]
 MODELS += ["hooked:gpt2", "hooked:llama"] if HAS_HOOKED else []
 PATTERNS = ["blocks.1.attn.W_[KO]", "blocks.0.attn.W_V[1]", "blocks.*"]
 

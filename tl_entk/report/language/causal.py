@@ -135,7 +135,7 @@ def _direction_fold(one: CausalDirection) -> Fold:
         [_response_picture(one, name), _effect_table(one, name)],
         f"Of {about}; average precision {one.train_ap:.2f} on the train half. Correlation of "
         f"predicted and measured change at the smallest step: {correlations}. The step changes the "
-        f"label's log-odds by, where the direction's {scores}.",
+        f"label's log-odds on windows of {scores}.",
     )
 
 
@@ -147,7 +147,7 @@ def _response_picture(one: CausalDirection, name: str) -> Picture:
         title=alt.Title(title, anchor="start"), width=380, height=200
     )
     chart = alt.hconcat(_scatter(one), curves, spacing=30).resolve_scale(
-        color="independent", shape="independent"
+        color="independent", shape="independent", strokeDash="independent"
     )
     return Picture(
         f"causal_{slug(name)}",
