@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -37,7 +38,8 @@ class Origin:
     class_slice: slice | None = None
     normalization: str = "plain"
     each_component: bool = False
-    _model: weakref.ref[nn.Module] | None = field(default=None, repr=False)
+    # a weak reference
+    _model: Callable[[], nn.Module | None] | None = field(default=None, repr=False)
 
     def of_model(self, model: nn.Module) -> Origin:
         """The same, with the model; its weights are not kept alive by it."""
