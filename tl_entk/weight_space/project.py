@@ -130,7 +130,9 @@ def first_order_change(
     """
     work = read_work(directions, model, tokens, position, targets)
     plain = replace(work, cosine=False, over=torch.ones_like(work.over))
-    return _project_at(plain, directions, check_memory_budget(memory_budget), False)
+    return _project_at(
+        plain, directions, check_memory_budget(memory_budget, work.adapter.device), False
+    )
 
 
 def _counterparts(
@@ -247,11 +249,12 @@ def _push_everywhere(
         fast_products(task.inputs.device),
         Progress("scores", n * len(directions), progress) as bar,
     ):
+        tangent = Tangent(adapter, task, directions.weights)
         for i, direction in enumerate(directions):
-            tangent = Tangent(adapter, task, direction.weights)
+            changes = tangent.reached(direction.weights)
             for start in range(0, n, batch):
                 rows = slice(start, min(start + batch, n))
-                change = tangent.push(rows).to(work.dtype)
+                change = tangent.push(rows, changes).to(work.dtype)
                 along = change[..., 0] if work.output is None else change @ work.output[:, i]
                 found[rows, :, i] = (along / work.over[i]).cpu()
                 bar.advance(rows.stop - rows.start)

@@ -6,7 +6,7 @@ gives J u at all positions, where backward passes would take one for each of the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from jaxtyping import Float
@@ -18,9 +18,9 @@ from tl_entk.model.capture import Reading, frozen, reading
 from tl_entk.model.sites import Site, Tap
 from tl_entk.model.tables import embedding_scale, find_first_row
 from tl_entk.model.task import Task
-from tl_entk.operator.suffix import change_output
+from tl_entk.operator.suffix import Gradients, change_output
 from tl_entk.operator.weight_maps import WeightMap
-from tl_entk.weight_space.layout import to_matrix, to_wholes
+from tl_entk.weight_space.layout import find_site, to_matrix, to_wholes
 
 
 class Tangent:
@@ -29,27 +29,26 @@ class Tangent:
     Args:
         adapter: the model.
         task: windows, and what is read of them.
-        weights: component to its part of the change u.
+        components: names of the weights that change.
     """
 
-    def __init__(
-        self,
-        adapter: TransformerAdapter,
-        task: Task,
-        weights: Mapping[str, Float[Tensor, " ..."]],
-    ) -> None:
-        self.task = task
-        wholes = to_wholes(adapter, weights)
-        self.sites: list[Site] = [site for site, _ in wholes]
-        scales = self._scales()
-        rows = task.inputs.unique()
+    def __init__(self, adapter: TransformerAdapter, task: Task, components: Iterable[str]) -> None:
+        self.adapter, self.task = adapter, task
+        names = dict.fromkeys(find_site(adapter, name)[0].name for name in components)
+        self.sites: list[Site] = [adapter.by_name[name] for name in names]
+        self.tokens = task.inputs.unique()
+        tables = [site for site in self.sites if site.kind == "position"]
+        first = find_first_row(task, tables[0]) if tables else 0
+        self.positions = slice(first, first + task.inputs.shape[1])
         self.maps = [
             WeightMap(
-                site, key=site.name, rows=rows if site.kind == "embedding" else None, scale=scale
+                site,
+                key=site.name,
+                rows=self.tokens if site.kind == "embedding" else None,
+                scale=scale,
             )
-            for site, scale in zip(self.sites, scales, strict=True)
+            for site, scale in zip(self.sites, self._scales(), strict=True)
         ]
-        self.changes = {site.name: self._reached(site, whole) for site, whole in wholes}
 
     def _scales(self) -> list[float]:
         """The factors of embeddings that multiply their rows by one."""
@@ -60,29 +59,42 @@ class Tangent:
             one.adapter.outputs(one.inputs)
         return [embedding_scale(site, one.inputs, seen) for site in self.sites]
 
+    def reached(self, weights: Mapping[str, Float[Tensor, " ..."]]) -> Gradients:
+        """The part of a change of the components that these windows use, as matrices.
+
+        Args:
+            weights: component to its part of the change u.
+        """
+        return {
+            site.name: self._reached(site, whole)
+            for site, whole in to_wholes(self.adapter, weights)
+        }
+
     def _reached(self, site: Site, whole: Float[Tensor, " ..."]) -> Float[Tensor, " ..."]:
-        """The part of a change that these windows use, as a matrix."""
         if site.kind == "embedding":
-            return whole[self.task.inputs.unique()]
+            return whole[self.tokens]
         if site.kind == "position":
-            first = find_first_row(self.task, site)
-            return whole[first : first + self.task.inputs.shape[1]]
+            return whole[self.positions]
         return to_matrix(site, whole)
 
-    def push(self, rows: slice) -> Float[Tensor, "b t r"]:
+    def push(self, rows: slice, changes: Gradients) -> Float[Tensor, "b t r"]:
         """J u of some windows: the change of every output at every position.
+
+        Args:
+            rows: of the windows.
+            changes: from :meth:`reached`.
 
         Raises:
             RuntimeError, NotImplementedError: if the network has no forward-mode derivatives.
         """
-        task, adapter = self.task, self.task.adapter
+        task, adapter = self.task, self.adapter
         batch = task.inputs[rows]
         n, length = batch.shape
         hidden = task.readout.reads == "final_hidden"
 
         def put(seen: Reading, tap: Tap, call: int, value: Tensor) -> Tensor:
             value, tangent = forward_ad.unpack_dual(value)
-            change = change_output(self.maps, batch, seen.inputs, tap, call, value, self.changes)
+            change = change_output(self.maps, batch, seen.inputs, tap, call, value, changes)
             return forward_ad.make_dual(value, change if tangent is None else tangent + change)
 
         end = adapter.final_hidden if hidden else None

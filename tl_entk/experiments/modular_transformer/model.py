@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from feature_sets.errors import UserError
 from tl_entk.experiments.modular_transformer.settings import ModularSettings
@@ -18,7 +18,7 @@ from tl_entk.experiments.native_bridge import boot_native_bridge
 from tl_entk.experiments.plain_transformer import Weights
 from tl_entk.model.adapters import adapt
 from tl_entk.model.classes import ModelClass
-from tl_entk.model.sites import Site
+from tl_entk.weight_space.layout import from_parameter, to_parameter
 
 
 def build_model(
@@ -107,41 +107,18 @@ def _build_bridge(common: dict[str, Any]) -> nn.Module:
     return model
 
 
-def _to_layout(site: Site, weight: Tensor) -> Tensor:
-    """HookedTransformer's layout to that of the site: nn.Linear has (out, in), heads in a row."""
-    if not isinstance(site.output.module, nn.Linear):
-        return weight
-    if site.heads is None:
-        return weight.T
-    if site.heads.along == "output":
-        return weight.transpose(1, 2).flatten(0, 1)
-    return weight.flatten(0, 1).T
-
-
-def _from_layout(site: Site, weight: Tensor) -> Tensor:
-    """Inverse of :func:`_to_layout`."""
-    if not isinstance(site.output.module, nn.Linear):
-        return weight
-    if site.heads is None:
-        return weight.T
-    heads = (site.heads.count, -1)
-    if site.heads.along == "output":
-        return weight.unflatten(0, heads).transpose(1, 2)
-    return weight.T.unflatten(0, heads)
-
-
 def load_weights(model: Any, weights: Weights) -> None:
     """Copy weights under TransformerLens names into a model of either class, in place."""
     sites = adapt(model).by_name
     with torch.no_grad():
         for name, weight in weights.items():
-            sites[name].parameter.copy_(_to_layout(sites[name], weight))
+            sites[name].parameter.copy_(to_parameter(sites[name], weight))
 
 
 def weights_of(model: Any) -> Weights:
     """The model's weights under TransformerLens names, in HookedTransformer's layout (copies)."""
     return {
-        site.name: _from_layout(site, site.parameter.detach()).clone()
+        site.name: from_parameter(site).clone()
         for site in adapt(model).sites
         if site.kind != "bias"
     }

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from feature_sets.errors import UserError
 from feature_sets.lexicon import label_tokens, next_token_ids
@@ -68,11 +69,14 @@ class Setup:
         """Of the test half."""
         return self._meter(self.test)
 
+    @cached_property
+    def _targets(self) -> Int[Tensor, " n"]:
+        """The true next token of every window."""
+        return torch.tensor(next_token_ids(self.result.data.windows, self.result.model.tokenizer))
+
     def _meter(self, rows: np.ndarray) -> OddsMeter:
-        windows, model = self.result.data.windows, self.result.model
-        targets = torch.tensor(next_token_ids(windows, model.tokenizer))[rows]
-        tokens = windows.tokens[rows]
-        return OddsMeter.of(model.model, tokens, targets, self.labels, self.by_label)
+        model, tokens = self.result.model.model, self.result.data.windows.tokens[rows]
+        return OddsMeter.of(model, tokens, self._targets[rows], self.labels, self.by_label)
 
 
 def set_up(result: LanguageResult) -> Setup:
