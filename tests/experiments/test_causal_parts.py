@@ -33,6 +33,7 @@ from tl_entk.experiments.language.causal.summary import (
 from tl_entk.model.adapters import adapt_transformer
 
 HOOK, WEIGHT = "blocks.0.hook_resid_post", "blocks.0.mlp.W_out"
+WINDOWS = tokens(6)
 BY_LABEL = {"even": (0, 2, 4), "first": (0, 1), "last": (5, 6)}
 
 
@@ -43,23 +44,21 @@ def model():
 
 @pytest.fixture(scope="module")
 def meter(model):
-    batch = tokens(6)
-    targets = torch.tensor([0, 1, 2, 3, 4, 5])
-    return OddsMeter.of(model, batch, targets, list(BY_LABEL), BY_LABEL)
+    return OddsMeter.of(model, WINDOWS, torch.arange(6), list(BY_LABEL), BY_LABEL)
 
 
 def test_log_odds_loss_and_divergence_are_those_of_the_probabilities(model, meter):
-    before = model(meter.tokens)[:, -1].softmax(1)
-    same = meter.measure(model)
+    before = model(WINDOWS)[:, -1].softmax(1)
+    same = meter.measure()
     assert float(same.divergence.abs().max()) < 1e-6
     for column, chosen in enumerate(BY_LABEL.values()):
         p = before[:, list(chosen)].sum(1)
         assert torch.allclose(same.log_odds[:, column].double(), (p / (1 - p)).log(), atol=1e-5)
-    nll = -before[torch.arange(6), meter.targets].log()
+    nll = -before[torch.arange(6), torch.arange(6)].log()
     assert torch.allclose(same.loss.double(), nll, atol=1e-5)
     direction = draw_like({WEIGHT: model.W_out[0].detach()}, 0)
     with tl_entk.nudge(model, direction, 3.0):
-        now, found = model(meter.tokens)[:, -1].softmax(1), meter.measure(model)
+        now, found = model(WINDOWS)[:, -1].softmax(1), meter.measure()
     divergence = (before * (before / now).log()).sum(1)
     assert torch.allclose(found.divergence.double(), divergence, atol=1e-5)
 
@@ -92,17 +91,17 @@ def test_steps_of_activations_are_at_the_last_position_alone(model):
 def test_steps_reach_the_divergence_and_raise_the_label(model, meter, label):
     other = OddsMeter.of(model, tokens(5, seed=4), torch.arange(5), list(BY_LABEL), BY_LABEL)
     direction = draw_like({WEIGHT: model.W_out[0].detach()}, 1)
-    activations = tl_entk.activations_at(model, meter.tokens, HOOK)
+    activations = tl_entk.activations_at(model, WINDOWS, HOOK)
     for step in (
         step_weights(model, direction, float(model.W_out[0].detach().norm())),
         step_activations(model, HOOK, torch.eye(12)[2], activations),
     ):
-        found = take_step(model, step, meter, other, label)
+        found = take_step(step, meter, other, label)
         assert abs(float(found.odds.divergence.mean()) / DIVERGENCE - 1) <= 0.2
-        after = measure_step(model, step, found.size, other)
+        after = measure_step(step, found.size, other)
         assert torch.equal(after.log_odds, found.odds.log_odds)
         raised, lowered = (
-            measure_step(model, step, size, meter).log_odds[:, label].mean()
+            measure_step(step, size, meter).log_odds[:, label].mean()
             for size in (found.size, -found.size)
         )
         assert raised > lowered
@@ -115,8 +114,8 @@ def test_specificity_is_the_label_over_the_others():
 
 
 def test_the_gradient_of_a_label_is_autograds(model, meter):
-    found = label_gradient(model, meter.tokens, [WEIGHT], meter.members.double(), 1)
-    log_p = model(meter.tokens)[:, -1].log_softmax(1)
+    found = label_gradient(model, WINDOWS, [WEIGHT], meter.members.double(), 1)
+    log_p = model(WINDOWS)[:, -1].log_softmax(1)
     p = log_p.exp()[:, [0, 1]].sum(1)
     parameter = adapt_transformer(model).by_name[WEIGHT].parameter
     (expected,) = torch.autograd.grad((p / (1 - p)).log().mean(), parameter)

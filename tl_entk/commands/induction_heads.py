@@ -6,17 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from tl_entk.commands.call import Call
-from tl_entk.commands.checks import check_seeds, check_workers, run_folder
-from tl_entk.commands.console import show_costs, show_end, shows_progress, working
-from tl_entk.commands.options import (
-    FIRST_SEED,
-    Estimate,
-    Out,
-    Seeds,
-    Workers,
-    as_command,
-)
-from tl_entk.commands.toys import name_seeds
+from tl_entk.commands.checks import check_seeds, check_workers
+from tl_entk.commands.console import show_costs
+from tl_entk.commands.options import FIRST_SEED, Estimate, Out, Seeds, Workers, as_command
+from tl_entk.commands.seeds import name_seeds, run_seeds
 from tl_entk.experiments.induction.settings import InductionSettings
 from tl_entk.experiments.settings import settings_name
 
@@ -52,20 +45,20 @@ def induction_heads(
         return
     name = settings_name("induction-heads", settings, ("seed", "steps"))
     target = out / (name + name_seeds(seeds))
-    with run_folder(target, call, "training, scoring heads, attributing"):
-        from tl_entk.commands.summaries import show_induction
-        from tl_entk.experiments.jobs import run_jobs
-        from tl_entk.experiments.toy_jobs import induction_job, induction_result
-        from tl_entk.report.toys.answers import answer_induction
-        from tl_entk.report.toys.induction import write_induction
+    from tl_entk.commands.summaries import show_induction
+    from tl_entk.experiments.toy_jobs import induction_job, induction_result
+    from tl_entk.report.toys.answers import answer_induction
+    from tl_entk.report.toys.induction import write_induction
 
-        jobs = {
-            seed: induction_job(replace(settings, seed=seed), out)
-            for seed in range(settings.seed, settings.seed + seeds)
-        }
-        run_jobs(list(jobs.values()), workers=workers, progress=shows_progress())
-        found = {seed: induction_result(job) for seed, job in jobs.items()}
-        with working("writing report.html"):
-            page = write_induction(found, target)
-    show_induction(found)
-    show_end(answer_induction(found), page)
+    run_seeds(
+        call,
+        target,
+        seeds,
+        "training, scoring heads, attributing",
+        jobs=lambda seed: [induction_job(replace(settings, seed=seed), out)],
+        gather=induction_result,
+        write=write_induction,
+        show=show_induction,
+        answer=answer_induction,
+        workers=workers,
+    )

@@ -12,8 +12,8 @@ import typer
 from feature_sets.errors import UserError
 from feature_sets.structures import STRUCTURES, Structure
 from tl_entk.commands.call import Call
-from tl_entk.commands.checks import check_choice, check_seeds, check_workers, run_folder
-from tl_entk.commands.console import show_costs, show_end, shows_progress, working
+from tl_entk.commands.checks import check_choice, check_seeds, check_workers
+from tl_entk.commands.console import show_costs
 from tl_entk.commands.options import (
     FIRST_SEED,
     Estimate,
@@ -23,7 +23,7 @@ from tl_entk.commands.options import (
     as_command,
     parse_names,
 )
-from tl_entk.commands.toys import name_seeds
+from tl_entk.commands.seeds import name_seeds, run_seeds
 from tl_entk.experiments.settings import settings_name
 from tl_entk.experiments.structured_superposition.settings import StructureSettings
 
@@ -63,25 +63,23 @@ def structured_superposition(
 
         show_costs(estimate_structures(regimes), _NOT_MEASURED, times=seeds)
         return
-    with run_folder(out / _name(regimes, seeds), call, "training, decomposing, comparing"):
-        from tl_entk.commands.summaries import show_structures
-        from tl_entk.experiments.jobs import run_jobs
-        from tl_entk.experiments.toy_jobs import structure_job, structure_result
-        from tl_entk.report.toys.answers import answer_structures
-        from tl_entk.report.toys.structured_superposition import write_structures
+    from tl_entk.commands.summaries import show_structures
+    from tl_entk.experiments.toy_jobs import structure_job, structure_result
+    from tl_entk.report.toys.answers import answer_structures
+    from tl_entk.report.toys.structured_superposition import write_structures
 
-        first = call.settings.seed
-        jobs = {
-            seed: [structure_job(replace(regime, seed=seed), out) for regime in regimes]
-            for seed in range(first, first + seeds)
-        }
-        every = [job for row in jobs.values() for job in row]
-        run_jobs(every, workers=workers, progress=shows_progress())
-        found = {seed: [structure_result(job) for job in row] for seed, row in jobs.items()}
-        with working("writing report.html"):
-            page = write_structures(found, out / _name(regimes, seeds))
-    show_structures(found)
-    show_end(answer_structures(found), page)
+    run_seeds(
+        call,
+        out / _name(regimes, seeds),
+        seeds,
+        "training, decomposing, comparing",
+        jobs=lambda seed: [structure_job(replace(regime, seed=seed), out) for regime in regimes],
+        gather=lambda *jobs: [structure_result(job) for job in jobs],
+        write=write_structures,
+        show=show_structures,
+        answer=answer_structures,
+        workers=workers,
+    )
 
 
 def _regimes(settings: StructureSettings, structures: str) -> list[StructureSettings]:

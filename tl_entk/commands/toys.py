@@ -1,17 +1,17 @@
-"""The commands ``tl-entk superposition``, ``modular-mlp`` and ``induction-heads``."""
+"""The commands ``tl-entk superposition`` and ``modular-mlp``."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from feature_sets.errors import UserError
 from tl_entk.commands.call import Call
-from tl_entk.commands.checks import check_seeds, check_workers, run_folder
-from tl_entk.commands.console import show_costs, show_end, shows_progress, working
+from tl_entk.commands.checks import check_seeds, check_workers
+from tl_entk.commands.console import show_costs
 from tl_entk.commands.options import (
     FIRST_SEED,
     Estimate,
@@ -21,6 +21,7 @@ from tl_entk.commands.options import (
     as_command,
     parse_numbers,
 )
+from tl_entk.commands.seeds import name_seeds, run_seeds
 from tl_entk.experiments.modular_mlp.settings import MLPSettings
 from tl_entk.experiments.settings import settings_name
 from tl_entk.experiments.superposition.settings import (
@@ -29,6 +30,9 @@ from tl_entk.experiments.superposition.settings import (
     check_betas,
     paper_regimes,
 )
+
+if TYPE_CHECKING:
+    from tl_entk.experiments.jobs import Job
 
 Linearization = Annotated[bool, typer.Option(help="Check the linearization too (first seed).")]
 
@@ -77,32 +81,30 @@ def superposition(
         else ("superposition", ("m", "sparsity", "seed"))
     )
     target = out / (settings_name(kind, regimes[0], always) + name_seeds(seeds))
-    with run_folder(target, call, "training, decomposing, comparing"):
-        from tl_entk.commands.summaries import show_superposition
-        from tl_entk.experiments.jobs import run_jobs
-        from tl_entk.experiments.toy_jobs import superposition_job, superposition_result
-        from tl_entk.report.toys.answers import answer_superposition
-        from tl_entk.report.toys.superposition import write_superposition
+    from tl_entk.commands.summaries import show_superposition
+    from tl_entk.experiments.toy_jobs import superposition_job, superposition_result
+    from tl_entk.report.toys.answers import answer_superposition
+    from tl_entk.report.toys.superposition import write_superposition
 
-        jobs = {
-            seed: [
-                superposition_job(
-                    replace(regime, seed=seed),
-                    exponents,
-                    out,
-                    fits=linearization and seed == settings.seed,
-                )
-                for regime in regimes
-            ]
-            for seed in range(settings.seed, settings.seed + seeds)
-        }
-        every = [job for row in jobs.values() for job in row]
-        run_jobs(every, workers=workers, progress=shows_progress())
-        found = {seed: [superposition_result(job) for job in row] for seed, row in jobs.items()}
-        with working("writing report.html"):
-            page = write_superposition(found, target)
-    show_superposition(found)
-    show_end(answer_superposition(found), page)
+    def jobs(seed: int) -> list[Job]:
+        fits = linearization and seed == settings.seed
+        return [
+            superposition_job(replace(regime, seed=seed), exponents, out, fits=fits)
+            for regime in regimes
+        ]
+
+    run_seeds(
+        call,
+        target,
+        seeds,
+        "training, decomposing, comparing",
+        jobs=jobs,
+        gather=lambda *jobs: [superposition_result(job) for job in jobs],
+        write=write_superposition,
+        show=show_superposition,
+        answer=answer_superposition,
+        workers=workers,
+    )
 
 
 def _regimes(
@@ -147,35 +149,25 @@ def modular_mlp(
         return
     name = settings_name("modular-mlp", settings, ("seed", "p", "epochs"))
     target = out / (name + name_seeds(seeds))
-    with run_folder(target, call, "training, following, analyzing"):
-        from tl_entk.commands.summaries import show_mlp
-        from tl_entk.experiments.jobs import run_jobs
-        from tl_entk.experiments.toy_jobs import mlp_job, mlp_result
-        from tl_entk.report.toys.answers import answer_mlp
-        from tl_entk.report.toys.modular_mlp import write_mlp
+    from tl_entk.commands.summaries import show_mlp
+    from tl_entk.experiments.toy_jobs import mlp_job, mlp_result
+    from tl_entk.report.toys.answers import answer_mlp
+    from tl_entk.report.toys.modular_mlp import write_mlp
 
-        jobs = {
-            seed: mlp_job(
-                replace(settings, seed=seed),
-                out,
-                collapses=collapses and seed == settings.seed,
-                fits=linearization and seed == settings.seed,
-            )
-            for seed in range(settings.seed, settings.seed + seeds)
-        }
-        run_jobs(list(jobs.values()), workers=workers, progress=shows_progress())
-        found = {seed: mlp_result(job) for seed, job in jobs.items()}
-        with working("writing report.html"):
-            page = write_mlp(found, target)
-    show_mlp(found)
-    show_end(answer_mlp(found), page)
+    def jobs(seed: int) -> list[Job]:
+        first = seed == settings.seed
+        one = replace(settings, seed=seed)
+        return [mlp_job(one, out, collapses=collapses and first, fits=linearization and first)]
 
-
-def name_seeds(seeds: int) -> str:
-    """What a folder's name says of several seeds.
-
-    Example:
-        >>> name_seeds(1), name_seeds(5)
-        ('', '-and-4-more')
-    """
-    return "" if seeds == 1 else f"-and-{seeds - 1}-more"
+    run_seeds(
+        call,
+        target,
+        seeds,
+        "training, following, analyzing",
+        jobs=jobs,
+        gather=mlp_result,
+        write=write_mlp,
+        show=show_mlp,
+        answer=answer_mlp,
+        workers=workers,
+    )

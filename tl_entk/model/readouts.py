@@ -118,7 +118,8 @@ class BoundReadout:
         return result
 
 
-# the final hidden vector as it is, a row for each of its numbers
+# the logits, or the final hidden vector, as they are: a row for each of their numbers
+LOGITS_READOUT = BoundReadout(LOGITS, "logits", 1.0, lambda values, rows: values, flattened=True)
 FINAL_HIDDEN_READOUT = BoundReadout(
     FINAL_HIDDEN, "final_hidden", 1.0, lambda values, rows: values, flattened=True
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -112,6 +112,16 @@ def layer_of(name: str, n_layers: int) -> int:
     if found:
         return int(found[1])
     return n_layers - 1 if name.startswith(("ln_final", "unembed")) else 0
+
+
+def first_layer(names: Iterable[str], n_layers: int) -> int:
+    """The first block that some weights belong to; 0 of embeddings too.
+
+    Example:
+        >>> first_layer(["blocks.3.mlp.W_out", "unembed.W_U", "blocks.2.attn.W_V[1]"], 4)
+        2
+    """
+    return min(layer_of(name, n_layers) for name in names)
 
 
 def stages_hold(task: Task, stages: Sequence[Stage], dtype: torch.dtype) -> bool:

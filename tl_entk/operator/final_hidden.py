@@ -13,7 +13,7 @@ from tl_entk.model.adapters import TransformerAdapter
 from tl_entk.model.batches import run_in_batches
 from tl_entk.model.factors import forward
 from tl_entk.model.memory import examples_per_pass
-from tl_entk.model.readouts import LOGITS, BoundReadout
+from tl_entk.model.readouts import LOGITS_READOUT
 from tl_entk.model.task import Task
 from tl_entk.operator.suffix import Suffix
 from tl_entk.tools.rounding import relative_distance, relative_rounding
@@ -37,9 +37,8 @@ def warn_of_capped_logits(task: Task, adapter: TransformerAdapter) -> None:
     Warns:
         UserWarning: if the model caps or scales what the unembedding returns.
     """
-    logits = BoundReadout(LOGITS, "logits", 1.0, lambda values, rows: values)
     with torch.no_grad():
-        seen, given = forward(replace(task, readout=logits), (), slice(0, 2))
+        seen, given = forward(replace(task, readout=LOGITS_READOUT), (), slice(0, 2))
     hidden = seen.final_hidden
     assert hidden is not None
     bias = adapter.by_name.get("unembed.b_U")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from feature_sets.errors import UserError
 from tl_entk.model.finite import check_finite
-from tl_entk.model.sites import Cut
+from tl_entk.model.sites import Cut, Tap
 from tl_entk.model.tables import embedding_scale
 from tl_entk.operator.plan import Sizes, counting_bytes
 from tl_entk.operator.precision import Precision, matrix_products
@@ -200,6 +200,32 @@ def _with_prefix(suffix: Suffix, reference: _Reference) -> tuple[Suffix, Cache |
     trial = replace(trial, early=early)
     cache = Cache(values, {tap: whole.inputs[tap] for tap in early})
     return (trial, cache) if reference.holds(trial, cache) else (suffix, None)
+
+
+def without_prefix(suffix: Suffix, start: Tap) -> Suffix:
+    """Leave out what comes before some place, where what is read stays as it was.
+
+    Args:
+        suffix: without weight maps.
+        start: the place.
+    """
+    two = _take_two(suffix)
+
+    def read() -> Tensor:
+        with torch.enable_grad():
+            return two.run(TWO)[1]
+
+    try:
+        trial = replace(two, prefix=find_prefix(two.model, [start], 2, read))
+        with torch.no_grad():
+            found = trial.run(TWO, trial.record(TWO))[1]
+    except _REFUSALS as error:
+        _unless_out_of_memory(error)
+        return suffix
+    tolerance = relative_rounding(suffix.task.adapter.dtype, least=1e-4)
+    if relative_distance(found, read().detach()) > tolerance:
+        return suffix
+    return replace(suffix, prefix=trial.prefix)
 
 
 def _with_modes(suffix: Suffix, cache: Cache | None, reference: _Reference) -> Suffix:

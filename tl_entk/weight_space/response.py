@@ -14,7 +14,9 @@ from feature_sets.display import Shown
 from feature_sets.errors import UserError
 from tl_entk.model.checks import Position
 from tl_entk.model.memory import check_memory_budget, examples_per_pass
-from tl_entk.model.readouts import LOGITS, TARGETED, BoundReadout, Targets
+from tl_entk.model.readouts import LOGITS_READOUT, TARGETED, Targets
+from tl_entk.model.stages import first_layer
+from tl_entk.operator.rerun import Rerun, prepare_rerun
 from tl_entk.operator.suffix import Suffix
 from tl_entk.tools.values import check_kind, check_place, is_number
 from tl_entk.weight_space.directions import WeightDirections
@@ -136,7 +138,8 @@ def nudge_response(
         targets = _top_tokens(read_work(directions, model, tokens, position, None), directions)
     work = read_work(directions, model, tokens, position, targets)
     budget = check_memory_budget(memory_budget, work.adapter.device)
-    before = _read(work, direction, budget)
+    rerun = _prepare(work, budget)
+    before = _read(rerun, work, direction)
     predicted = first_order_change(
         directions, model, tokens, position=position, targets=targets, memory_budget=memory_budget
     )
@@ -145,7 +148,7 @@ def nudge_response(
     measured = []
     for step in steps:
         with nudge(model, directions[direction], step * norm):
-            measured.append(_read(work, direction, budget) - before)
+            measured.append(_read(rerun, work, direction) - before)
     return NudgeResponse(
         torch.tensor(steps, dtype=torch.float64),
         norm,
@@ -156,25 +159,27 @@ def nudge_response(
 
 def _top_tokens(work: ScoreWork, directions: WeightDirections) -> Int[Tensor, " n"]:
     """The model's top token of every window: a step must not change what is looked at."""
-    logits = BoundReadout(LOGITS, "logits", 1.0, lambda values, rows: values)
-    task = replace(work.task, readout=logits)
+    task = replace(work.task, readout=LOGITS_READOUT)
     with torch.no_grad():
         found = Suffix(task, ()).run(slice(0, len(task)))[1]
     classes = torch.arange(found.shape[1])[directions.class_slice or slice(None)]
     return classes[found[:, classes].argmax(1).cpu()]
 
 
-def _read(work: ScoreWork, direction: int, budget: int) -> Float[Tensor, " n"]:
-    """What is read of every window, along the direction's part of the outputs."""
+def _prepare(work: ScoreWork, budget: int) -> Rerun:
+    """The windows, from the first of the weights on."""
     task, adapter = work.task, work.adapter
     batch = examples_per_pass(
         len(task), adapter.example_floats(task.length), adapter.dtype.itemsize, budget
     )
-    suffix, found = Suffix(task, ()), []
-    with torch.no_grad():
-        for start in range(0, len(task), batch):
-            outputs = suffix.run(slice(start, min(start + batch, len(task))))[1]
-            outputs = outputs.to(work.dtype)
-            along = outputs[:, 0] if work.output is None else outputs @ work.output[:, direction]
-            found.append(along.double().cpu())
+    return prepare_rerun(task, first_layer(work.names, adapter.n_layers), batch)
+
+
+def _read(rerun: Rerun, work: ScoreWork, direction: int) -> Float[Tensor, " n"]:
+    """What is read of every window, along the direction's part of the outputs."""
+    found = []
+    for _, outputs in rerun.outputs():
+        wide = outputs.to(work.dtype)
+        along = wide[:, 0] if work.output is None else wide @ work.output[:, direction]
+        found.append(along.double().cpu())
     return torch.cat(found)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tl_entk.model.last_logits import last_logits
+from tl_entk.model.adapters import adapt_transformer
+from tl_entk.model.readouts import LOGITS_READOUT
+from tl_entk.model.task import Task
+from tl_entk.operator.rerun import Rerun, prepare_rerun
 
 # windows in a forward pass
 _BATCH = 64
@@ -35,13 +38,13 @@ class OddsMeter:
     """Measures :class:`Odds` of a model that may have been changed.
 
     Attributes:
-        tokens: (n, t) windows.
+        rerun: the model and its windows; reads their last logits.
         targets: (n,) the true next tokens.
         members: (d_vocab, f) whether a token is one of a label's.
         before: (n, d_vocab) log probabilities of the model as it was.
     """
 
-    tokens: Int[Tensor, "n t"]
+    rerun: Rerun
     targets: Int[Tensor, " n"]
     members: Float[Tensor, "d_vocab f"]
     before: Float[Tensor, "n d_vocab"]
@@ -64,30 +67,44 @@ class OddsMeter:
             labels: whose tokens are looked at, in this order.
             by_label: the tokens of every label.
         """
-        before = last_logits(model, tokens, _BATCH).float().log_softmax(1)
+        adapter = adapt_transformer(model)
+        tokens = adapter.check_tokens(tokens)
+        n, length = tokens.shape
+        last = torch.full((n,), length - 1, device=tokens.device)
+        task = Task(adapter, tokens, last, LOGITS_READOUT, length)
+        rerun = prepare_rerun(task, 0, _BATCH)
+        before = torch.cat([_log_probabilities(logits) for _, logits in rerun.outputs()])
         members = torch.zeros(before.shape[1], len(labels), device=before.device)
         for column, label in enumerate(labels):
             members[list(by_label[label]), column] = 1
-        return cls(tokens, targets.to(before.device), members, before)
+        return cls(rerun, targets.to(before.device), members, before)
 
-    def measure(self, model: torch.nn.Module) -> Odds:
+    def from_layer(self, layer: int) -> OddsMeter:
+        """The same for changes of a layer or of later ones: those before are not run again.
+
+        Args:
+            layer: the first that is changed; 0 where the embeddings may be.
+        """
+        return replace(self, rerun=prepare_rerun(self.rerun.suffix.task, layer, _BATCH))
+
+    def measure(self) -> Odds:
         """What the model says now."""
-        parts = [
-            self._measure_rows(model, slice(start, start + _BATCH))
-            for start in range(0, len(self.tokens), _BATCH)
-        ]
+        parts = [self._measure(rows, logits) for rows, logits in self.rerun.outputs()]
         return Odds(
             torch.cat([part.log_odds for part in parts]),
             torch.cat([part.loss for part in parts]),
             torch.cat([part.divergence for part in parts]),
         )
 
-    def _measure_rows(self, model: torch.nn.Module, rows: slice) -> Odds:
-        now = last_logits(model, self.tokens[rows], _BATCH).float().log_softmax(1)
-        before = self.before[rows]
+    def _measure(self, rows: slice, logits: Float[Tensor, "b d_vocab"]) -> Odds:
+        now, before = _log_probabilities(logits), self.before[rows]
         loss = -now.gather(1, self.targets[rows, None])[:, 0]
         divergence = (before.exp() * (before - now)).sum(1)
         return Odds(label_log_odds(now, self.members).cpu(), loss.cpu(), divergence.cpu())
+
+
+def _log_probabilities(logits: Float[Tensor, "b d_vocab"]) -> Float[Tensor, "b d_vocab"]:
+    return logits.float().log_softmax(1)
 
 
 def label_log_odds(

@@ -12,7 +12,7 @@ from torch import Tensor
 from tl_entk.experiments.language.causal.odds import Odds
 from tl_entk.experiments.language.causal.protocol import take_step
 from tl_entk.experiments.language.causal.rivals import Removal
-from tl_entk.experiments.language.causal.setup import Setup
+from tl_entk.experiments.language.causal.setup import Meters
 from tl_entk.experiments.language.causal.steps import Step
 
 
@@ -38,40 +38,38 @@ class Outcomes:
         return Outcomes(**{name: own | vars(other)[name] for name, own in vars(self).items()})
 
 
-def take_steps(setup: Setup, steps: Mapping[str, Sequence[Step]], label: int) -> Outcomes:
+def take_steps(meters: Meters, steps: Mapping[str, Sequence[Step]], label: int) -> Outcomes:
     """What steps of equal divergence change on the test half.
 
     Args:
-        setup: of the run.
+        meters: of both halves, from a layer on that no step comes before.
         steps: of every method.
         label: whose log-odds should rise.
     """
-    model, found = setup.result.model.model, Outcomes()
+    found = Outcomes()
     for name, several in steps.items():
-        taken = [
-            take_step(model, step, setup.train_meter, setup.test_meter, label) for step in several
-        ]
+        taken = [take_step(step, meters.train, meters.test, label) for step in several]
         after = [one.odds for one in taken]
         found.sizes[name] = [one.size for one in taken]
-        found.changes[name] = torch.stack([one.log_odds - setup.before.log_odds for one in after])
+        found.changes[name] = torch.stack([one.log_odds - meters.before.log_odds for one in after])
         found.divergences[name] = torch.stack([one.divergence for one in after])
     return found
 
 
-def remove(setup: Setup, without: Mapping[str, Sequence[Removal]], label: int) -> Outcomes:
+def remove(meters: Meters, without: Mapping[str, Sequence[Removal]], label: int) -> Outcomes:
     """Changes of the label's log-odds and of the loss without each direction.
 
     Args:
-        setup: of the run.
+        meters: as for :func:`take_steps`.
         without: models of every method.
         label: whose log-odds are looked at.
     """
-    model, before, found = setup.result.model.model, setup.before, Outcomes()
+    before, found = meters.before, Outcomes()
     for name, several in without.items():
         after: list[Odds] = []
         for removal in several:
             with removal:
-                after.append(setup.test_meter.measure(model))
+                after.append(meters.test.measure())
         odds = [(one.log_odds - before.log_odds)[:, label] for one in after]
         found.removed_odds[name] = torch.stack(odds)
         found.removed_loss[name] = torch.stack([one.loss - before.loss for one in after])

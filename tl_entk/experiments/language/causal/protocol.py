@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from tl_entk.experiments.language.causal.odds import Odds, OddsMeter
 from tl_entk.experiments.language.causal.steps import Step
@@ -36,29 +36,28 @@ class Taken:
     odds: Odds
 
 
-def take_step(model: nn.Module, step: Step, train: OddsMeter, test: OddsMeter, label: int) -> Taken:
+def take_step(step: Step, train: OddsMeter, test: OddsMeter, label: int) -> Taken:
     """A step that moves the next token's distribution by ``DIVERGENCE`` on the test half.
 
     Args:
-        model: to be changed.
         step: along a direction.
         train: of windows of the train half, whose log-odds tell the sign.
         test: of the test half.
         label: whose log-odds should rise.
     """
-    there = _match(model, step, step.unit, test)
+    there = _match(step, step.unit, test)
     raised, lowered = (
-        measure_step(model, step, size, train).log_odds[:, label].mean()
+        measure_step(step, size, train).log_odds[:, label].mean()
         for size in (there.size, -there.size)
     )
     # the divergence of a small step is the same either way
-    return there if raised >= lowered else _match(model, step, -there.size, test)
+    return there if raised >= lowered else _match(step, -there.size, test)
 
 
-def _match(model: nn.Module, step: Step, size: float, test: OddsMeter) -> Taken:
+def _match(step: Step, size: float, test: OddsMeter) -> Taken:
     """A step of this sign, from a first guess of its size."""
     for tried in range(1, _TRIES + 1):
-        found = Taken(size, measure_step(model, step, size, test))
+        found = Taken(size, measure_step(step, size, test))
         moved = float(found.odds.divergence.mean())
         if abs(moved / DIVERGENCE - 1) <= _NEAR or tried == _TRIES:
             break
@@ -68,17 +67,16 @@ def _match(model: nn.Module, step: Step, size: float, test: OddsMeter) -> Taken:
     return found
 
 
-def measure_step(model: nn.Module, step: Step, size: float, meter: OddsMeter) -> Odds:
+def measure_step(step: Step, size: float, meter: OddsMeter) -> Odds:
     """What a model says after a step.
 
     Args:
-        model: to be changed.
         step: along a direction.
         size: with its sign.
         meter: of windows.
     """
     with step.apply(size):
-        return meter.measure(model)
+        return meter.measure()
 
 
 def specificity(changes: Float[Tensor, "... n f"], label: int) -> Float[Tensor, " ..."]:

@@ -96,6 +96,11 @@ def activation_steps(
     }
 
 
+def without_each(steps: Mapping[str, Sequence[Step]]) -> dict[str, list[Removal]]:
+    """Models without the direction of each step."""
+    return {name: [step.remove() for step in several] for name, several in steps.items()}
+
+
 def removals(
     model: nn.Module, steps: Mapping[str, Sequence[Step]], direction: WeightDirection, seed: int
 ) -> dict[str, list[Removal]]:
@@ -107,9 +112,7 @@ def removals(
         direction: the kernel's.
         seed: of the random span.
     """
-    found: dict[str, list[Removal]] = {
-        name: [step.remove() for step in several] for name, several in steps.items()
-    }
+    found = without_each(steps)
     matrices = {name: part for name, part in direction.weights.items() if part.ndim > 1}
     if matrices:
         draws = [draw_like(matrices, seed + i) for i in range(DRAWS)]

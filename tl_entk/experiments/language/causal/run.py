@@ -22,10 +22,13 @@ from tl_entk.experiments.language.causal.rivals import (
     label_gradient,
     removals,
     weight_steps,
+    without_each,
 )
 from tl_entk.experiments.language.causal.setup import MOST, Setup, set_up
 from tl_entk.experiments.language.kept_judging import content_key
 from tl_entk.experiments.records import recall, store
+from tl_entk.model.adapters import adapt_transformer
+from tl_entk.model.stages import first_layer
 from tl_entk.tools.progress import Progress
 from tl_entk.weight_space.response import nudge_response
 
@@ -126,10 +129,11 @@ def look_at(
     new = nudge_response(directions, model, tokens[test])
     layer = place.layer if place.layer in result.data.activations else _layer_of_pca(result)
     components, index = list(directions.weights), setup.labels.index(label)
-    gradient = label_gradient(model, tokens[train], components, setup.train_meter.members, index)
+    gradient = label_gradient(model, tokens[train], components, setup.meters.train.members, index)
     steps = weight_steps(model, directions[0], used.norm, gradient, seed)
-    found = take_steps(setup, steps, index)
-    found |= remove(setup, removals(model, steps, directions[0], seed), index)
+    meters = setup.meters.from_layer(first_layer(components, adapt_transformer(model).n_layers))
+    found = take_steps(meters, steps, index)
+    found |= remove(meters, removals(model, steps, directions[0], seed), index)
     if (layer, label) not in rivals:
         rivals[layer, label] = _rivals(setup, layer, label)
     found |= rivals[layer, label]
@@ -152,8 +156,8 @@ def _rivals(setup: Setup, layer: str, label: str) -> Outcomes:
         result.settings.k,
         result.settings.seed,
     )
-    without = {name: [step.remove() for step in several] for name, several in steps.items()}
-    return take_steps(setup, steps, index) | remove(setup, without, index)
+    meters = setup.meters.from_layer(int(layer))
+    return take_steps(meters, steps, index) | remove(meters, without_each(steps), index)
 
 
 def _layer_of_pca(result: LanguageResult) -> str:

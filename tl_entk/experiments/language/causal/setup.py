@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
+from jaxtyping import Float
 
 from feature_sets.errors import UserError
 from feature_sets.lexicon import label_tokens, next_token_ids
@@ -25,6 +24,25 @@ if TYPE_CHECKING:
 FAMILIES, MOST = ("tag", "morphology"), 8
 # windows of the train half that signs of steps are set on
 SIGNED_ON = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Meters:
+    """What measures the model on windows of both halves.
+
+    Attributes:
+        train: of some of the train half, evenly spread.
+        test: of the test half.
+        before: what the model says there as it is.
+    """
+
+    train: OddsMeter
+    test: OddsMeter
+    before: Odds
+
+    def from_layer(self, layer: int) -> Meters:
+        """The same for changes of a layer or of later ones."""
+        return replace(self, train=self.train.from_layer(layer), test=self.test.from_layer(layer))
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,29 +72,18 @@ class Setup:
         return features.values[:, features.names.index(name)].astype(float)
 
     @cached_property
-    def train_meter(self) -> OddsMeter:
-        """Of some of the train half, evenly spread."""
+    def meters(self) -> Meters:
+        """Of the whole model."""
         few = np.linspace(0, len(self.train) - 1, min(SIGNED_ON, len(self.train)))
-        return self._meter(self.train[few.round().astype(int)])
-
-    @cached_property
-    def before(self) -> Odds:
-        """What the model says on the test half as it is."""
-        return self.test_meter.measure(self.result.model.model)
-
-    @cached_property
-    def test_meter(self) -> OddsMeter:
-        """Of the test half."""
-        return self._meter(self.test)
-
-    @cached_property
-    def _targets(self) -> Int[Tensor, " n"]:
-        """The true next token of every window."""
-        return torch.tensor(next_token_ids(self.result.data.windows, self.result.model.tokenizer))
-
-    def _meter(self, rows: np.ndarray) -> OddsMeter:
-        model, tokens = self.result.model.model, self.result.data.windows.tokens[rows]
-        return OddsMeter.of(model, tokens, self._targets[rows], self.labels, self.by_label)
+        windows, model = self.result.data.windows, self.result.model
+        targets = torch.tensor(next_token_ids(windows, model.tokenizer))
+        train, test = (
+            OddsMeter.of(
+                model.model, windows.tokens[rows], targets[rows], self.labels, self.by_label
+            )
+            for rows in (self.train[few.round().astype(int)], self.test)
+        )
+        return Meters(train, test, test.measure())
 
 
 def set_up(result: LanguageResult) -> Setup:
