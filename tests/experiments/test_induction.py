@@ -2,12 +2,16 @@
 
 import pytest
 import torch
+from sklearn.metrics import r2_score
 
 from tests.experiments.small_induction import SMALL, plain_forward
 from tests.models import HAS_HOOKED
+from tl_entk.alignment.probes import probe_scores
 from tl_entk.experiments.induction.attributions import (
     LOSS_GRADIENT,
     MEAN_OUTPUT,
+    PCA,
+    PROBE,
     TRACE,
     attribute,
     head_kernels,
@@ -226,3 +230,18 @@ def test_traces_alignments_and_outputs(attributions, weights, windows, plain):
         moved = z[: SMALL.pairs].mean(0) - z[SMALL.pairs :].mean(0)
         image = moved @ weights[f"blocks.{layer}.attn.W_O"][head]
         assert float(found[MEAN_OUTPUT][layer, head]) == pytest.approx(float(image.norm()))
+
+
+def test_a_probe_and_principal_components_of_the_heads_outputs(attributions, windows, plain):
+    at, half = torch.arange(2 * SMALL.pairs), torch.arange(SMALL.pairs)
+    truth = windows.repeated.double().numpy()[:, None]
+    # both windows of a pair are on one side
+    fitted, judged = (torch.cat([half[i::2], SMALL.pairs + half[i::2]]) for i in (0, 1))
+    for layer, head in HEADS:
+        z = plain[2][layer][head][at, windows.position]
+        guess = probe_scores(z[fitted].numpy(), truth[fitted], z[judged].numpy(), [False])
+        expected = r2_score(truth[judged], guess)
+        assert float(attributions[PROBE][layer, head]) == pytest.approx(expected)
+        axes = torch.linalg.svd(z - z.mean(0), full_matrices=False).U
+        best = (axes.T @ windows.feature).abs().max()
+        assert float(attributions[PCA][layer, head]) == pytest.approx(float(best))

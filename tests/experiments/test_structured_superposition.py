@@ -46,6 +46,7 @@ from tl_entk.experiments.structured_superposition.over_seeds import (
 )
 from tl_entk.experiments.structured_superposition.settings import StructureSettings
 from tl_entk.experiments.structured_superposition.sparse_autoencoders import (
+    PENALTIES,
     choose_penalty,
     train_autoencoders,
 )
@@ -149,6 +150,10 @@ def test_components_are_scikit_learn_s():
             apart = np.abs(ours[:, None] - theirs).max(2)
             assert sorted(apart.argmin(1)) == [0, 1, 2]
             assert apart.min(1).max() < tolerance
+    # with their mean, as the expanded features have theirs
+    axes = torch.from_numpy(pca.components_.T)
+    expected = align(states, states.hidden @ axes).expanded
+    torch.testing.assert_close(found[HIDDEN_PCA].expanded, expected)
 
 
 def random_patterns(states):
@@ -183,6 +188,18 @@ def test_an_autoencoder_of_a_stack_is_the_one_trained_alone():
     rest = h - (z @ D + c) * alone.scale
     expected = 1 - rest.square().sum() / (h - h.mean(0)).square().sum()
     assert float(alone.explained(h)) == pytest.approx(float(expected))
+
+
+@pytest.mark.usefixtures("_quick")
+def test_what_is_said_of_the_autoencoder_taken():
+    states = states_of()
+    found = compare_methods(states, random_patterns(states), seed=2).autoencoder
+    assert found["penalty"] == PENALTIES[choose_penalty(states.hidden, 10, 2)]
+    alone = train_autoencoders(states.hidden, 10, (found["penalty"],), 2)
+    latents = alone.latents(states.hidden)[0].numpy()
+    assert found["active"] == pytest.approx(np.mean([np.count_nonzero(row) for row in latents]))
+    assert found["dead"] == sum(not column.any() for column in latents.T)
+    assert found["explained"] == pytest.approx(float(alone.explained(states.hidden)), abs=1e-4)
 
 
 def test_autoencoders_find_sparse_directions_that_do_not_overlap():
@@ -248,6 +265,21 @@ def test_a_result_is_stored_and_recalled(result, tmp_path):
     assert again.converged == result.converged
     assert again.autoencoder == result.autoencoder
     assert set(again.seconds) == {"training", "kernels", "comparison"}
+
+
+def test_numbers_that_a_cliff_could_count(result):
+    def numbers(structure, features):
+        settings = StructureSettings(**{**SMALL, "features": features}, structure=structure)
+        diagonal = torch.ones(features)
+        made = replace(result, settings=settings.as_dict(), diagonal=diagonal, scores={}, hidden={},
+                       expanded={})  # fmt: skip
+        return made.known_numbers
+
+    assert numbers("independent", 10) == {"width m": 3, "features": 10, "represented": 10}
+    assert numbers("anticorrelated", 10)["pairs"] == 5
+    assert numbers("conjunctions", 9).items() >= {("parts", 6), ("wholes", 3)}
+    half = replace(result, diagonal=torch.tensor([0.7, 0.8] * 5))
+    assert half.known_numbers["represented"] == 5
 
 
 def test_figures_of_a_result(result):
