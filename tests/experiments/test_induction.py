@@ -1,5 +1,7 @@
 """Induction heads: windows, scores and shares beside the network written out plainly."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from sklearn.metrics import r2_score
@@ -15,6 +17,7 @@ from tl_entk.experiments.induction.attributions import (
     TRACE,
     attribute,
     head_kernels,
+    output_baselines,
     share_of_heads,
 )
 from tl_entk.experiments.induction.data import draw_sequences, draw_windows
@@ -232,16 +235,22 @@ def test_traces_alignments_and_outputs(attributions, weights, windows, plain):
         assert float(found[MEAN_OUTPUT][layer, head]) == pytest.approx(float(image.norm()))
 
 
-def test_a_probe_and_principal_components_of_the_heads_outputs(attributions, windows, plain):
-    at, half = torch.arange(2 * SMALL.pairs), torch.arange(SMALL.pairs)
+def test_a_probe_and_principal_components_of_the_heads_outputs(model, weights):
+    # an odd number of pairs, both windows of each on one side
+    pairs = 7
+    windows = draw_windows(replace(SMALL, pairs=pairs))
+    found = output_baselines(model, windows)
+    zs = plain_forward(weights, windows.tokens)[2]
     truth = windows.repeated.double().numpy()[:, None]
-    # both windows of a pair are on one side
-    fitted, judged = (torch.cat([half[i::2], SMALL.pairs + half[i::2]]) for i in (0, 1))
+    fitted, judged = (
+        torch.cat([torch.arange(first, pairs, 2), pairs + torch.arange(first, pairs, 2)])
+        for first in (0, 1)
+    )
     for layer, head in HEADS:
-        z = plain[2][layer][head][at, windows.position]
+        z = zs[layer][head][torch.arange(2 * pairs), windows.position]
         guess = probe_scores(z[fitted].numpy(), truth[fitted], z[judged].numpy(), [False])
         expected = r2_score(truth[judged], guess)
-        assert float(attributions[PROBE][layer, head]) == pytest.approx(expected)
+        assert float(found[PROBE][layer, head]) == pytest.approx(expected)
         axes = torch.linalg.svd(z - z.mean(0), full_matrices=False).U
         best = (axes.T @ windows.feature).abs().max()
-        assert float(attributions[PCA][layer, head]) == pytest.approx(float(best))
+        assert float(found[PCA][layer, head]) == pytest.approx(float(best))
