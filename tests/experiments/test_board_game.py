@@ -10,7 +10,7 @@ from scipy import stats
 from tl_entk.alignment.activations import activations_at
 from tl_entk.alignment.names import EXPECTED, FINAL_HIDDEN, PCA
 from tl_entk.alignment.splitting import halves
-from tl_entk.experiments.board_game import directions, probing, training
+from tl_entk.experiments.board_game import directions, judging, probing, training
 from tl_entk.experiments.board_game.analysis import correlations
 from tl_entk.experiments.board_game.directions import find_directions
 from tl_entk.experiments.board_game.features import board_features
@@ -193,7 +193,14 @@ def test_who_placed_a_disc_tells_an_empty_square_not_a_flipped_disc(games, featu
 
 
 @pytest.mark.plain
-def test_within_a_prediction_what_only_tells_it_is_nothing(games, features):
+def test_within_a_prediction_what_only_tells_it_is_nothing(games, features, monkeypatch):
+    groups, judge = [], judging.best_directions
+
+    def look(*args, **options):
+        groups.append(options["groups"])
+        return judge(*args, **options)
+
+    monkeypatch.setattr(judging, "best_directions", look)
     truth = torch.from_numpy(features.features.values)
     predicted = torch.arange(len(truth)) % 10
     codes = torch.nn.functional.one_hot(predicted).double()
@@ -202,6 +209,8 @@ def test_within_a_prediction_what_only_tells_it_is_nothing(games, features):
     assert figures["truth"][FIGURE].nanmean() > 0.95
     told = figures["prediction"][FIGURE]
     assert (told[told.isfinite()] == 0.5).all()
+    # windows of one move are in one half
+    assert all(np.array_equal(found, predicted) for found in groups)
     # every window alone with its prediction: nothing varies
     assert judge_within_prediction(methods, features, torch.arange(len(truth)), 0) == {}
 
