@@ -9,7 +9,7 @@ import torch
 from sklearn.decomposition import PCA, FastICA
 
 from tl_entk.experiments.records import recall, store
-from tl_entk.experiments.structured_superposition import sparse_autoencoders
+from tl_entk.experiments.structured_superposition import methods, sparse_autoencoders
 from tl_entk.experiments.structured_superposition.analysis import (
     OUTPUTS as OUTPUT_SPECTRUM,
 )
@@ -191,15 +191,21 @@ def test_an_autoencoder_of_a_stack_is_the_one_trained_alone():
 
 
 @pytest.mark.usefixtures("_quick")
-def test_what_is_said_of_the_autoencoder_taken():
+def test_the_autoencoder_taken_is_the_chosen_one_and_what_is_said_of_it(monkeypatch):
+    asked = []
+    monkeypatch.setattr(methods, "choose_penalty", lambda *of: asked.append(of) or 3)
     states = states_of()
-    found = compare_methods(states, random_patterns(states), seed=2).autoencoder
-    assert found["penalty"] == PENALTIES[choose_penalty(states.hidden, 10, 2)]
-    alone = train_autoencoders(states.hidden, 10, (found["penalty"],), 2)
-    latents = alone.latents(states.hidden)[0].numpy()
-    assert found["active"] == pytest.approx(np.mean([np.count_nonzero(row) for row in latents]))
-    assert found["dead"] == sum(not column.any() for column in latents.T)
-    assert found["explained"] == pytest.approx(float(alone.explained(states.hidden)), abs=1e-4)
+    found = compare_methods(states, random_patterns(states), seed=2)
+    assert asked == [(states.hidden, 10, 2)]
+    alone = train_autoencoders(states.hidden, 10, (PENALTIES[3],), 2)
+    latents = alone.latents(states.hidden)[0]
+    expected = align(states, latents, hidden=alone.decoder[0].T)
+    torch.testing.assert_close(found.alignments[SAE].hidden, expected.hidden, atol=1e-4, rtol=0)
+    codes, said = latents.numpy(), found.autoencoder
+    assert said["penalty"] == PENALTIES[3]
+    assert said["active"] == pytest.approx(np.mean([np.count_nonzero(row) for row in codes]))
+    assert said["dead"] == sum(not column.any() for column in codes.T)
+    assert said["explained"] == pytest.approx(float(alone.explained(states.hidden)), abs=1e-4)
 
 
 def test_autoencoders_find_sparse_directions_that_do_not_overlap():
