@@ -292,6 +292,9 @@ def test_figures_of_a_result(result):
     assert result.known_numbers["parents"] == 2
     assert result.known_numbers["children"] == 8
     assert result.known_numbers["features"] == 10
+    # as many directions as features, though the spectrum is read further
+    assert len(result.scores[ENTK]) == 10 < len(result.eigenvalues[TRAINED])
+    assert all(len(found) <= 10 for found in result.scores.values())
     best = result.scores[ENTK].amax(0)
     parents = [0, 5]
     assert result.mean_cosine(ENTK, "scores") == pytest.approx(float(best.mean()))
