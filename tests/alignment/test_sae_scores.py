@@ -109,6 +109,31 @@ def test_sparse_and_half_precision_codes_are_scores_too(model):
     assert found.latents[0] == plain.latents[0]
 
 
+def test_what_the_autoencoder_keeps_of_its_inputs_is_there_when_it_decodes(model):
+    """As SAELens keeps the mean and the norm that it takes out of them."""
+    sae, kept = trained(model), {}
+    encode, decode = sae.encode, sae.decode
+
+    def encode_scaled(x):
+        kept["norm"] = x.norm(dim=-1, keepdim=True)
+        return encode(x / kept["norm"])
+
+    sae.encode = encode_scaled
+    sae.decode = lambda codes: decode(codes) * kept["norm"]
+    assert tl_entk.sae_scores(model, windows(), sae).explained == pytest.approx(1, abs=1e-5)
+
+
+def test_what_the_reconstruction_explains_is_counted_from_the_mean(model):
+    sae, states = trained(model), cached(model, RESIDUAL)[:, -1]
+    with torch.no_grad():
+        sae.W_dec *= 0.95  # what it decodes is too short
+        left = (states - sae.decode(sae.encode(states.float()))).square().sum()
+    expected = 1 - float(left / (states - states.mean(0)).square().sum())
+    assert 0 < expected < 0.99
+    found = tl_entk.sae_scores(model, windows(), sae)
+    assert found.explained == pytest.approx(expected, abs=1e-5)
+
+
 def features():
     tokens = windows()
     values = np.stack([tokens[:, -1] < 4, tokens[:, -2] < 5], 1)

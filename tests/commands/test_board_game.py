@@ -21,6 +21,7 @@ from tl_entk.experiments.board_game.settings import (
     BoardGameSettings,
 )
 from tl_entk.experiments.board_game.verdict import (
+    BEST_KERNEL,
     choose_roles,
     difference_over_seeds,
     figure_over_seeds,
@@ -67,6 +68,7 @@ def test_the_page_and_the_answer(made):
     out, output, page = made
     assert "best of the model's states" in output
     assert "tells its state with a mean AUROC (chance 0.50) of: best kernel 0." in output
+    assert "the board after the last move of a window as features. Seeds 0.<" in page
     for heading in ("Does the model know the board?", "Controls", "Linear probes"):
         assert heading in page
     (folder,) = out.glob("board-game-seed0-size4-*")
@@ -137,6 +139,27 @@ def test_several_seeds_have_intervals_and_one_has_none(seeds):
         cells = [cell for row in table.rows for cell in row]
         assert not any(isinstance(cell, IntervalEstimate | Signed) for cell in cells)
         assert all(cell is None or isinstance(cell, str) or np.isfinite(cell) for cell in cells)
+
+
+def test_controls_are_of_the_methods_that_were_chosen_for_them(seeds):
+    first, *others = KERNELS
+    ahead = dict.fromkeys(KERNELS, 0.1)
+    seed = replace(
+        seeds[0],
+        validations=seeds[0].validations | ahead | {first: 0.9},
+        untrained_validations=seeds[0].untrained_validations | ahead | {others[0]: 0.9},
+        within={},
+    )
+    rows = {tuple(row[:2]): row[2:] for row in tables_of({0: seed})["board_controls"].rows}
+    for condition, figures, method in (
+        ("trained model", seed.trained, first),
+        ("model before training", seed.untrained, others[0]),
+        ("boards dealt anew", seed.dealt, first),
+    ):
+        means = figures[method][METRICS.index(AUROC)].nanmean(-1)
+        assert rows[condition, BEST_KERNEL][:-1] == pytest.approx(means.tolist())
+    # what no feature varies within is left empty
+    assert rows["within a predicted move", BEST_KERNEL] == [None] * (len(FAMILIES) + 1)
 
 
 @pytest.mark.plain

@@ -35,6 +35,7 @@ def test_two_seeds_and_again(tmp_path):
     assert re.match(r"the largest drop .* in \d of 4 models, and in \d before training", answer)
     folder = tmp_path / name
     text = (folder / "report.html").read_text(encoding="utf-8")
+    assert "all of one importance. Seeds 0, 1; the first is drawn." in text
     for heading in ("where the spectra drop", "which methods find", "direction by direction"):
         assert heading in text
     tables = {path.stem for path in (folder / "tables").glob("*.csv")}

@@ -7,8 +7,12 @@ import pytest
 import torch
 from scipy import stats
 
-from tl_entk.experiments.board_game import training
+from tl_entk.alignment.activations import activations_at
+from tl_entk.alignment.names import EXPECTED, FINAL_HIDDEN, PCA
+from tl_entk.alignment.splitting import halves
+from tl_entk.experiments.board_game import directions, judging, probing, training
 from tl_entk.experiments.board_game.analysis import correlations
+from tl_entk.experiments.board_game.directions import find_directions
 from tl_entk.experiments.board_game.features import board_features
 from tl_entk.experiments.board_game.games import draw_windows
 from tl_entk.experiments.board_game.judging import (
@@ -24,8 +28,11 @@ from tl_entk.experiments.board_game.legality import (
     plain_predictors,
 )
 from tl_entk.experiments.board_game.model import build_model
+from tl_entk.experiments.board_game.probing import best_layer
 from tl_entk.experiments.board_game.settings import (
     AUROC,
+    DEFAULT_KERNEL,
+    DISCS,
     EMPTY,
     FAMILIES,
     FLIPPED,
@@ -132,6 +139,52 @@ def test_directions_that_are_the_board_are_found_and_others_are_not(games, featu
 
 
 @pytest.mark.plain
+def test_what_is_chosen_by_sees_nothing_of_the_test_half(games, features, monkeypatch):
+    noise = torch.randn(len(games.moves), 20, generator=torch.Generator().manual_seed(0))
+    train, test = halves(features.features, seed=0)
+    values = features.features.values.copy()
+    values[test] = values[test[::-1]]
+    other = replace(features, features=replace(features.features, values=values))
+    methods = {"noise": {"all": noise}}
+    assert validate(methods, other, 0) == validate(methods, features, 0)
+    assert not torch.equal(
+        *(judge_methods(methods, one, 0)["noise"].nan_to_num() for one in (other, features))
+    )
+    seen = []
+
+    def look(states, inside, seed):
+        seen.append((states, inside, seed))
+        return float(len(seen))
+
+    monkeypatch.setattr(probing, "probe_validation", look)
+    settings = replace(SMALL, n_layers=2)
+    model = build_model(settings)
+    assert best_layer(model, games, features, settings) == 1
+    for layer, (states, inside, seed) in enumerate(seen):
+        every = activations_at(model, games.moves, f"blocks.{layer}.hook_resid_post")
+        torch.testing.assert_close(states, every[train])
+        assert np.array_equal(inside.values, features.features.values[train])
+        assert seed == SMALL.seed
+
+
+def test_what_is_one_for_all_layers_has_as_many_directions_as_they_have(games, monkeypatch):
+    settings = replace(SMALL, n_layers=2, k=3)
+    monkeypatch.setattr(directions, "READOUTS", ("logsumexp",))
+    monkeypatch.setattr(directions, "COMPONENTS", ("later layers",))
+    names = (PCA, EXPECTED, FINAL_HIDDEN)
+    monkeypatch.setattr(directions, "BASELINES", names)
+    found = find_directions(build_model(settings), games, settings)
+    for name, layers in (found.kernels | found.baselines).items():
+        widths = {layer: scores.shape[1] for layer, scores in layers.items()}
+        if name in (DEFAULT_KERNEL, DISCS):
+            assert widths == {"all": 3 if name == DEFAULT_KERNEL else 2 * 16}, name
+        elif "all" in widths:
+            assert widths == {"all": 6}, name
+        else:
+            assert widths == {"0": 3, "1": 3}, name
+
+
+@pytest.mark.plain
 def test_who_placed_a_disc_tells_an_empty_square_not_a_flipped_disc(games, features):
     figures = judge_methods({"discs": {"all": games.players()}}, features, 0)["discs"]
     means = dict(zip(FAMILIES, figures[FIGURE].nanmean(-1).tolist(), strict=True))
@@ -140,7 +193,14 @@ def test_who_placed_a_disc_tells_an_empty_square_not_a_flipped_disc(games, featu
 
 
 @pytest.mark.plain
-def test_within_a_prediction_what_only_tells_it_is_nothing(games, features):
+def test_within_a_prediction_what_only_tells_it_is_nothing(games, features, monkeypatch):
+    groups, judge = [], judging.best_directions
+
+    def look(*args, **options):
+        groups.append(options["groups"])
+        return judge(*args, **options)
+
+    monkeypatch.setattr(judging, "best_directions", look)
     truth = torch.from_numpy(features.features.values)
     predicted = torch.arange(len(truth)) % 10
     codes = torch.nn.functional.one_hot(predicted).double()
@@ -149,6 +209,8 @@ def test_within_a_prediction_what_only_tells_it_is_nothing(games, features):
     assert figures["truth"][FIGURE].nanmean() > 0.95
     told = figures["prediction"][FIGURE]
     assert (told[told.isfinite()] == 0.5).all()
+    # windows of one move are in one half
+    assert all(np.array_equal(found, predicted) for found in groups)
     # every window alone with its prediction: nothing varies
     assert judge_within_prediction(methods, features, torch.arange(len(truth)), 0) == {}
 

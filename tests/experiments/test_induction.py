@@ -1,16 +1,23 @@
 """Induction heads: windows, scores and shares beside the network written out plainly."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from sklearn.metrics import r2_score
 
 from tests.experiments.small_induction import SMALL, plain_forward
 from tests.models import HAS_HOOKED
+from tl_entk.alignment.probes import probe_scores
 from tl_entk.experiments.induction.attributions import (
     LOSS_GRADIENT,
     MEAN_OUTPUT,
+    PCA,
+    PROBE,
     TRACE,
     attribute,
     head_kernels,
+    output_baselines,
     share_of_heads,
 )
 from tl_entk.experiments.induction.data import draw_sequences, draw_windows
@@ -226,3 +233,24 @@ def test_traces_alignments_and_outputs(attributions, weights, windows, plain):
         moved = z[: SMALL.pairs].mean(0) - z[SMALL.pairs :].mean(0)
         image = moved @ weights[f"blocks.{layer}.attn.W_O"][head]
         assert float(found[MEAN_OUTPUT][layer, head]) == pytest.approx(float(image.norm()))
+
+
+def test_a_probe_and_principal_components_of_the_heads_outputs(model, weights):
+    # an odd number of pairs, both windows of each on one side
+    pairs = 7
+    windows = draw_windows(replace(SMALL, pairs=pairs))
+    found = output_baselines(model, windows)
+    zs = plain_forward(weights, windows.tokens)[2]
+    truth = windows.repeated.double().numpy()[:, None]
+    fitted, judged = (
+        torch.cat([torch.arange(first, pairs, 2), pairs + torch.arange(first, pairs, 2)])
+        for first in (0, 1)
+    )
+    for layer, head in HEADS:
+        z = zs[layer][head][torch.arange(2 * pairs), windows.position]
+        guess = probe_scores(z[fitted].numpy(), truth[fitted], z[judged].numpy(), [False])
+        expected = r2_score(truth[judged], guess)
+        assert float(found[PROBE][layer, head]) == pytest.approx(expected)
+        axes = torch.linalg.svd(z - z.mean(0), full_matrices=False).U
+        best = (axes.T @ windows.feature).abs().max()
+        assert float(found[PCA][layer, head]) == pytest.approx(float(best))

@@ -11,12 +11,15 @@ from tests.experiments.small_induction import SMALL
 from tl_entk.experiments.induction import training
 from tl_entk.experiments.induction.analysis import InductionResult, run_induction
 from tl_entk.experiments.induction.comparison import (
+    LAYER,
     correlations_over_seeds,
     half_way,
     leading,
     rank_correlation,
     rises,
 )
+from tl_entk.experiments.induction.data import draw_sequences
+from tl_entk.experiments.induction.model import AttentionOnly
 from tl_entk.experiments.induction.settings import InductionSettings
 from tl_entk.experiments.induction.training import kept_steps, train_attention_only
 from tl_entk.experiments.records import recall, store
@@ -101,14 +104,40 @@ def test_correlations_are_means_over_seeds(result):
     mirrored = {name: -values for name, values in result.known.items()}
     both = {0: result, 1: replace(result, known=mirrored)}
     found = correlations_over_seeds(both)
-    assert list(found) == [*result.attributions, *result.known]
+    assert list(found) == [*result.attributions, LAYER, *result.known]
     # what one seed says for a score, the other says against it
     for name in result.attributions:
         assert found[name]["copying"].value == pytest.approx(0)
+    # of two values far apart Student's interval would be wider than there is room for
+    apart = [found[name]["copying"] for name in result.attributions]
+    assert all(-1 <= one.low <= one.high <= 1 for one in apart)
+    assert any((one.low, one.high) == (-1, 1) for one in apart)
     # both scores turned round are correlated as before
     expected = rank_correlation(result.known["copying"], result.known["ablation"])
     assert found["copying"]["ablation"].value == pytest.approx(expected)
     assert "copying" not in found["copying"]
+
+
+def test_a_score_that_only_tells_layers_apart_is_ranked_by_the_layer_as_far_as_can_be(result):
+    known = result.known | {"prefix matching": torch.tensor([[0.1, 0.2], [0.8, 0.9]])}
+    found = correlations_over_seeds({0: replace(result, known=known)})
+    # tied within a layer
+    expected = scipy.stats.spearmanr([0, 0, 1, 1], [1, 2, 3, 4]).statistic
+    assert found[LAYER]["prefix matching"].value == pytest.approx(expected)
+
+
+def test_losses_are_of_tokens_that_stood_before_and_of_the_others(tmp_path):
+    trained = train_attention_only(SMALL, tmp_path)
+    model = AttentionOnly(weights_at(trained.checkpoints[SMALL.steps]))
+    generator = torch.Generator().manual_seed(2**62 + SMALL.seed)
+    tokens = draw_sequences(SMALL, 256, generator).tokens
+    logits = model.logits(tokens[:, :-1]).detach().log_softmax(-1)
+    losses = {True: [], False: []}
+    for row, found in zip(tokens.tolist(), logits, strict=True):
+        for i, token in enumerate(row[:-1]):
+            losses[token in row[:i]].append(-float(found[i, row[i + 1]]))
+    assert trained.curve.repeated[-1] == pytest.approx(np.mean(losses[True]), rel=1e-5)
+    assert trained.curve.new[-1] == pytest.approx(np.mean(losses[False]), rel=1e-5)
 
 
 def test_a_mean_over_seeds_has_student_s_interval():

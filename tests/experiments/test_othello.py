@@ -145,9 +145,10 @@ def test_windows_have_boards_of_their_own_and_their_seed():
     [
         ({"size": 5}, "even number"),
         ({"size": 28}, "from 4 to 26"),
-        ({"size": 4, "moves": 13}, "room for 12"),
+        ({"size": 4, "moves": 12}, "11 or fewer"),
         ({"d_model": 30}, "multiple"),
         ({"k": 65}, "smaller k"),
+        ({"k": 81, "windows": 80, "d_model": 128}, "no more than 80 directions"),
         ({"windows": 10}, "count from 80"),
         ({"seed": -1}, "from 0 on"),
     ],

@@ -9,7 +9,7 @@ import torch
 from sklearn.decomposition import PCA, FastICA
 
 from tl_entk.experiments.records import recall, store
-from tl_entk.experiments.structured_superposition import sparse_autoencoders
+from tl_entk.experiments.structured_superposition import methods, sparse_autoencoders
 from tl_entk.experiments.structured_superposition.analysis import (
     OUTPUTS as OUTPUT_SPECTRUM,
 )
@@ -46,6 +46,7 @@ from tl_entk.experiments.structured_superposition.over_seeds import (
 )
 from tl_entk.experiments.structured_superposition.settings import StructureSettings
 from tl_entk.experiments.structured_superposition.sparse_autoencoders import (
+    PENALTIES,
     choose_penalty,
     train_autoencoders,
 )
@@ -149,6 +150,10 @@ def test_components_are_scikit_learn_s():
             apart = np.abs(ours[:, None] - theirs).max(2)
             assert sorted(apart.argmin(1)) == [0, 1, 2]
             assert apart.min(1).max() < tolerance
+    # with their mean, as the expanded features have theirs
+    axes = torch.from_numpy(pca.components_.T)
+    expected = align(states, states.hidden @ axes).expanded
+    torch.testing.assert_close(found[HIDDEN_PCA].expanded, expected)
 
 
 def random_patterns(states):
@@ -183,6 +188,24 @@ def test_an_autoencoder_of_a_stack_is_the_one_trained_alone():
     rest = h - (z @ D + c) * alone.scale
     expected = 1 - rest.square().sum() / (h - h.mean(0)).square().sum()
     assert float(alone.explained(h)) == pytest.approx(float(expected))
+
+
+@pytest.mark.usefixtures("_quick")
+def test_the_autoencoder_taken_is_the_chosen_one_and_what_is_said_of_it(monkeypatch):
+    asked = []
+    monkeypatch.setattr(methods, "choose_penalty", lambda *of: asked.append(of) or 3)
+    states = states_of()
+    found = compare_methods(states, random_patterns(states), seed=2)
+    assert asked == [(states.hidden, 10, 2)]
+    alone = train_autoencoders(states.hidden, 10, (PENALTIES[3],), 2)
+    latents = alone.latents(states.hidden)[0]
+    expected = align(states, latents, hidden=alone.decoder[0].T)
+    torch.testing.assert_close(found.alignments[SAE].hidden, expected.hidden, atol=1e-4, rtol=0)
+    codes, said = latents.numpy(), found.autoencoder
+    assert said["penalty"] == PENALTIES[3]
+    assert said["active"] == pytest.approx(np.mean([np.count_nonzero(row) for row in codes]))
+    assert said["dead"] == sum(not column.any() for column in codes.T)
+    assert said["explained"] == pytest.approx(float(alone.explained(states.hidden)), abs=1e-4)
 
 
 def test_autoencoders_find_sparse_directions_that_do_not_overlap():
@@ -250,10 +273,28 @@ def test_a_result_is_stored_and_recalled(result, tmp_path):
     assert set(again.seconds) == {"training", "kernels", "comparison"}
 
 
+def test_numbers_that_a_cliff_could_count(result):
+    def numbers(structure, features):
+        settings = StructureSettings(**{**SMALL, "features": features}, structure=structure)
+        diagonal = torch.ones(features)
+        made = replace(result, settings=settings.as_dict(), diagonal=diagonal, scores={}, hidden={},
+                       expanded={})  # fmt: skip
+        return made.known_numbers
+
+    assert numbers("independent", 10) == {"width m": 3, "features": 10, "represented": 10}
+    assert numbers("anticorrelated", 10)["pairs"] == 5
+    assert numbers("conjunctions", 9).items() >= {("parts", 6), ("wholes", 3)}
+    half = replace(result, diagonal=torch.tensor([0.7, 0.8] * 5))
+    assert half.known_numbers["represented"] == 5
+
+
 def test_figures_of_a_result(result):
     assert result.known_numbers["parents"] == 2
     assert result.known_numbers["children"] == 8
     assert result.known_numbers["features"] == 10
+    # as many directions as features, though the spectrum is read further
+    assert len(result.scores[ENTK]) == 10 < len(result.eigenvalues[TRAINED])
+    assert all(len(found) <= 10 for found in result.scores.values())
     best = result.scores[ENTK].amax(0)
     parents = [0, 5]
     assert result.mean_cosine(ENTK, "scores") == pytest.approx(float(best.mean()))

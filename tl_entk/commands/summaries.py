@@ -14,8 +14,11 @@ from tl_entk.dynamics.course import Course
 from tl_entk.experiments.board_game.settings import FAMILIES
 from tl_entk.experiments.board_game.verdict import BoardSeeds, figure_over_seeds, figures_of_roles
 from tl_entk.experiments.induction.analysis import InductionResult
-from tl_entk.experiments.induction.attributions import BASELINES
-from tl_entk.experiments.induction.comparison import correlations_over_seeds, leading
+from tl_entk.experiments.induction.comparison import (
+    PLAIN_METHODS,
+    correlations_over_seeds,
+    leading,
+)
 from tl_entk.experiments.induction.head_scores import PREFIX, PREVIOUS
 from tl_entk.experiments.language.causal.summary import statements
 from tl_entk.experiments.language.run import LanguageResult
@@ -148,7 +151,7 @@ def show_induction(found: dict[int, InductionResult]) -> None:
     table = Table("rank correlation with", *scores, box=None)
     for method, row in correlations_over_seeds(found).items():
         if method not in scores:
-            mark = " *" if method in BASELINES else ""
+            mark = " *" if method in PLAIN_METHODS else ""
             table.add_row(method + mark, *[f"{row[score].value:+.2f}" for score in scores])
     console.print(table)
     console.print("* a plain baseline; intervals over the seeds are in the report")

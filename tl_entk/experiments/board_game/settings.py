@@ -96,20 +96,23 @@ class BoardGameSettings(Settings):
         check_rates(self)
         if self.size % 2 or self.size > MOST_SQUARES:
             raise UserError(f"size = {self.size}: pass an even number from 4 to {MOST_SQUARES}.")
-        if self.moves > self.squares - 4:
+        # a move that fills the board has none after it to predict
+        most_moves = self.squares - 5
+        if self.moves > most_moves:
             raise UserError(
-                f"moves = {self.moves}: a board of {self.size} x {self.size} has room for "
-                f"{self.squares - 4}; pass fewer."
+                f"moves = {self.moves}: a board of {self.size} x {self.size} is full after "
+                f"{most_moves + 1}, and no move is left to predict; pass {most_moves} or fewer."
             )
         if self.d_model % self.n_heads:
             raise UserError(
                 f"d_model = {self.d_model} is not a multiple of n_heads = {self.n_heads}; "
                 "choose sizes that divide."
             )
-        if self.k > min(self.d_model, self.d_mlp):
+        most = min(self.d_model, self.d_mlp, self.windows)
+        if self.k > most:
             raise UserError(
-                f"k = {self.k}: a width of {min(self.d_model, self.d_mlp)} has no more principal "
-                "components; pass a smaller k."
+                f"k = {self.k}: with a width of {min(self.d_model, self.d_mlp)} and {self.windows} "
+                f"windows there are no more than {most} directions; pass a smaller k."
             )
 
     @property

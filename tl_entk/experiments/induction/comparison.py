@@ -19,10 +19,15 @@ from tl_entk.experiments.induction.analysis import (
     Head,
     InductionResult,
 )
+from tl_entk.experiments.induction.attributions import BASELINES
 from tl_entk.experiments.induction.head_scores import PREFIX, PREVIOUS, HeadScores
 from tl_entk.experiments.seeds import mean_over_seeds
 
 Seeds = Mapping[int, InductionResult]
+
+LAYER = "number of the layer"
+# what ranks heads without a feature's kernel energy
+PLAIN_METHODS = (*BASELINES, LAYER)
 
 
 def rank_correlation(first: HeadScores, second: HeadScores) -> float:
@@ -41,27 +46,33 @@ def rank_correlation(first: HeadScores, second: HeadScores) -> float:
 def correlations_over_seeds(seeds: Seeds) -> dict[str, dict[str, IntervalEstimate]]:
     """Method to known score to their rank correlation over heads: mean over the seeds.
 
-    The known scores are methods too, the last of them, so that what one tells of another stands
-    beside what the kernel does.
+    The number of a head's layer is a method too, since a score that is high in one layer alone
+    ranks layers; so are the known scores, the last of them, so that what one tells of another
+    stands beside what the kernel does.
 
     Args:
         seeds: seed to result.
     """
-    first = next(iter(seeds.values()))
-    found: dict[str, dict[str, IntervalEstimate]] = {}
-    for method in [*first.attributions, *first.known]:
-        found[method] = {
+    every = [(rankings(result), result.known) for result in seeds.values()]
+    (methods, scores), *_ = every
+    return {
+        method: {
             score: mean_over_seeds(
-                [
-                    rank_correlation((one.attributions | one.known)[method], one.known[score])
-                    for one in seeds.values()
-                ],
+                [rank_correlation(found[method], known[score]) for found, known in every],
                 (-1.0, 1.0),
             )
-            for score in first.known
+            for score in scores
             if score != method
         }
-    return found
+        for method in methods
+    }
+
+
+def rankings(result: InductionResult) -> dict[str, HeadScores]:
+    """All that ranks the heads of a seed: attributions, the number of the layer, known scores."""
+    layers, heads = result.known[PREFIX].shape
+    numbers = torch.arange(layers, dtype=torch.float64)[:, None].expand(layers, heads)
+    return {**result.attributions, LAYER: numbers, **result.known}
 
 
 class Leading(NamedTuple):

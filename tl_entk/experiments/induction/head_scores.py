@@ -66,8 +66,8 @@ def attention_scores(model: Any, windows: Windows) -> dict[str, HeadScores]:
     tokens, position = windows.tokens[windows.repeated], windows.position[windows.repeated]
     rows, places = torch.arange(len(tokens)), torch.arange(tokens.shape[1])
     follows = torch.zeros_like(tokens, dtype=torch.bool)
+    # what comes after the read position is not attended to
     follows[:, 1:] = tokens[:, :-1] == tokens[rows, position][:, None]
-    follows &= places <= position[:, None]
     # the first position has none before it
     seen = (places[1:] <= position[:, None]).float()
     with torch.no_grad():

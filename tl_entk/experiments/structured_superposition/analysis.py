@@ -77,7 +77,7 @@ class StructureResult:
 
     @property
     def known_numbers(self) -> dict[str, int]:
-        """What a cliff could count, by name; of equal numbers of features the first name."""
+        """What a cliff could count, by name; several may be of one number."""
         kinds, n = self.parsed.kinds, len(self.diagonal)
         features = {_PLURALS[k]: kinds.count(k) for k in dict.fromkeys(kinds) if k in _PLURALS}
         pairs = {"pairs": n // 2} if set(kinds) == {"paired"} else {}

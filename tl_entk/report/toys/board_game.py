@@ -141,7 +141,7 @@ def write_board_game(seeds: BoardSeeds, out: Path) -> Path:
         out,
         "Do eigendirections line up with the state of a board?",
         "A small Transformer that has learned the legal moves of Othello, and the board after the "
-        f"last move of a window as features. BoardSeeds {join_numbers(seeds)}.",
+        f"last move of a window as features. Seeds {join_numbers(seeds)}.",
         figures,
         board_game_sections(seeds),
         answer=answer_board_game(seeds),

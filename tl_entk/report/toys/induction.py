@@ -9,17 +9,18 @@ import torch
 
 from tl_entk.experiments.induction.analysis import SHARE, InductionResult
 from tl_entk.experiments.induction.attributions import (
-    BASELINES,
     FINAL,
     TARGET_LOGIT,
     TRACE,
     share_label,
 )
 from tl_entk.experiments.induction.comparison import (
+    PLAIN_METHODS,
     Leading,
     correlations_over_seeds,
     half_way,
     leading,
+    rankings,
     rises,
 )
 from tl_entk.experiments.induction.head_scores import PREFIX, PREVIOUS
@@ -75,8 +76,9 @@ def _correlation_section(seeds: Seeds) -> Section:
         "(ablation), and attribution patching from a pair's other window. Baselines: the trace "
         "of the kernel; the gradient of the loss of windows that repeat; of the head's output z "
         "a probe's R², the best of ten principal components, and how far its mean moves the "
-        "residual stream. The gradient of the loss weighted by the feature is the share with "
-        "target_logprob itself.",
+        "residual stream; and the number of the head's layer, which is what a ranking of layers "
+        "reaches. The gradient of the loss weighted by the feature is the share with "
+        "target_logprob itself. Intervals are not corrected for their number.",
         [_draw_correlations(seeds), _correlation_table(seeds)],
         question="Do the kernel's shares rank the heads as their known scores do?",
     )
@@ -160,7 +162,7 @@ def _leading_cells(found: Leading) -> list[Cell]:
 
 def _kinds(result: InductionResult) -> dict[str, str]:
     """Methods in the order of the rows, with what they are."""
-    kinds = {name: PLAIN if name in BASELINES else KERNEL for name in result.attributions}
+    kinds = {name: PLAIN if name in PLAIN_METHODS else KERNEL for name in rankings(result)}
     return kinds | dict.fromkeys(result.known, KNOWN)
 
 

@@ -187,7 +187,7 @@ def write_structures(seeds: StructureSeeds, out: Path) -> Path:
         out,
         "Superposition with structure: what do the cliffs count, and who finds the features?",
         "f(x) = ReLU(W^T W x + b) of features that come in pairs, hierarchies, or as wholes of "
-        f"parts, all of one importance. StructureSeeds {join_numbers(seeds)}; the first is drawn.",
+        f"parts, all of one importance. Seeds {join_numbers(seeds)}; the first is drawn.",
         figures,
         structure_sections(seeds),
         answer=answer_structures(seeds),
