@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from feature_sets.errors import UserError
 from tl_entk.model.checks import Position
 from tl_entk.model.memory import check_memory_budget, examples_per_pass
 from tl_entk.model.readouts import LOGITS, TARGETED, BoundReadout, Targets
+from tl_entk.model.task import Task
 from tl_entk.operator.suffix import Suffix
 from tl_entk.tools.values import check_kind, check_place, is_number
 from tl_entk.weight_space.directions import WeightDirections
@@ -64,8 +65,9 @@ class NudgeResponse(Shown):
     @property
     def linear_until(self) -> float:
         """The largest step up to which all have an error of at most a tenth; 0 if there is none."""
-        holds = (self.error <= LINEAR).cumprod(0)
-        return float((self.steps * holds).max())
+        order = self.steps.argsort()
+        holds = (self.error[order] <= LINEAR).cumprod(0)
+        return float((self.steps[order] * holds).max())
 
     def _lines(self) -> list[str]:
         return [
@@ -133,48 +135,67 @@ def nudge_response(
     if not len(steps) or not all(is_number(step) and step > 0 for step in steps):
         raise UserError(f"steps = {steps!r}: pass positive numbers, parts of the weights' norm.")
     if targets is None and directions.readout in TARGETED:
-        targets = _top_tokens(read_work(directions, model, tokens, position, None), directions)
+        work = read_work(directions, model, tokens, position, None)
+        budget = check_memory_budget(memory_budget, work.adapter.device)
+        targets = _top_tokens(work, directions, budget)
     work = read_work(directions, model, tokens, position, targets)
     budget = check_memory_budget(memory_budget, work.adapter.device)
     before = _read(work, direction, budget)
+    one = _take(directions, direction)
     predicted = first_order_change(
-        directions, model, tokens, position=position, targets=targets, memory_budget=memory_budget
+        one, model, tokens, position=position, targets=targets, memory_budget=memory_budget
     )
     weights = [weight_of(work.adapter, name) for name in directions.weights]
     norm = float(sum(weight.double().square().sum() for weight in weights)) ** 0.5
     measured = []
     for step in steps:
-        with nudge(model, directions[direction], step * norm):
+        with nudge(model, one[0], step * norm):
             measured.append(_read(work, direction, budget) - before)
     return NudgeResponse(
         torch.tensor(steps, dtype=torch.float64),
         norm,
-        predicted[:, direction].double(),
+        predicted[:, 0].double(),
         torch.stack(measured),
     )
 
 
-def _top_tokens(work: ScoreWork, directions: WeightDirections) -> Int[Tensor, " n"]:
+def _take(directions: WeightDirections, direction: int) -> WeightDirections:
+    """One of them alone: of all logits each takes a backward pass of its own."""
+    output = directions.output
+    return replace(
+        directions,
+        weights={name: part[[direction]] for name, part in directions.weights.items()},
+        eigenvalues=directions.eigenvalues[[direction]],
+        sizes=directions.sizes[[direction]],
+        offset=directions.offset[[direction]],
+        output=None if output is None else output[:, [direction]],
+    )
+
+
+def _top_tokens(work: ScoreWork, directions: WeightDirections, budget: int) -> Int[Tensor, " n"]:
     """The model's top token of every window: a step must not change what is looked at."""
     logits = BoundReadout(LOGITS, "logits", 1.0, lambda values, rows: values)
-    task = replace(work.task, readout=logits)
-    with torch.no_grad():
-        found = Suffix(task, ()).run(slice(0, len(task)))[1]
-    classes = torch.arange(found.shape[1])[directions.class_slice or slice(None)]
-    return classes[found[:, classes].argmax(1).cpu()]
+    classes = torch.arange(work.adapter.n_outputs)[directions.class_slice or slice(None)]
+    several = _outputs(replace(work.task, readout=logits), budget)
+    return torch.cat([classes[found[:, classes].argmax(1).cpu()] for found in several])
 
 
 def _read(work: ScoreWork, direction: int, budget: int) -> Float[Tensor, " n"]:
     """What is read of every window, along the direction's part of the outputs."""
-    task, adapter = work.task, work.adapter
-    batch = examples_per_pass(
-        len(task), adapter.example_floats(task.length), adapter.dtype.itemsize, budget
-    )
-    suffix, found = Suffix(task, ()), []
-    with torch.no_grad():
-        for start in range(0, len(task), batch):
-            outputs = suffix.run(slice(start, min(start + batch, len(task))))[1]
-            outputs = outputs.to(work.dtype)
-            along = outputs[:, 0] if work.output is None else outputs @ work.output[:, direction]
-            found.append(along.double().cpu())
+    found = []
+    for outputs in _outputs(work.task, budget):
+        outputs = outputs.to(work.dtype)
+        along = outputs[:, 0] if work.output is None else outputs @ work.output[:, direction]
+        found.append(along.double().cpu())
     return torch.cat(found)
+
+
+def _outputs(task: Task, budget: int) -> Iterator[Float[Tensor, "b r"]]:
+    """What is read of some windows after others."""
+    floats, itemsize = task.adapter.example_floats(task.length), task.adapter.dtype.itemsize
+    batch = examples_per_pass(len(task), floats, itemsize, budget)
+    suffix = Suffix(task, ())
+    for start in range(0, len(task), batch):
+        with torch.no_grad():
+            found = suffix.run(slice(start, min(start + batch, len(task))))[1]
+        yield found
