@@ -1,6 +1,5 @@
 """The causal checks of a small language run: found on one half, measured on the other."""
 
-import json
 from dataclasses import replace
 
 import pytest

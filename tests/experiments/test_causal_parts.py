@@ -218,3 +218,21 @@ def test_intervals_over_few_labels_hold_the_mean_of_all_in_95_of_100():
         (row,) = (r for r in method_rows(drawn, seed, 200) if r.method == KERNEL)
         held += row.specificity.low <= 0.5 <= row.specificity.high
     assert 0.92 < held / of < 0.98
+
+
+def test_figures_are_of_the_windows_as_they_are_and_intervals_of_their_resamples():
+    generator = torch.Generator().manual_seed(0)
+    changes = torch.randn(2, 8, 3, generator=generator) + 0.5
+    twice = {KERNEL: torch.full((2, 8), 0.05)}
+    one = replace(
+        made_up("even", 1.0, 1.0), changes={KERNEL: changes}, divergences=twice,
+        removed_odds=twice, removed_loss=twice,
+    )  # fmt: skip
+    (row,) = method_rows([one], seed=3, n_bootstrap=50)
+    expected = specificity(changes, 0).mean()
+    assert row.specificity.value == pytest.approx(float(expected), abs=1e-6)
+    windows = np.random.default_rng(3).integers(8, size=(50, 8))
+    drawn = [float(specificity(changes[:, chosen], 0).mean()) for chosen in windows]
+    spread = np.percentile(drawn, (2.5, 97.5)) - np.mean(drawn)
+    found = np.array([row.specificity.low, row.specificity.high])
+    assert found == pytest.approx(float(expected) + spread, abs=1e-6)
