@@ -98,8 +98,6 @@ def _normalize(work: ScoreWork, factors: Mapping[str, Factors]) -> dict[str, Fac
 def _multiply(factors: Factors, by: Float[Tensor, "h n"]) -> Factors:
     """Factors of each example's gradient times a number, for every head or for all alike."""
     match factors:
-        case Outer(x, g) if len(by) > len(g):
-            return Outer(x * by[:, None, :, None], g)
         case Outer(x, g):
             return Outer(x, g * by[:, None, :, None])
         case OneHot(tokens, g):
