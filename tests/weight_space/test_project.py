@@ -1,5 +1,7 @@
 """Scores of new windows are the kernel's extension K(new, old) v / lambda, at any position."""
 
+import copy
+
 import pytest
 import torch
 
@@ -187,3 +189,41 @@ def test_new_windows_whose_positions_the_host_shifts_are_refused():
     for position in (-1, "all"):
         with pytest.raises(tl_entk.UserError, match=r"example 2 .*padding_side = 'right'"):
             eigen.project(model, shifted, position=position)
+
+
+def test_new_windows_with_the_padding_row_of_an_embedding_are_refused():
+    model = build("hf:llama")
+    eigen = tl_entk.eigendecompose(
+        tl_entk.kernel_blocks(model, tokens(OLD), "logsumexp", "embed.W_E"), K
+    )
+    padded = tokens(NEW)
+    padded[1, 2] = 0
+    with pytest.raises(tl_entk.UserError, match="is the padding_idx"):
+        eigen.project(model, padded)
+
+
+def test_another_model_is_scored_along_the_directions_of_the_first():
+    model, (old, every) = build("native:layer_norm"), windows()
+    weight = "blocks.0.mlp.W_out"
+    eigen = tl_entk.eigendecompose(tl_entk.kernel_blocks(model, old, "logsumexp", weight), K)
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        adapt_transformer(other).by_name[weight].parameter.mul_(3.0)
+    found = eigen.project(other, every)
+    assert torch.equal(found, eigen.weight_directions(model).project(other, every))
+    assert not torch.allclose(found, eigen.project(model, every), atol=1e-2)
+
+
+def test_directions_are_taken_to_the_weights_once(monkeypatch):
+    model, (old, every) = build("native:layer_norm"), windows()
+    blocks = tl_entk.kernel_blocks(model, old, "logsumexp", "blocks.0.mlp.W_out")
+    eigen, calls = tl_entk.eigendecompose(blocks, K), []
+    gather = project_module.weight_directions
+
+    def count(*args, **options):
+        calls.append(args)
+        return gather(*args, **options)
+
+    monkeypatch.setattr(project_module, "weight_directions", count)
+    assert torch.equal(eigen.project(model, every), eigen.project(model, every))
+    assert len(calls) == 1

@@ -180,3 +180,10 @@ def test_the_token_that_is_looked_at_is_the_top_one_of_those_that_the_readout_se
             change = model(batch)[:, -1] - before
     top = before[:, 1:4].argmax(1) + 1
     assert torch.allclose(response.measured[0], change[torch.arange(N), top], atol=1e-12)
+
+
+def test_predictions_of_kernels_of_cosines_are_of_the_gradients_as_they_are(found):
+    model, batch, _ = found
+    u = tl_entk.default_directions(model, batch, 2).weight_directions()
+    response = tl_entk.nudge_response(u, model, batch, steps=(1e-5,))
+    assert float(response.error[0]) < 1e-3
