@@ -119,6 +119,20 @@ def test_results_are_saved_from_a_gpu_and_read_on_a_cpu(pair, tmp_path):
         assert torch.equal(again[name].cpu(), block.cpu())
 
 
+def test_directions_of_weights_score_and_step_and_come_back_from_files(pair, loose, tmp_path):
+    here, there = pair
+    weights = ["blocks.0.attn.W_V", "blocks.0.mlp.W_out"]
+    eigen = tl_entk.top_eigendirections(here, tokens(6), weights, 2, tol=1e-8)
+    # a file's are on the CPU
+    u = tl_entk.load(tl_entk.save(eigen.weight_directions(), tmp_path / "u"))
+    for position in (-1, "all"):
+        expected = u.project(here, tokens(9), position=position)
+        close(u.project(there, tokens(9), position=position), expected, 1e-9 * loose)
+    expected = tl_entk.nudge_response(u, here, tokens(9), 1, steps=(0.1,))
+    found = tl_entk.nudge_response(u, there, tokens(9), 1, steps=(0.1,))
+    close(found.measured, expected.measured, 1e-8 * loose)
+
+
 def test_a_full_device_takes_fewer_examples_at_a_time():
     """The device's own refusal, not a raised one: half of what the pass would take is there."""
     sizes = dict(n_layers=4, d_model=512, d_head=64, n_heads=8, d_mlp=2048, n_ctx=64)

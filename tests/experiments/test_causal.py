@@ -6,9 +6,11 @@ import pytest
 import torch
 
 import tl_entk
+from tests.experiments.small_language import SMALL
 from tl_entk.alignment.splitting import halves
 from tl_entk.experiments.language.causal import outcomes, protocol, rivals, setup
 from tl_entk.experiments.language.causal import run as run_module
+from tl_entk.experiments.language.causal.directions import choose
 from tl_entk.experiments.language.causal.result import (
     GRADIENT,
     KERNEL,
@@ -19,7 +21,10 @@ from tl_entk.experiments.language.causal.result import (
     Causal,
 )
 from tl_entk.experiments.language.judging import FLATTENED
+from tl_entk.experiments.language.run import run_language
+from tl_entk.experiments.language.settings import windows_name
 from tl_entk.model.unchanged import ModelState
+from tl_entk.report.language import report
 from tl_entk.report.language.causal import causal_section
 
 
@@ -56,8 +61,12 @@ def test_everything_is_found_on_the_train_half(looked):
     eigen = tl_entk.top_eigendirections(
         model, tokens[train], one.components[0], 5, tol=1e-2, seed=result.settings.seed
     )
-    scores = eigen.take([one.direction]).project(model, tokens[test])[:, 0].double()
-    assert float(torch.corrcoef(torch.stack([scores, one.scores]))[0, 1].abs()) > 0.999
+    chosen = choose(eigen.scores, shared.label(one.label)[train])
+    assert (one.direction, one.train_ap) == (chosen.column, pytest.approx(chosen.train_ap))
+    scores = eigen.take([chosen.column]).project(model, tokens[test])[:, 0].double()
+    # the label at the high end
+    both = torch.stack([chosen.sign * scores, one.scores])
+    assert float(torch.corrcoef(both)[0, 1]) > 0.999
     assert one.has_label.tolist() == shared.label(one.label)[test].tolist()
     assert one.new_measured.shape == (7, len(test))
     for direction in found:
@@ -107,6 +116,14 @@ def test_what_was_found_is_kept_and_shown(looked, small, tmp_path, monkeypatch):
     for one, other in zip(first.directions, again.directions, strict=True):
         assert one.sizes == other.sizes
         assert torch.equal(one.changes[PCA], other.changes[PCA])
+    # of a kernel solved otherwise, and in place of a damaged file
+    other = replace(result, settings=replace(result.settings, exact=False))
+    with pytest.raises(AssertionError, match="computed again"):
+        run_module.run_causal(other, tmp_path)
+    for file in tmp_path.iterdir():
+        file.write_bytes(b"damaged")
+    with pytest.raises(AssertionError, match="computed again"):
+        run_module.run_causal(result, tmp_path)
     section = causal_section(replace(first, left_out={"eNTK, NOUN": "no reason"}))
     names = [getattr(part, "name", "") or part.title for part in section.parts]
     assert len(names) == len(set(names))
@@ -135,3 +152,24 @@ def test_outcomes_of_several_methods_go_together():
     both = one | outcomes.Outcomes(sizes={"b": [2.0]})
     assert both.sizes == {"a": [1.0], "b": [2.0]}
     assert Causal([], {}, {}).directions == []
+
+
+def test_a_run_that_asks_for_it_has_it_in_its_report(looked, run, tmp_path, monkeypatch):
+    _, _, found = looked
+    causal = Causal(found[:1], {"eNTK, x": "no reason"}, {"train": 1})
+
+    def run_causal(result, folder, *, progress):
+        assert folder == home / windows_name(SMALL) / "causal"
+        return causal
+
+    _, home = run
+    monkeypatch.setattr("tl_entk.experiments.language.run.run_causal", run_causal)
+    result = run_language(replace(SMALL, causal=True), home)
+    assert result.causal is causal
+    monkeypatch.setattr(report, "direction_pages", lambda *_, **__: None)
+    monkeypatch.setattr(report, "write_report", lambda *parts, **more: (parts, more["summary"]))
+    parts, summary = report.write_outputs(result, tmp_path)
+    kept = summary["causal checks"]
+    assert kept["left out"] == causal.left_out
+    assert kept["statements"][0].startswith(f"{FLATTENED}: over 1 labels")
+    assert "Causal checks" in [section.title for section in parts[4]]

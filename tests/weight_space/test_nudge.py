@@ -127,3 +127,22 @@ def test_what_cannot_be_meant_is_refused():
     change = {"embed.W_E": torch.ones_like(tied.W_E)}
     with pytest.raises(tl_entk.UserError, match="one parameter"), tl_entk.nudge(tied, change, 1.0):
         pass
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_span_is_no_wider_than_the_direction(dtype):
+    """Beyond its rank singular vectors are any, and taking them out would say nothing of it."""
+    model = build("native:layer_norm")
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(size, generator=generator, dtype=dtype) for size in (10, 12))
+    direction = {"blocks.0.mlp.W_out": a[:, None] * b, "blocks.1.mlp.W_out": torch.zeros(10, 12)}
+    found = []
+    for span in (1, 4):
+        with tl_entk.ablate(model, direction, span=span):
+            found.append([model.W_out[layer].detach().clone() for layer in (0, 1)])
+    assert torch.allclose(found[0][0], found[1][0], atol=1e-6)
+    assert float((a.double() @ found[1][0]).abs().max()) < 1e-5
+    assert torch.equal(found[1][1], model.W_out[1])
+    nothing = {name: torch.zeros_like(part) for name, part in direction.items()}
+    with pytest.raises(tl_entk.UserError, match="is zero"), tl_entk.ablate(model, nothing, span=1):
+        pass

@@ -1,10 +1,14 @@
 """Scores of new windows are the kernel's extension K(new, old) v / lambda, at any position."""
 
+import copy
+
 import pytest
 import torch
 
 import tl_entk
-from tests.models import HAS_HOOKED, build, tokens
+from tests.model.test_whole_gradient import pad_with
+from tests.models import HAS_HOOKED, V, build, tokens
+from tl_entk.model.adapters import adapt_transformer
 from tl_entk.weight_space import project as project_module
 
 OLD, NEW, K = 6, 4, 2
@@ -99,13 +103,16 @@ def test_every_position_is_the_same_as_one_by_one(name, readout):
     assert torch.allclose(at, found[torch.arange(len(every)), mixed], atol=rounding(name))
 
 
+@pytest.mark.parametrize("name", ["native:layer_norm", "hf:opt"])
 @pytest.mark.parametrize("weight", ["embed.W_E", "pos_embed.W_pos", "*b_out", "*.ln*.w"])
-def test_every_position_of_weights_that_are_no_matrices(weight):
-    model, (old, every) = build("native:layer_norm"), windows()
+def test_every_position_of_weights_that_are_no_matrices(name, weight):
+    model, (old, every) = build(name), windows()
+    if weight == "embed.W_E" and adapt_transformer(model).tied:
+        pytest.skip("tied")
     eigen = tl_entk.eigendecompose(tl_entk.kernel_blocks(model, old, "logsumexp", weight), 2)
     found = eigen.project(model, every, position="all")
     each = [eigen.project(model, every, position=p) for p in range(every.shape[1])]
-    assert torch.allclose(found, torch.stack(each, 1), atol=1e-9)
+    assert torch.allclose(found, torch.stack(each, 1), atol=rounding(name))
 
 
 def test_a_network_without_forward_derivatives_and_cosines_go_by_positions(monkeypatch):
@@ -169,3 +176,54 @@ def test_a_saved_detector_scores_as_before(readout, tmp_path):
     of_own = tl_entk.eigendecompose(tl_entk.kernel_blocks(model, old, own, names), 1)
     with pytest.raises(tl_entk.UserError, match="a function of yours"):
         tl_entk.save(of_own.weight_directions(), tmp_path / "own")
+
+
+@pytest.mark.skipif(not HAS_HOOKED, reason="TransformerLens 4 has no HookedTransformer")
+def test_new_windows_whose_positions_the_host_shifts_are_refused():
+    model = pad_with(build("hooked:gpt2"))
+    old = tokens(OLD) % (V - 2) + 1
+    weights = ["pos_embed.W_pos", "blocks.0.mlp.W_out"]
+    eigen = tl_entk.eigendecompose(tl_entk.kernel_blocks(model, old, "logsumexp", weights), K)
+    shifted = old.clone()
+    shifted[2, 0] = V - 1
+    for position in (-1, "all"):
+        with pytest.raises(tl_entk.UserError, match=r"example 2 .*padding_side = 'right'"):
+            eigen.project(model, shifted, position=position)
+
+
+def test_new_windows_with_the_padding_row_of_an_embedding_are_refused():
+    model = build("hf:llama")
+    eigen = tl_entk.eigendecompose(
+        tl_entk.kernel_blocks(model, tokens(OLD), "logsumexp", "embed.W_E"), K
+    )
+    padded = tokens(NEW)
+    padded[1, 2] = 0
+    with pytest.raises(tl_entk.UserError, match="is the padding_idx"):
+        eigen.project(model, padded)
+
+
+def test_another_model_is_scored_along_the_directions_of_the_first():
+    model, (old, every) = build("native:layer_norm"), windows()
+    weight = "blocks.0.mlp.W_out"
+    eigen = tl_entk.eigendecompose(tl_entk.kernel_blocks(model, old, "logsumexp", weight), K)
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        adapt_transformer(other).by_name[weight].parameter.mul_(3.0)
+    found = eigen.project(other, every)
+    assert torch.equal(found, eigen.weight_directions(model).project(other, every))
+    assert not torch.allclose(found, eigen.project(model, every), atol=1e-2)
+
+
+def test_directions_are_taken_to_the_weights_once(monkeypatch):
+    model, (old, every) = build("native:layer_norm"), windows()
+    blocks = tl_entk.kernel_blocks(model, old, "logsumexp", "blocks.0.mlp.W_out")
+    eigen, calls = tl_entk.eigendecompose(blocks, K), []
+    gather = project_module.weight_directions
+
+    def count(*args, **options):
+        calls.append(args)
+        return gather(*args, **options)
+
+    monkeypatch.setattr(project_module, "weight_directions", count)
+    assert torch.equal(eigen.project(model, every), eigen.project(model, every))
+    assert len(calls) == 1

@@ -5,7 +5,9 @@ import torch
 
 import tl_entk
 from tests.models import build, tokens
+from tl_entk.operator.suffix import Suffix
 from tl_entk.plot.responses import response_frame
+from tl_entk.weight_space import response as response_module
 
 N = 8
 WEIGHT = "blocks.0.mlp.W_out"
@@ -101,6 +103,17 @@ def test_singular_vectors_add_up_to_the_direction(found):
     assert torch.allclose(total, part, atol=1e-12)
 
 
+def test_what_is_read_of_the_residual_stream_is_told_by_the_nearest_embeddings():
+    model, batch = build("native:layer_norm"), tokens(N)
+    weight = "blocks.1.mlp.W_in"
+    blocks = tl_entk.kernel_blocks(model, batch, "logsumexp", weight)
+    one = tl_entk.reads_and_writes(model, tl_entk.eigendecompose(blocks, 1).weight_direction(0))
+    assert (one.component, one.reads.space, one.writes.space) == (weight, "residual", "neurons")
+    cosines = torch.nn.functional.cosine_similarity(model.W_E.detach(), one.reads.vector, dim=1)
+    assert [n for n, _ in one.reads.highest] == cosines.topk(10).indices.tolist()
+    assert one.reads.lowest[0][1] == pytest.approx(float(cosines.min()))
+
+
 def test_the_head_that_has_most_of_it_is_shown(found):
     model, _, eigen = found
     u = eigen.weight_direction(0)
@@ -121,3 +134,56 @@ def test_the_head_that_has_most_of_it_is_shown(found):
     of_bias = tl_entk.eigendecompose(biases, 1).weight_direction(0)
     with pytest.raises(tl_entk.UserError, match="no matrix"):
         tl_entk.reads_and_writes(model, of_bias)
+
+
+def test_steps_may_come_in_any_order(found):
+    model, batch, eigen = found
+    steps = (3.0, 1e-5, 1e-3)
+    response = tl_entk.nudge_response(eigen.weight_directions(), model, batch, 1, steps=steps)
+    assert response.linear_until == 1e-3
+
+
+def test_one_direction_is_predicted_and_few_windows_are_read_at_a_time(found, monkeypatch):
+    model, batch, eigen = found
+    u = eigen.weight_directions()
+    expected = tl_entk.nudge_response(u, model, batch, 1, steps=(1e-3,))
+    predict, run, directions, windows = response_module.first_order_change, Suffix.run, [], []
+
+    def count_directions(some, *args, **options):
+        directions.append(len(some))
+        return predict(some, *args, **options)
+
+    def count_windows(suffix, rows, *args, **options):
+        windows.append(rows.stop - rows.start)
+        return run(suffix, rows, *args, **options)
+
+    monkeypatch.setattr(response_module, "first_order_change", count_directions)
+    monkeypatch.setattr(response_module, "examples_per_pass", lambda *_: 3)
+    monkeypatch.setattr(Suffix, "run", count_windows)
+    found = tl_entk.nudge_response(u, model, batch, 1, steps=(1e-3,))
+    assert directions == [1]
+    assert max(windows) == 3
+    assert torch.allclose(found.measured, expected.measured, atol=1e-12)
+    assert torch.allclose(found.predicted, expected.predicted, atol=1e-12)
+
+
+def test_the_token_that_is_looked_at_is_the_top_one_of_those_that_the_readout_sees(found):
+    model, batch, _ = found
+    blocks = tl_entk.kernel_blocks(
+        model, batch, "target_logit", "blocks.1.mlp.W_out", class_slice=slice(1, 4)
+    )
+    u = tl_entk.eigendecompose(blocks, 1).weight_directions()
+    response = tl_entk.nudge_response(u, model, batch, steps=(1e-3,))
+    with torch.no_grad():
+        before = model(batch)[:, -1]
+        with tl_entk.nudge(model, u[0], 1e-3 * response.norm):
+            change = model(batch)[:, -1] - before
+    top = before[:, 1:4].argmax(1) + 1
+    assert torch.allclose(response.measured[0], change[torch.arange(N), top], atol=1e-12)
+
+
+def test_predictions_of_kernels_of_cosines_are_of_the_gradients_as_they_are(found):
+    model, batch, _ = found
+    u = tl_entk.default_directions(model, batch, 2).weight_directions()
+    response = tl_entk.nudge_response(u, model, batch, steps=(1e-5,))
+    assert float(response.error[0]) < 1e-3

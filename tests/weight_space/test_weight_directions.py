@@ -160,3 +160,39 @@ def test_what_it_does_not_hold_for_is_refused():
     gc.collect()
     with pytest.raises(tl_entk.UserError, match="is not at hand"):
         known.weight_directions()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["blocks.0.attn.W_V[0]", "blocks.0.attn.W_V[2]", "blocks.0.mlp.W_out"],
+        ["blocks.1.attn.W_O[1]", "blocks.1.attn.W_O[3]"],
+        ["blocks.0.attn.b_Q[0]", "blocks.0.attn.b_Q[1]"],
+    ],
+)
+def test_heads_are_normalized_one_by_one_where_they_are_components(names):
+    model, batch = build("native:layer_norm"), tokens(N)
+    blocks = tl_entk.kernel_blocks(model, batch, "logsumexp", names)
+    eigen = tl_entk.eigendecompose(blocks, 2, normalization="cosine")
+    u = eigen.weight_directions()
+    flat = torch.cat([part.flatten(1) for part in u.weights.values()], 1)
+    assert torch.allclose(flat @ flat.T, torch.eye(2).double(), atol=1e-10)
+    assert torch.allclose(u.project(model, batch), eigen.scores, atol=1e-8)
+
+
+def test_all_that_a_kernel_was_made_of_can_be_told():
+    """Of a file: targets and classes too; where it is known, nothing but the windows anew."""
+    model, batch = build("native:layer_norm"), tokens(N)
+    weight, given = "blocks.0.mlp.W_out", dict(targets=torch.arange(1, N + 1))
+    given["class_slice"] = slice(1, 6)
+    blocks = tl_entk.kernel_blocks(model, batch, "target_logprob", weight, **given)
+    bare = tl_entk.eigendecompose(blocks.total(), 2)
+    told = dict(components=weight, readout="target_logprob", **given)
+    u = tl_entk.weight_directions(bare, model, tokens=batch, **told)
+    known = tl_entk.eigendecompose(blocks, 2)
+    assert torch.equal(u.weights[weight], known.weight_directions().weights[weight])
+    assert u.class_slice == slice(1, 6)
+    for name, value in (told | dict(position=-1 + torch.zeros(N).long(), normalization="cosine",
+                                    each_component=True)).items():  # fmt: skip
+        with pytest.raises(tl_entk.UserError, match="pass tokens= too"):
+            tl_entk.weight_directions(known, model, **{name: value})

@@ -21,7 +21,7 @@ from tl_entk.model.checks import Position
 from tl_entk.model.factors import measure_uses
 from tl_entk.model.memory import check_memory_budget
 from tl_entk.model.origin import Origin
-from tl_entk.model.readouts import FINAL_HIDDEN, ReadoutLike
+from tl_entk.model.readouts import FINAL_HIDDEN, ReadoutLike, Targets
 from tl_entk.model.request import read_request
 from tl_entk.model.sites import Components, select
 from tl_entk.operator.build import check_readout
@@ -55,6 +55,8 @@ def weight_directions(
     components: Components = None,
     readout: ReadoutLike = FINAL_HIDDEN,
     position: Position = -1,
+    targets: Targets = None,
+    class_slice: slice | None = None,
     normalization: str = "plain",
     each_component: bool = False,
     memory_budget: int | None = None,
@@ -64,8 +66,11 @@ def weight_directions(
 
     .. math:: u_i = J^T v_i / \sqrt{\lambda_i}
 
-    has norm 1 over all components together, and those of several eigenvectors are orthogonal. A
-    small step along it changes the readout of window n by :math:`\sqrt{\lambda_i} v_i[n]`.
+    has norm 1 over all components together, and those of several eigenvectors are orthogonal. Of a
+    plain kernel, a small step along it changes the readout of window n by
+    :math:`\sqrt{\lambda_i} v_i[n]`; of a centered one, by that and the same for all windows. Of
+    cosines, the rows of J have norm 1, and what a step changes is J u of the gradients as they are
+    (:func:`tl_entk.nudge_response`).
 
     Args:
         eigen: directions. Those of ``top_eigendirections``, ``all_eigendirections``,
@@ -76,6 +81,8 @@ def weight_directions(
         components: weights that the kernel is of.
         readout: as they were made.
         position: as they were made.
+        targets: as they were made.
+        class_slice: as they were made.
         normalization: of the kernel.
         each_component: each component's kernel was normalized before it was added.
         memory_budget: bytes (default 4 GiB, on a GPU 40 % of its memory); the directions come on
@@ -86,9 +93,10 @@ def weight_directions(
         The directions: ``u[i]["blocks.0.mlp.W_out"]``, ``u.project(model, other_tokens)``.
 
     Raises:
-        UserError: for directions that do not know what they are of, or are of something else, of
-            an embedding that is the unembedding too, of W_U where the final hidden vector is read,
-            and of a readout that has several outputs in one row of the kernel (class traces).
+        UserError: for directions that do not know what they are of, or are of something else,
+            or are told a part of it without the windows; of an embedding that is the unembedding
+            too, of W_U where the final hidden vector is read, and of a readout that has several
+            outputs in one row of the kernel (class traces).
 
     Source: arXiv 2510.00468, section 2 (J); the singular value decomposition of J.
 
@@ -107,30 +115,38 @@ def weight_directions(
     """
     check_kind("eigen", eigen, EigenDirections, "EigenDirections")
     if tokens is None:
-        origin = _known_origin(eigen)
+        told = any(one is not None for one in (components, targets, class_slice))
+        told |= isinstance(position, Tensor) or position != -1
+        told |= (readout, normalization, each_component) != (FINAL_HIDDEN, "plain", False)
+        origin = _known_origin(eigen, told)
         adapter = adapt_transformer(origin.find_model(model), FOR_OWN_MODULES)
     else:
         check_kind("model", model, torch.nn.Module, "the model that the directions are of")
         adapter = adapt_transformer(model, FOR_OWN_MODULES)
         names = select(adapter.component_names, adapter.default_components, components)
         origin = Origin(
-            tokens, tuple(names), readout, position,
-            normalization=normalization, each_component=each_component,
+            tokens, tuple(names), readout, position, targets, class_slice, normalization,
+            each_component,
         )  # fmt: skip
     return _gather_all(adapter, eigen, origin, memory_budget, progress)
 
 
-def _known_origin(eigen: EigenDirections) -> Origin:
+def _known_origin(eigen: EigenDirections, told: bool) -> Origin:
     """What directions are of.
 
     Raises:
-        UserError: if they do not know.
+        UserError: if they do not know, or do and are told something all the same.
     """
     if eigen.origin is None:
         raise UserError(
             "the directions do not know what they are of (they come from a file, or of a bare "
             "matrix): pass model, tokens=, components= and readout= as they were made, or make "
             "them by eigendecompose(blocks, components=...) or top_eigendirections."
+        )
+    if told:
+        raise UserError(
+            "the directions know what they are of: pass tokens= too to say it anew, or leave "
+            "components, readout, position, targets, class_slice and normalization out."
         )
     return eigen.origin
 

@@ -65,7 +65,7 @@ def ablate(model: nn.Module, direction: Change, *, span: int | None = None) -> I
 
     By default W - (W . u) u, over all components of the direction together. With ``span``, what
     every weight of it reads along the first singular vectors of u, and what it writes along them:
-    (1 - A A^T) W (1 - B B^T), head by head.
+    (1 - A A^T) W (1 - B B^T), head by head; where u has fewer, along those.
 
     Args:
         model: a HookedTransformer or a TransformerBridge.
@@ -90,11 +90,11 @@ def ablate(model: nn.Module, direction: Change, *, span: int | None = None) -> I
         True
     """
     adapter, weights = _read(model, direction)
+    square = sum(float(part.double().square().sum()) for part in weights.values())
+    if square == 0:
+        raise UserError("the direction is zero: there is nothing to leave out.")
     if span is None:
         own = {name: weight_of(adapter, name) for name in weights}
-        square = sum(float(part.double().square().sum()) for part in weights.values())
-        if square == 0:
-            raise UserError("the direction is zero: there is nothing to leave out.")
         along = sum(float((own[name].double() * weights[name].double()).sum()) for name in weights)
         changes = {name: -along / square * part for name, part in weights.items()}
     else:
@@ -134,8 +134,11 @@ def _without_span(
     """
     if weight.ndim < 2:
         raise UserError(f"{name} is no matrix, and has no span: leave span out.")
-    left, _, right = torch.linalg.svd(u.double(), full_matrices=False)
-    A, B = left[..., :span], right[..., :span, :].mT
+    left, values, right = torch.linalg.svd(u.double(), full_matrices=False)
+    # beyond the rank of u singular vectors are any: nothing is taken out along them
+    rounding = torch.finfo(torch.result_type(u, 1.0)).eps * max(u.shape[-2:]) * values[..., :1]
+    there = (values > rounding)[..., None, :span]
+    A, B = left[..., :span] * there, right[..., :span, :].mT * there
     wide = weight.double()
     kept = wide - A @ (A.mT @ wide)
     kept = kept - (kept @ B) @ B.mT

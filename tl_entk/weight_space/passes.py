@@ -37,7 +37,7 @@ def _times(outputs: Float[Tensor, "b r"], vectors: Float[Tensor, "b r k"]) -> Te
 def _factors(
     work: ScoreWork, task: Task, rows: Int[Tensor, " n"], batch: int, advance: Any
 ) -> Iterator[tuple[Int[Tensor, " b"], dict[str, Factors]]]:
-    """Factors of some examples after others."""
+    """Factors of some examples after others; of a kernel of cosines, of gradients of norm 1."""
     device = task.inputs.device
     sites = [site for site, _ in work.sites]
     for part in rows.split(batch):
@@ -45,13 +45,11 @@ def _factors(
         found = collect(
             some, sites, columns=slice(None), batch_size=len(part), dtype=work.dtype, every_use=True
         )
-        yield (
-            part.to(device),
-            {
-                site.name: map_site(site, key, work.names, found[site.name], 1).factors
-                for site, key in work.sites
-            },
-        )
+        chosen = {
+            site.name: map_site(site, key, work.names, found[site.name], 1).factors
+            for site, key in work.sites
+        }
+        yield part.to(device), _normalize(work, chosen) if work.cosine else chosen
         advance(len(part))
 
 
@@ -73,25 +71,39 @@ def gather(
     total: dict[str, Tensor] = {}
     of = {site.name: site for site, _ in work.sites}
     for rows, factors in _factors(work, task, torch.arange(len(task)), batch, advance):
-        scales = _scales(work, factors, len(rows))
         for name, one in factors.items():
-            weights = None if work.flattened else vectors[rows] * scales[name][:, None]
+            weights = None if work.flattened else vectors[rows]
             found = _add_examples(one, weights, work.directions, len(of[name].parameter))
             total[name] = total[name] + found if name in total else found
     return total
 
 
-def _scales(
-    work: ScoreWork, factors: Mapping[str, Factors], n: int
-) -> dict[str, Float[Tensor, " b"]]:
-    """What the gradient of each of n examples is multiplied by."""
-    if not work.cosine:
-        return dict.fromkeys(factors, work.over.new_ones(n))
+def _normalize(work: ScoreWork, factors: Mapping[str, Factors]) -> dict[str, Factors]:
+    """The factors of gradients of norm 1: of each component by itself, or of all together."""
     scale = work.task.readout.scale
-    squares = {name: scale * gram_diagonal(one).sum(0) for name, one in factors.items()}
-    if not work.each:
-        squares = dict.fromkeys(factors, torch.stack(list(squares.values())).sum(0))
-    return {name: 1 / norms_of(found) for name, found in squares.items()}
+    squares = {name: scale * gram_diagonal(one) for name, one in factors.items()}
+    together = torch.cat(list(squares.values())).sum(0, keepdim=True)
+    found = {}
+    for site, _ in work.sites:
+        own = squares[site.name]
+        if not work.each:
+            own = together
+        elif not set(work.names).intersection(site.head_names):
+            own = own.sum(0, keepdim=True)  # else each head is a component
+        by = torch.stack([1 / norms_of(one) for one in own])
+        found[site.name] = _multiply(factors[site.name], by)
+    return found
+
+
+def _multiply(factors: Factors, by: Float[Tensor, "h n"]) -> Factors:
+    """Factors of each example's gradient times a number, for every head or for all alike."""
+    match factors:
+        case Outer(x, g):
+            return Outer(x, g * by[:, None, :, None])
+        case OneHot(tokens, g):
+            return OneHot(tokens, g * by[0][:, None])
+        case Direct(v):
+            return Direct(v * by[..., None])
 
 
 def _add_examples(
@@ -147,9 +159,8 @@ def take_apart(
     for part, factors in _factors(work, task, rows, batch, advance):
         into = slice(done, done + len(part))
         done += len(part)
-        scales = _scales(work, factors, len(part))
         for name, one in factors.items():
-            found = _by_use(one, weights[name], k, work.flattened) * scales[name]
+            found = _by_use(one, weights[name], k, work.flattened)
             uses = found.shape[1]
             found = (found / work.over[:, None, None]).permute(2, 1, 0)
             if isinstance(one, Direct) or uses % length:

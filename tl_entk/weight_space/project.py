@@ -22,6 +22,7 @@ from tl_entk.model.capture import frozen
 from tl_entk.model.checks import Position, check_model, check_position
 from tl_entk.model.memory import check_memory_budget, examples_per_pass
 from tl_entk.model.readouts import FINAL_HIDDEN, FINAL_HIDDEN_READOUT, Targets, bind_readout
+from tl_entk.model.tables import check_positions
 from tl_entk.model.task import Task
 from tl_entk.tools.matrix_products import fast_products
 from tl_entk.tools.progress import Progress
@@ -184,15 +185,20 @@ def read_work(
     positions = check_position(position, n, length).to(tokens.device)
     task = Task(adapter, tokens, positions, bound, length)
     sites, names = find_sites(adapter, task, list(directions.weights))
+    adapter.check_components(names, tokens)
+    for site, _ in sites:
+        if site.kind == "position":
+            check_positions(task, site)
     for name, part in directions.weights.items():
         if part.shape[1:] != weight_of(adapter, name).shape:
             raise UserError(
                 f"the directions of {name} have shape {tuple(part.shape[1:])}, the weight "
                 f"{tuple(weight_of(adapter, name).shape)}: pass the model that they are of."
             )
-    kind, over = check_normalization(directions.normalization), directions.sizes
+    kind, over = check_normalization(directions.normalization), directions.sizes.to(tokens.device)
+    output = None if directions.output is None else directions.output.to(tokens.device)
     return ScoreWork(
-        adapter, task, sites, names, directions.output, over, kind.cosine, kind.centered,
+        adapter, task, sites, names, output, over, kind.cosine, kind.centered,
         directions.each_component,
     )  # fmt: skip
 
@@ -210,7 +216,10 @@ def _project_at(
     ):
         first = first_row(work)
         rows = slice(first, first + work.task.inputs.shape[1])
-        weights = {site.name: in_site(site, directions.weights, rows) for site, _ in work.sites}
+        weights = {
+            site.name: in_site(site, directions.weights, rows).to(work.over.device)
+            for site, _ in work.sites
+        }
         batch = batch_size(work, budget)
         values, rest = take_apart(work, weights, torch.arange(n), batch, bar.advance)
     return values.sum(1) + rest

@@ -17,7 +17,6 @@ from tl_entk.model.memory import check_memory_budget, examples_per_pass
 from tl_entk.model.readouts import LOGITS_READOUT, TARGETED, Targets
 from tl_entk.model.stages import first_layer
 from tl_entk.operator.rerun import Rerun, prepare_rerun
-from tl_entk.operator.suffix import Suffix
 from tl_entk.tools.values import check_kind, check_place, is_number
 from tl_entk.weight_space.directions import WeightDirections
 from tl_entk.weight_space.layout import weight_of
@@ -66,8 +65,9 @@ class NudgeResponse(Shown):
     @property
     def linear_until(self) -> float:
         """The largest step up to which all have an error of at most a tenth; 0 if there is none."""
-        holds = (self.error <= LINEAR).cumprod(0)
-        return float((self.steps * holds).max())
+        order = self.steps.argsort()
+        holds = (self.error[order] <= LINEAR).cumprod(0)
+        return float((self.steps[order] * holds).max())
 
     def _lines(self) -> list[str]:
         return [
@@ -135,43 +135,57 @@ def nudge_response(
     if not len(steps) or not all(is_number(step) and step > 0 for step in steps):
         raise UserError(f"steps = {steps!r}: pass positive numbers, parts of the weights' norm.")
     if targets is None and directions.readout in TARGETED:
-        targets = _top_tokens(read_work(directions, model, tokens, position, None), directions)
+        work = read_work(directions, model, tokens, position, None)
+        budget = check_memory_budget(memory_budget, work.adapter.device)
+        targets = _top_tokens(work, directions, budget)
     work = read_work(directions, model, tokens, position, targets)
     budget = check_memory_budget(memory_budget, work.adapter.device)
-    rerun = _prepare(work, budget)
+    rerun = _rerun(work, budget)
     before = _read(rerun, work, direction)
+    one = _take(directions, direction)
     predicted = first_order_change(
-        directions, model, tokens, position=position, targets=targets, memory_budget=memory_budget
+        one, model, tokens, position=position, targets=targets, memory_budget=memory_budget
     )
     weights = [weight_of(work.adapter, name) for name in directions.weights]
     norm = float(sum(weight.double().square().sum() for weight in weights)) ** 0.5
     measured = []
     for step in steps:
-        with nudge(model, directions[direction], step * norm):
+        with nudge(model, one[0], step * norm):
             measured.append(_read(rerun, work, direction) - before)
     return NudgeResponse(
         torch.tensor(steps, dtype=torch.float64),
         norm,
-        predicted[:, direction].double(),
+        predicted[:, 0].double(),
         torch.stack(measured),
     )
 
 
-def _top_tokens(work: ScoreWork, directions: WeightDirections) -> Int[Tensor, " n"]:
-    """The model's top token of every window: a step must not change what is looked at."""
-    task = replace(work.task, readout=LOGITS_READOUT)
-    with torch.no_grad():
-        found = Suffix(task, ()).run(slice(0, len(task)))[1]
-    classes = torch.arange(found.shape[1])[directions.class_slice or slice(None)]
-    return classes[found[:, classes].argmax(1).cpu()]
-
-
-def _prepare(work: ScoreWork, budget: int) -> Rerun:
-    """The windows, from the first of the weights on."""
-    task, adapter = work.task, work.adapter
-    batch = examples_per_pass(
-        len(task), adapter.example_floats(task.length), adapter.dtype.itemsize, budget
+def _take(directions: WeightDirections, direction: int) -> WeightDirections:
+    """One of them alone: of all logits each takes a backward pass of its own."""
+    output = directions.output
+    return replace(
+        directions,
+        weights={name: part[[direction]] for name, part in directions.weights.items()},
+        eigenvalues=directions.eigenvalues[[direction]],
+        sizes=directions.sizes[[direction]],
+        offset=directions.offset[[direction]],
+        output=None if output is None else output[:, [direction]],
     )
+
+
+def _top_tokens(work: ScoreWork, directions: WeightDirections, budget: int) -> Int[Tensor, " n"]:
+    """The model's top token of every window: a step must not change what is looked at."""
+    classes = torch.arange(work.adapter.n_outputs)[directions.class_slice or slice(None)]
+    logits = replace(work, task=replace(work.task, readout=LOGITS_READOUT))
+    several = [found[:, classes].argmax(1) for _, found in _rerun(logits, budget).outputs()]
+    return classes[torch.cat(several).cpu()]
+
+
+def _rerun(work: ScoreWork, budget: int) -> Rerun:
+    """The windows, from the first block on that has some of the weights."""
+    task, adapter = work.task, work.adapter
+    floats, itemsize = adapter.example_floats(task.length), adapter.dtype.itemsize
+    batch = examples_per_pass(len(task), floats, itemsize, budget)
     return prepare_rerun(task, first_layer(work.names, adapter.n_layers), batch)
 
 

@@ -36,7 +36,7 @@ class ScoreWork:
         over: (k,) eigenvalues that scores are divided by.
         cosine: whether gradients have norm 1, of each site by itself or of all.
         centered: whether their mean is taken away.
-        each: whether every site is normalized by itself.
+        each: whether every component is normalized by itself.
     """
 
     adapter: TransformerAdapter

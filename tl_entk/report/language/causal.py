@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import altair as alt
 import pandas as pd
 
-from tl_entk.experiments.language.causal.protocol import DIVERGENCE
+from tl_entk.experiments.language.causal.protocol import DIVERGENCE, NEAR
 from tl_entk.experiments.language.causal.result import KERNEL, Causal, CausalDirection
 from tl_entk.experiments.language.causal.rivals import RANK
 from tl_entk.experiments.language.causal.summary import (
     by_score,
     mean_specificity,
     method_rows,
+    raises_high_scores,
     removal_rows,
     statements,
 )
@@ -27,13 +28,18 @@ _TEXT = (
     "Kernel, direction, rivals, the labels' tokens and signs of steps are found on the train "
     "half; figures are of the test half, whose windows this kernel has never seen. An "
     "eigendirection v is a direction u = J^T v / sqrt(lambda) of the weights; a step along it "
-    "changes what is read of every window by sqrt(lambda) v, to first order. Rivals are the "
-    "best principal component for the label, a probe, and the difference of the two means, "
-    "added to the residual stream of the same layer at the last position; random directions; "
-    "and the gradient of the label's own log-odds, the ceiling. All steps move the next "
-    f"token's distribution on the test half by {DIVERGENCE:g} nats, give or take a fifth. "
-    "Specificity: how much the log-odds of the label's tokens change on average, over the "
-    "root mean square of the other labels' changes. Intervals resample windows and labels."
+    "changes what is read of window n by J_n u, to first order: of a plain kernel sqrt(lambda) "
+    "v_n, which has either sign. Rivals are the best principal component for the label, a probe, "
+    "and the difference of the two means, added to the residual stream of the same layer (beside "
+    "a kernel of several layers, of PCA's best) at the last position; random directions; and the "
+    "gradient of the label's own log-odds, which knows its tokens. Steps are sized to move the "
+    f"next token's distribution on the test half by {DIVERGENCE:g} nats on average, give or take "
+    f"{NEAR:.0%}; the table counts those that did not come so near. Specificity: how much the "
+    "log-odds of the label's tokens change on average, over the root mean square of the other "
+    "labels' changes. It asks for the same push on every window: a step that raises the label on "
+    "some and lowers it on others has little. Other labels may share its tokens. Intervals "
+    "resample windows and labels, not what was drawn at random, and are as wide as Student's t "
+    "asks of so few labels."
 )
 
 
@@ -54,7 +60,9 @@ def causal_section(causal: Causal) -> Section:
                 [_removal_table(kernel, directions)],
                 "W - (W . u) u for directions of the weights, their mean in the place of what lies "
                 "along them for those of activations. Spans: what a weight reads and writes along "
-                f"the first {RANK} pairs of u's singular vectors.",
+                f"the first {RANK} pairs of u's singular vectors. They take away unlike amounts, "
+                "one number of all weights, or one of each state: compare each with what is random "
+                "of its kind, not with another. Intervals are over labels, by Student's t.",
             )
         ]
     for one in causal.directions:
@@ -77,15 +85,16 @@ def _specificity_figure(kernel: str, directions: Sequence[CausalDirection]) -> P
         "step along",
     )
     caption = (
-        f"Mean over {len(directions)} labels. At 0 a step moves the label no more than it moves "
-        "the others; random directions are the floor, the label's own gradient the ceiling."
+        f"Mean over {len(directions)} labels. At 0 a step leaves the label where it was on "
+        "average, at 1 it moves it as far as the others. Signs are chosen for random directions "
+        "too, which are therefore above 0; the label's own gradient knows its tokens."
     )
     return Picture(f"causal_specificity_{slug(kernel)}", caption, chart)
 
 
 def _method_table(kernel: str, directions: Sequence[CausalDirection]) -> Table:
     rows: list[Cells] = [
-        [row.method, row.specificity, Signed(row.less), row.change, row.divergence]
+        [row.method, row.specificity, Signed(row.less), row.change, row.divergence, row.off]
         for row in method_rows(directions)
     ]
     return Table(
@@ -98,6 +107,7 @@ def _method_table(kernel: str, directions: Sequence[CausalDirection]) -> Table:
             "kernel's less this",
             "change of the label's log-odds",
             "divergence, nats",
+            "steps off it",
         ),
         rows,
     )
@@ -130,12 +140,13 @@ def _direction_fold(one: CausalDirection) -> Fold:
         f"{group}: {found.value:+.2f} ({found.low:+.2f} to {found.high:+.2f})"
         for group, found in by_score(one).items()
     )
+    way = "raises" if raises_high_scores(one) else "lowers"
     return Fold(
         f"{name}: layer {one.layer}, direction {one.direction}",
         [_response_picture(one, name), _effect_table(one, name)],
         f"Of {about}; average precision {one.train_ap:.2f} on the train half. Correlation of "
-        f"predicted and measured change at the smallest step: {correlations}. The step changes the "
-        f"label's log-odds on windows of {scores}.",
+        f"predicted and measured change at the smallest step: {correlations}. The step {way} what "
+        f"is read where the score is high; it changes the label's log-odds on windows of {scores}.",
     )
 
 

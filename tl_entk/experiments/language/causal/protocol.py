@@ -18,7 +18,7 @@ from tl_entk.experiments.language.causal.steps import Step
 # nats that the next token's distribution moves by on average
 DIVERGENCE = 0.05
 # how near to that a step must come, and how often it is tried
-_NEAR, _TRIES = 0.2, 6
+NEAR, _TRIES = 0.2, 6
 # by how much a try may differ from the one before
 _FURTHEST = 30.0
 
@@ -59,7 +59,7 @@ def _match(step: Step, size: float, test: OddsMeter) -> Taken:
     for tried in range(1, _TRIES + 1):
         found = Taken(size, measure_step(step, size, test))
         moved = float(found.odds.divergence.mean())
-        if abs(moved / DIVERGENCE - 1) <= _NEAR or tried == _TRIES:
+        if abs(moved / DIVERGENCE - 1) <= NEAR or tried == _TRIES:
             break
         # the divergence of a small step grows as its square
         factor = (DIVERGENCE / max(moved, 1e-30)) ** 0.5

@@ -6,6 +6,7 @@ the labels' tokens, signs of the steps. Everything reported is of the test half.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ from tl_entk.experiments.language.kept_judging import content_key
 from tl_entk.experiments.records import recall, store
 from tl_entk.model.adapters import adapt_transformer
 from tl_entk.model.stages import first_layer
+from tl_entk.tools.files import DamagedFileError
 from tl_entk.tools.progress import Progress
 from tl_entk.weight_space.response import nudge_response
 
@@ -82,15 +84,17 @@ def _keep(
     """One direction's outcome, from the folder if it is there."""
     if folder is None:
         return look_at(setup, kernel, label, fits, rivals)
-    result = setup.result
+    result, settings = setup.result, setup.result.settings
     key = content_key(
         _FORMAT, kernel, result.judged.candidates[kernel], label, setup.by_label,
-        result.data.windows.tokens, setup.train, result.settings.k, result.settings.seed,
+        result.data.windows.tokens, setup.train, settings.k, settings.seed, settings.exact,
+        settings.outputs, settings.tol,
         result.judged.tables[kernel].rows[result.data.features.names.index(label)].place,
     )  # fmt: skip
     path = folder / f"{key}.safetensors"
     if path.exists():
-        return recall(CausalDirection, path)
+        with suppress(DamagedFileError):  # it is measured anew
+            return recall(CausalDirection, path)
     found = look_at(setup, kernel, label, fits, rivals)
     store(found, path)
     return found

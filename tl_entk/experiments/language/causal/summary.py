@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Float
+from scipy import stats
 from torch import Tensor
 
 from tl_entk.alignment.bootstrap import IntervalEstimate
-from tl_entk.experiments.language.causal.protocol import specificity
+from tl_entk.experiments.language.causal.protocol import DIVERGENCE, NEAR, specificity
 from tl_entk.experiments.language.causal.result import (
     KERNEL,
     PCA,
@@ -19,6 +19,7 @@ from tl_entk.experiments.language.causal.result import (
     Causal,
     CausalDirection,
 )
+from tl_entk.experiments.seeds import mean_over_seeds
 
 _RESAMPLES = 500
 
@@ -32,6 +33,7 @@ class MethodRow:
         specificity: mean change of the label's log-odds over the root mean square of the others'.
         change: mean change of the label's log-odds.
         divergence: mean over the test half, of the next token's distribution.
+        off: steps that moved it by more or less than all should.
         less: specificity of the kernel's directions less this method's.
     """
 
@@ -39,6 +41,7 @@ class MethodRow:
     specificity: IntervalEstimate
     change: IntervalEstimate
     divergence: float
+    off: int
     less: IntervalEstimate
 
 
@@ -66,10 +69,16 @@ def method_rows(
             _estimate(specific[method], labels),
             _estimate(change[method], labels),
             float(np.mean([float(one.divergences[method].mean()) for one in directions])),
+            sum(_count_off(one.divergences[method]) for one in directions),
             _estimate(specific[KERNEL] - specific[method], labels),
         )
         for method in specific
     ]
+
+
+def _count_off(divergences: Float[Tensor, "r b"]) -> int:
+    """Steps whose mean divergence is not the one that all should have."""
+    return int(((divergences.mean(1) / DIVERGENCE - 1).abs() > NEAR).sum())
 
 
 def _resample(
@@ -91,8 +100,22 @@ def _estimate(values: Float[np.ndarray, "b labels"], labels: np.ndarray) -> Inte
     """The mean over labels, and its 95 % interval over resampled windows and labels."""
     value = float(values[0].mean())
     drawn = np.take_along_axis(values[1:], labels, 1).mean(1)
-    low, high = value + np.percentile(drawn, (2.5, 97.5)) - drawn.mean()
+    spread = np.percentile(drawn, (2.5, 97.5)) - drawn.mean()
+    low, high = value + spread * _widen(labels.shape[1])
     return IntervalEstimate(value, float(low), float(high))
+
+
+def _widen(n: int) -> float:
+    """What the spread of resamples of n labels is multiplied by; 1 for a single one.
+
+    Resamples of a few spread less than their mean does, by sqrt((n - 1) / n), and their 2.5 % is
+    the normal distribution's, not Student's: of 8 labels the interval would be 0.78 as wide.
+
+    Source: Hesterberg, What Teachers Should Know About the Bootstrap (2015), expanded percentiles.
+    """
+    if n < 2:
+        return 1.0
+    return float((n / (n - 1)) ** 0.5 * stats.t.ppf(0.975, n - 1) / stats.norm.ppf(0.975))
 
 
 def by_score(one: CausalDirection, method: str = KERNEL) -> dict[str, IntervalEstimate]:
@@ -103,7 +126,7 @@ def by_score(one: CausalDirection, method: str = KERNEL) -> dict[str, IntervalEs
         method: whose step.
 
     Returns:
-        Group of a quarter of the test half to the mean, with a normal 95 % interval.
+        Group of a quarter of the test half to the mean, with its 95 % t interval over windows.
     """
     count = max(2, len(one.scores) // 4)
     order = one.scores.argsort()
@@ -113,7 +136,7 @@ def by_score(one: CausalDirection, method: str = KERNEL) -> dict[str, IntervalEs
         "low score": order[:count],
     }
     own = one.changes[method][..., one.label_index].mean(0)
-    return {name: _normal(own[rows]) for name, rows in groups.items()}
+    return {name: mean_over_seeds(own[rows].tolist()) for name, rows in groups.items()}
 
 
 def removal_rows(
@@ -126,7 +149,7 @@ def removal_rows(
 
     Returns:
         Method to the mean change of the loss on windows whose next word has the label and on the
-        others, and of the label's log-odds on the former; normal intervals over the labels.
+        others, and of the label's log-odds on the former; 95 % t intervals over the labels.
     """
     found: dict[str, dict[str, IntervalEstimate]] = {}
     for method in directions[0].removed_loss:
@@ -142,19 +165,12 @@ def removal_rows(
                 _mean(one.removed_odds[method], one.has_label > 0) for one in several
             ],
         }
-        found[method] = {name: _normal(torch.tensor(values)) for name, values in parts.items()}
+        found[method] = {name: mean_over_seeds(values) for name, values in parts.items()}
     return found
 
 
 def _mean(values: Float[Tensor, "r b"], chosen: Tensor) -> float:
     return float(values[:, chosen].mean())
-
-
-def _normal(values: Float[Tensor, " n"]) -> IntervalEstimate:
-    """The mean with a normal 95 % interval."""
-    mean = float(values.mean())
-    error = 1.96 * float(values.double().std()) / len(values) ** 0.5 if len(values) > 1 else np.nan
-    return IntervalEstimate(mean, mean - error, mean + error)
 
 
 def statements(causal: Causal) -> list[str]:
@@ -180,8 +196,21 @@ def statements(causal: Causal) -> list[str]:
             for name in (PCA, STANDARDIZED)
             if name in rows
         ]
-        found.append(f"{text}; the difference is {' and '.join(beside)} at the same layer.")
+        found.append(f"{text}; the difference is {' and '.join(beside)} at {_place(directions)}.")
     return found
+
+
+def _place(directions: Sequence[CausalDirection]) -> str:
+    """The layer of the rivals: a kernel of several layers has none of its own."""
+    if all(one.layer == one.rival_layer for one in directions):
+        return "the same layer"
+    return f"layer {directions[0].rival_layer}, which is best for PCA"
+
+
+def raises_high_scores(one: CausalDirection) -> bool:
+    """Whether the step of the kernel raises what is read where its score is high, or lowers it."""
+    moved = one.sizes[KERNEL][0] * one.new_predicted
+    return bool(((moved - moved.mean()) * (one.scores - one.scores.mean())).sum() > 0)
 
 
 def mean_specificity(one: CausalDirection, method: str) -> float:
