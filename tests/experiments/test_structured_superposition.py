@@ -208,6 +208,21 @@ def test_the_autoencoder_taken_is_the_chosen_one_and_what_is_said_of_it(monkeypa
     assert said["explained"] == pytest.approx(float(alone.explained(states.hidden)), abs=1e-4)
 
 
+def test_the_rate_of_training_falls_to_nothing(monkeypatch):
+    rates = []
+
+    class Adam(torch.optim.Adam):
+        def step(self, *args):
+            rates.append(self.param_groups[0]["lr"])
+            return super().step(*args)
+
+    monkeypatch.setattr(torch.optim, "Adam", Adam)
+    monkeypatch.setattr(sparse_autoencoders, "_STEPS", 10)
+    train_autoencoders(states_of().hidden, 5, (0.1,), seed=0)
+    expected = torch.linspace(0.03, 0.003, 10)
+    torch.testing.assert_close(torch.tensor(rates), expected)
+
+
 def test_autoencoders_find_sparse_directions_that_do_not_overlap():
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(300, 4, generator=generator) * (torch.rand(300, 4, generator=generator) < 0.2)

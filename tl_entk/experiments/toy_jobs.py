@@ -21,7 +21,7 @@ from tl_entk.experiments.superposition.settings import SuperpositionSettings
 from tl_entk.model.memory import check_memory_budget
 
 # raised where results of earlier code must not be taken up
-FORMAT = 2
+FORMAT = 3
 RESULT = f"result-{FORMAT}.safetensors"
 COURSE = "course.safetensors"
 

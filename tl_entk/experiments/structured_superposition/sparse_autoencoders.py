@@ -15,8 +15,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-# what no choice among them depends on: Adam's step and number of steps, on the whole batch
-_RATE, _STEPS = 3e-3, 2000
+# Adam on the whole batch, its rate falling to 0. Of rates 0.01, 0.03 and 0.1 and of 4000 and 8000
+# steps, chosen on the losses of three structures at seed 0; a constant rate of 0.003 ended a fifth
+# above.
+_RATE, _STEPS = 3e-2, 4000
 PENALTIES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 # Share of the held-out variance that the one taken must explain. Set on reconstruction and sparsity
 # alone: with 0.95 more latents are active at a time than there are hidden dimensions.
@@ -60,6 +62,8 @@ def train_autoencoders(
 ) -> SparseAutoencoders:
     """Train an autoencoder for every penalty: Adam on the whole batch, from the same start.
 
+    Adam's rate falls to 0 over the steps.
+
     The losses are added up; as none shares a parameter, each is trained as if alone.
 
     Args:
@@ -86,6 +90,7 @@ def train_autoencoders(
     weights = torch.tensor(penalties)[:, None]
     parameters = [encoder, bias, decoder, center]
     optimizer = torch.optim.Adam(parameters, lr=_RATE, fused=True)
+    falling = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, _STEPS)
     for _ in range(_STEPS):
         z = torch.relu((x - center) @ encoder + bias)
         errors = (z @ decoder + center - x).square().sum(2)
@@ -93,6 +98,7 @@ def train_autoencoders(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        falling.step()
         with torch.no_grad():
             decoder.copy_(normalize(decoder, dim=2))
     E, e, D, c = (parameter.detach().to(h.dtype) for parameter in parameters)
