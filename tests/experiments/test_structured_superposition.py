@@ -209,7 +209,7 @@ def test_the_autoencoder_taken_is_the_chosen_one_and_what_is_said_of_it(monkeypa
 
 
 def test_the_rate_of_training_falls_to_nothing(monkeypatch):
-    rates = []
+    h, rates = states_of().hidden, []
 
     class Adam(torch.optim.Adam):
         def step(self, *args):
@@ -218,7 +218,7 @@ def test_the_rate_of_training_falls_to_nothing(monkeypatch):
 
     monkeypatch.setattr(torch.optim, "Adam", Adam)
     monkeypatch.setattr(sparse_autoencoders, "_STEPS", 10)
-    train_autoencoders(states_of().hidden, 5, (0.1,), seed=0)
+    train_autoencoders(h, 5, (0.1,), seed=0)
     expected = torch.linspace(0.03, 0.003, 10)
     torch.testing.assert_close(torch.tensor(rates), expected)
 

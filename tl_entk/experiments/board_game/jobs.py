@@ -1,4 +1,4 @@
-"""BoardSeeds of the board game as jobs: each writes what it found; an interrupted run goes on."""
+"""Seeds of the board game as jobs: each writes what it found; an interrupted run goes on."""
 
 from __future__ import annotations
 

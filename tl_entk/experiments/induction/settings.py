@@ -74,6 +74,7 @@ class InductionSettings(Settings):
         if self.longest > min(self.vocabulary, self.length - 1):
             raise UserError(
                 f"longest = {self.longest}: a period holds different tokens of the vocabulary of "
-                f"{self.vocabulary}, and ends within the {self.length} positions: pass less, or "
-                "more of those."
+                f"{self.vocabulary}, and ends within the {self.length} positions: pass a "
+                f"vocabulary of {self.longest} and a length of {self.longest + 1} or more, or a "
+                "shorter longest period."
             )
