@@ -167,8 +167,15 @@ def test_a_run_that_asks_for_it_has_it_in_its_report(looked, run, tmp_path, monk
     result = run_language(replace(SMALL, causal=True), home)
     assert result.causal is causal
     monkeypatch.setattr(report, "direction_pages", lambda *_, **__: None)
-    monkeypatch.setattr(report, "write_report", lambda *parts, **more: (parts, more["summary"]))
-    parts, summary = report.write_outputs(result, tmp_path)
+    written = []
+
+    def write_report(*parts, **more):
+        written.append((parts, more["summary"]))
+        return tmp_path
+
+    monkeypatch.setattr(report, "write_report", write_report)
+    report.write_outputs(result, tmp_path)
+    ((parts, summary),) = written
     kept = summary["causal checks"]
     assert kept["left out"] == causal.left_out
     assert kept["statements"][0].startswith(f"{FLATTENED}: over 1 labels")
