@@ -1,5 +1,7 @@
 """Predicted and measured changes by step; what a direction reads and writes."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -167,19 +169,26 @@ def test_one_direction_is_predicted_and_few_windows_are_read_at_a_time(found, mo
     assert torch.allclose(found.predicted, expected.predicted, atol=1e-12)
 
 
-def test_the_token_that_is_looked_at_is_the_top_one_of_those_that_the_readout_sees(found):
+def test_the_token_that_is_looked_at_is_the_top_one_before_the_step(found):
+    """Of the classes that the readout sees, which are not those of the model's own top tokens."""
     model, batch, _ = found
-    blocks = tl_entk.kernel_blocks(
-        model, batch, "target_logit", "blocks.1.mlp.W_out", class_slice=slice(1, 4)
-    )
-    u = tl_entk.eigendecompose(blocks, 1).weight_directions()
-    response = tl_entk.nudge_response(u, model, batch, steps=(1e-3,))
     with torch.no_grad():
         before = model(batch)[:, -1]
-        with tl_entk.nudge(model, u[0], 1e-3 * response.norm):
-            change = model(batch)[:, -1] - before
-    top = before[:, 1:4].argmax(1) + 1
-    assert torch.allclose(response.measured[0], change[torch.arange(N), top], atol=1e-12)
+    common = int(before.argmax(1).mode().values)
+    seen = slice(common + 1, 7) if common < 4 else slice(0, common)
+    blocks = tl_entk.kernel_blocks(
+        model, batch, "target_logit", "blocks.1.mlp.W_out", class_slice=seen
+    )
+    u = tl_entk.eigendecompose(blocks, 1).weight_directions()
+    # the other way, which lowers the token that is looked at
+    u = replace(u, weights={name: -part for name, part in u.weights.items()})
+    response = tl_entk.nudge_response(u, model, batch, steps=(3.0,))
+    with torch.no_grad(), tl_entk.nudge(model, u[0], 3.0 * response.norm):
+        after = model(batch)[:, -1]
+    top = before[:, seen].argmax(1)
+    assert bool((after[:, seen].argmax(1) != top).any())
+    change = (after - before)[torch.arange(N), top + seen.start]
+    assert torch.allclose(response.measured[0], change, atol=1e-12)
 
 
 def test_predictions_of_kernels_of_cosines_are_of_the_gradients_as_they_are(found):

@@ -7,6 +7,7 @@ import tl_entk
 from tests.models import HAS_HOOKED, build, tokens
 from tests.oracle import jacobians
 from tl_entk.model.adapters import adapt_transformer
+from tl_entk.weight_space import gather as gather_module
 from tl_entk.weight_space.layout import from_parameter, to_parameter, weight_of
 
 N, K = 5, 3
@@ -196,3 +197,21 @@ def test_all_that_a_kernel_was_made_of_can_be_told():
                                     each_component=True)).items():  # fmt: skip
         with pytest.raises(tl_entk.UserError, match="pass tokens= too"):
             tl_entk.weight_directions(known, model, **{name: value})
+
+
+def test_directions_are_gathered_few_at_a_time_in_a_small_budget(monkeypatch):
+    model, batch = build("native:layer_norm"), tokens(N)
+    eigen = tl_entk.top_eigendirections(model, batch, "blocks.0.mlp.W_out", K, tol=1e-8)
+    expected, gather, several = eigen.weight_directions(), gather_module.gather, []
+
+    def count(work, *args):
+        several.append(work.directions)
+        return gather(work, *args)
+
+    monkeypatch.setattr(gather_module, "gather", count)
+    # room for two directions of 10 x 12 numbers in a quarter
+    monkeypatch.setattr(gather_module, "check_memory_budget", lambda *_: 4 * 2 * 120 * 8)
+    found = eigen.weight_directions()
+    assert several == [2, 1]
+    for name, part in found.weights.items():
+        assert torch.allclose(part, expected.weights[name], atol=1e-12)
