@@ -92,8 +92,8 @@ def test_steps_are_measured_on_the_test_half(looked):
     )  # fmt: skip
     direction = eigen.weight_direction(one.direction)
     with tl_entk.nudge(result.model.model, direction, one.sizes[KERNEL][0]):
-        now = shared.meters.test.measure()
-    change = now.log_odds - shared.meters.before.log_odds
+        now = shared.test_meter.measure(result.model.model)
+    change = now.log_odds - shared.before.log_odds
     assert torch.allclose(change, one.changes[KERNEL][0], atol=2e-2)
 
 
@@ -169,14 +169,14 @@ def test_a_run_that_asks_for_it_has_it_in_its_report(looked, run, tmp_path, monk
     monkeypatch.setattr(report, "direction_pages", lambda *_, **__: None)
     written = []
 
-    def write_report(*parts, **more):
+    def write(out, *parts, **more):
         written.append((parts, more["summary"]))
-        return tmp_path
+        return out / "report.html"
 
-    monkeypatch.setattr(report, "write_report", write_report)
+    monkeypatch.setattr(report, "write_report", write)
     report.write_outputs(result, tmp_path)
     ((parts, summary),) = written
     kept = summary["causal checks"]
     assert kept["left out"] == causal.left_out
     assert kept["statements"][0].startswith(f"{FLATTENED}: over 1 labels")
-    assert "Causal checks" in [section.title for section in parts[4]]
+    assert "Causal checks" in [section.title for section in parts[3]]
