@@ -19,6 +19,7 @@ from tl_entk.experiments.language.causal.directions import (
 from tl_entk.experiments.language.causal.odds import OddsMeter, label_log_odds
 from tl_entk.experiments.language.causal.protocol import (
     DIVERGENCE,
+    NEAR,
     measure_step,
     specificity,
     take_step,
@@ -100,7 +101,7 @@ def test_steps_reach_the_divergence_and_raise_the_label(model, meter, label):
         step_activations(model, HOOK, torch.eye(12)[2], activations),
     ):
         found = take_step(step, meter, other, label)
-        assert abs(float(found.odds.divergence.mean()) / DIVERGENCE - 1) <= 0.2
+        assert abs(float(found.odds.divergence.mean()) / DIVERGENCE - 1) <= NEAR
         after = measure_step(step, found.size, other)
         assert torch.equal(after.log_odds, found.odds.log_odds)
         raised, lowered = (

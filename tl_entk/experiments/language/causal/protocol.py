@@ -18,7 +18,7 @@ from tl_entk.experiments.language.causal.steps import Step
 # nats that the next token's distribution moves by on average
 DIVERGENCE = 0.05
 # how near to that a step must come, and how often it is tried
-NEAR, _TRIES = 0.2, 6
+NEAR, _TRIES = 0.05, 8
 # by how much a try may differ from the one before
 _FURTHEST = 30.0
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from tl_entk.experiments.language.run import LanguageResult
 
 # raised where what an earlier version kept must not be taken up
-_FORMAT = 2
+_FORMAT = 3
 
 
 def run_causal(
