@@ -92,8 +92,8 @@ def test_steps_are_measured_on_the_test_half(looked):
     )  # fmt: skip
     direction = eigen.weight_direction(one.direction)
     with tl_entk.nudge(result.model.model, direction, one.sizes[KERNEL][0]):
-        now = shared.test_meter.measure(result.model.model)
-    change = now.log_odds - shared.before.log_odds
+        now = shared.meters.test.measure()
+    change = now.log_odds - shared.meters.before.log_odds
     assert torch.allclose(change, one.changes[KERNEL][0], atol=2e-2)
 
 

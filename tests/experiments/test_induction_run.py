@@ -193,8 +193,8 @@ def test_half_of_the_way():
         ({"checkpoints": 2}, "count from 3"),
         ({"steps": 50}, "50 or fewer"),
         ({"shortest": 12}, "two of the shortest"),
-        ({"longest": 33}, "pass less"),
-        ({"length": 20}, "pass less"),
+        ({"longest": 33}, "a vocabulary of 33 and a length of 34"),
+        ({"length": 20}, "a length of 25"),
         ({"learning_rate": -1.0}, "finite number"),
     ],
 )

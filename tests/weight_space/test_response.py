@@ -78,6 +78,8 @@ def test_responses_are_drawn(found):
     assert len(ax.lines) == 2  # the curve, and where an error is a tenth
     chart = tl_entk.plot.response({"old": response}, interactive=True).to_dict()
     assert chart["title"]["text"] == "How far the first order holds"
+    steps = chart["layer"][0]["encoding"]["x"]["axis"]["values"]
+    assert steps == pytest.approx([1e-3, 1e-2, 0.1, 1.0])
     with pytest.raises(tl_entk.UserError, match="no responses"):
         tl_entk.plot.response({})
 

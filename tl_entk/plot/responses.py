@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -116,13 +117,13 @@ def error_curves(frame: pd.DataFrame, labels: style.Labels) -> Any:
         labels: of the axes.
     """
     names = list(dict.fromkeys(frame.name))
-    look = style.encode_names("name", names)
+    look, scale = style.encode_names("name", names), alt.Scale(type="log", nice=False, padding=8)
     picked = style.pick_names()
     base = (
         alt.Chart(style.inline(frame))
         .encode(
-            x=alt.X("step:Q", title=labels.x, scale=alt.Scale(type="log")),
-            y=alt.Y("error:Q", title=labels.y, scale=alt.Scale(type="log")),
+            x=alt.X("step:Q", title=labels.x, scale=scale, axis=_decades(frame.step)),
+            y=alt.Y("error:Q", title=labels.y, scale=scale, axis=_decades(frame.error)),
             color=look.color,
             opacity=alt.when(picked).then(alt.value(1)).otherwise(alt.value(0.15)),
             tooltip=[
@@ -140,6 +141,15 @@ def error_curves(frame: pd.DataFrame, labels: style.Labels) -> Any:
         strokeDash=[2, 3], color=style.GRAY
     )
     return alt.layer(lines, points, rule.encode(y="at:Q"))
+
+
+def _decades(values: pd.Series) -> alt.Axis:
+    """An axis with a line for each power of ten: between them numbers run into one another."""
+    positive = values[values > 0]
+    if not len(positive):
+        return alt.Axis(format="~g")
+    lowest, highest = (math.floor(math.log10(v)) for v in (positive.min(), positive.max()))
+    return alt.Axis(values=[10.0**n for n in range(lowest, highest + 2)], format="~g")
 
 
 def describe_errors(frame: pd.DataFrame, title: str) -> str:

@@ -190,7 +190,9 @@ def _scatter(one: CausalDirection) -> alt.Chart:
         alt.Chart(style.inline(frame))
         .mark_point(size=22)
         .encode(
-            x=alt.X("predicted:Q", title="predicted change, per unit step"),
+            x=alt.X(
+                "predicted:Q", title="predicted change, per unit step", axis=alt.Axis(tickCount=6)
+            ),
             y=alt.Y("measured:Q", title="measured change, per unit step"),
             color=look.color,
             shape=look.shape,
