@@ -6,6 +6,8 @@ import torch
 from tl_entk.directions import complement
 from tl_entk.directions.solver import leading_eigenpairs
 
+pytestmark = pytest.mark.plain
+
 
 def kernel(values, seed=0):
     values = torch.as_tensor(values, dtype=torch.float64)

@@ -27,6 +27,9 @@ from tl_entk.model.unchanged import ModelState
 from tl_entk.report.language import report
 from tl_entk.report.language.causal import causal_section
 
+# steps, odds and kernels are tried on both lines by test_causal_parts and tests/weight_space
+pytestmark = pytest.mark.plain
+
 
 @pytest.fixture(scope="module")
 def small():

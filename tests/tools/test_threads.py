@@ -9,6 +9,8 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from tl_entk.tools import threads
 
+pytestmark = pytest.mark.plain
+
 
 @pytest.fixture(autouse=True)
 def as_before():
