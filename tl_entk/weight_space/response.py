@@ -140,7 +140,7 @@ def nudge_response(
         targets = _top_tokens(work, directions, budget)
     work = read_work(directions, model, tokens, position, targets)
     budget = check_memory_budget(memory_budget, work.adapter.device)
-    rerun = _rerun(work, budget)
+    rerun = _rerun(work, budget, first_layer(work.names, work.adapter.n_layers))
     before = _read(rerun, work, direction)
     one = _take(directions, direction)
     predicted = first_order_change(
@@ -177,16 +177,18 @@ def _top_tokens(work: ScoreWork, directions: WeightDirections, budget: int) -> I
     """The model's top token of every window: a step must not change what is looked at."""
     classes = torch.arange(work.adapter.n_outputs)[directions.class_slice or slice(None)]
     logits = replace(work, task=replace(work.task, readout=LOGITS_READOUT))
-    several = [found[:, classes].argmax(1) for _, found in _rerun(logits, budget).outputs()]
+    # they are read once, so that no block's inputs are worth keeping
+    rerun = _rerun(logits, budget, 0)
+    several = [found[:, classes].argmax(1) for _, found in rerun.outputs()]
     return classes[torch.cat(several).cpu()]
 
 
-def _rerun(work: ScoreWork, budget: int) -> Rerun:
-    """The windows, from the first block on that has some of the weights."""
+def _rerun(work: ScoreWork, budget: int, layer: int) -> Rerun:
+    """The windows, as many at a time as there is room for, from a block on."""
     task, adapter = work.task, work.adapter
     floats, itemsize = adapter.example_floats(task.length), adapter.dtype.itemsize
     batch = examples_per_pass(len(task), floats, itemsize, budget)
-    return prepare_rerun(task, first_layer(work.names, adapter.n_layers), batch)
+    return prepare_rerun(task, layer, batch)
 
 
 def _read(rerun: Rerun, work: ScoreWork, direction: int) -> Float[Tensor, " n"]:
